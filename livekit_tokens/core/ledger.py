@@ -1,0 +1,80 @@
+"""The ledger as the drain sees it: a protocol that the store fulfils."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.usage import UsageRecord
+
+
+class Checkpoint(NamedTuple):
+    """A place in a source's spool: all before it is in the database. `seq` is the last record's number before it."""
+
+    segment: int
+    offset: int
+    seq: int
+
+
+START = Checkpoint(segment=1, offset=0, seq=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One process that writes: one spool, one lock, one checkpoint."""
+
+    id: str
+    host: str
+    pid: int
+    started_at: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction brings into the ledger.
+
+    `parts` and `stays` are whole lines, the last one of a key counts. `records` come with their numbers,
+    strictly increasing. `lost` counts records that the spool no longer held (a gap), to be added to the source's.
+    """
+
+    source: Source
+    before: Checkpoint | None
+    after: Checkpoint
+    parts: tuple[Part, ...]
+    stays: tuple[Stay, ...]
+    records: tuple[tuple[int, UsageRecord], ...]
+    lost: int = 0
+
+
+class LedgerConnection(Protocol):
+    """One connection. Every method may raise LedgerUnavailable or LedgerTooNew; a connection that raised is closed."""
+
+    async def checkpoint(self, source: str) -> Checkpoint | None:
+        """Where the source's spool is drained to; None if the ledger does not know the source."""
+        ...
+
+    async def checkpoints(self, sources: Iterable[str]) -> Mapping[str, Checkpoint]:
+        """The same for many sources at once; unknown ones are left out."""
+        ...
+
+    async def apply(self, batch: Batch) -> bool:
+        """Write the batch and move the checkpoint from `before` to `after`, in one transaction.
+
+        False: the checkpoint was not at `before` (another drain, a restored backup); nothing was written.
+        """
+        ...
+
+    def stale(self) -> bool:
+        """The database behind this connection is gone or has been replaced; connect again. No I/O beyond a stat."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class Ledger(Protocol):
+    async def connect(self) -> LedgerConnection:
+        """Connect, bring the schema up to date at first use, or raise LedgerUnavailable or LedgerTooNew."""
+        ...

@@ -1,0 +1,1 @@
+"""Pure values and rules of the ledger. Standard library only; no clock, no randomness, no I/O."""

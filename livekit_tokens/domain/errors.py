@@ -1,0 +1,27 @@
+"""Faults that a person can mend. Each message is one line: what was wrong, what was expected, what to do."""
+
+from __future__ import annotations
+
+
+class LiveKitTokensError(Exception):
+    """Root of every error that livekit-tokens raises on purpose."""
+
+
+class ImpossibleUsage(LiveKitTokensError, ValueError):
+    """A provider's usage contradicts itself (a part larger than its whole, a negative or absurd count)."""
+
+
+class BadSetting(LiveKitTokensError, ValueError):
+    """A setting or an option has a value that cannot be used."""
+
+
+class LedgerTooNew(LiveKitTokensError):
+    """The database was written by a newer livekit-tokens; this one must not touch it."""
+
+
+class LedgerUnavailable(LiveKitTokensError):
+    """The database cannot be reached or read at the moment."""
+
+
+class UnknownSession(LiveKitTokensError, LookupError):
+    """No session of that id is in the ledger."""

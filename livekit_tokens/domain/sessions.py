@@ -1,0 +1,73 @@
+"""Sessions, their parts, and who was in the room."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from livekit_tokens.domain.times import Micros
+
+Status = Literal["open", "closed", "abandoned"]
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_SUFFIX_DIGITS = 9
+
+
+def session_id(room_name: str, room_sid: str) -> str:
+    """The id that every process in a room computes for itself: `<room name>_<suffix of the room's SID>`."""
+    return f"{room_name}_{suffix(int.from_bytes(hashlib.sha256(room_sid.encode()).digest()))}"
+
+
+def suffix(number: int) -> str:
+    """Nine base-36 digits of `number`, most significant first."""
+    number %= 36**_SUFFIX_DIGITS
+    digits = []
+    for _ in range(_SUFFIX_DIGITS):
+        number, digit = divmod(number, 36)
+        digits.append(_DIGITS[digit])
+    return "".join(reversed(digits))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One tracked AgentSession (or `usage_session`) in one process.
+
+    `key` is 16 bytes in hex; records and sums refer to it, so that erasing a person touches no key.
+    A part's line is written whole at every change; the last one counts.
+    """
+
+    key: str
+    session_id: str
+    started_at: Micros
+    room: str | None = None
+    job: str | None = None
+    agent_name: str | None = None
+    user: str | None = None
+    user_name: str | None = None
+    tenant: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    status: Status = "open"
+    ended_at: Micros | None = None
+    close_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """One participant's time in the room, as one part saw it. `sid` tells two stays of one identity apart."""
+
+    part: str
+    sid: str
+    identity: str | None
+    name: str | None
+    joined_at: Micros
+    left_at: Micros | None = None
+
+
+def state_of(statuses: Iterable[Status]) -> Status:
+    """A session is open while any part is open, else abandoned if any part is, else closed."""
+    seen = set(statuses)
+    if "open" in seen:
+        return "open"
+    return "abandoned" if "abandoned" in seen else "closed"

@@ -1,0 +1,111 @@
+"""The registry of units: what a quantity can count.
+
+Units are disjoint: a token stands in exactly one of them. `input_text` are the text tokens that were
+*not* served from the provider's cache, `cached_input_text` those that were; `output_text` excludes
+`output_reasoning`. Totals are derived, never stored beside their parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from livekit_tokens.domain.errors import ImpossibleUsage
+
+Units = dict[str, int]
+"""Unit name -> quantity. Holds only units of the registry, only quantities above zero."""
+
+LARGEST = 10**12
+"""No single request can have more of any unit than this; it keeps every sum inside 64 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One thing that a provider counts.
+
+    `side` says which total a token belongs to; units that are not tokens have none.
+    """
+
+    name: str
+    measure: Literal["token", "millisecond", "character"]
+    side: Literal["input", "output"] | None = None
+    cached: bool = False
+
+
+REGISTRY: Mapping[str, Unit] = {
+    unit.name: unit
+    for unit in (
+        Unit("input_text", "token", "input"),
+        Unit("input_audio", "token", "input"),
+        Unit("input_image", "token", "input"),
+        Unit("cached_input_text", "token", "input", cached=True),
+        Unit("cached_input_audio", "token", "input", cached=True),
+        Unit("cached_input_image", "token", "input", cached=True),
+        Unit("output_text", "token", "output"),
+        Unit("output_audio", "token", "output"),
+        Unit("output_reasoning", "token", "output"),
+        Unit("audio_ms", "millisecond"),
+        Unit("session_ms", "millisecond"),
+        Unit("characters", "character"),
+    )
+}
+INPUT = tuple(u.name for u in REGISTRY.values() if u.side == "input")
+OUTPUT = tuple(u.name for u in REGISTRY.values() if u.side == "output")
+CACHED = tuple(u.name for u in REGISTRY.values() if u.cached)
+TOKENS = INPUT + OUTPUT
+
+
+def make_units(quantities: Mapping[str, object]) -> Units:
+    """Check quantities from outside and keep those above zero.
+
+    Raises ImpossibleUsage for a unit that the registry does not know and for a quantity that is not a
+    whole number from 0 to LARGEST.
+    """
+    units: Units = {}
+    for name, quantity in quantities.items():
+        if name not in REGISTRY:
+            raise ImpossibleUsage(f"unknown unit {name!r}; known units: {', '.join(REGISTRY)}")
+        if checked := quantity_of(name, quantity):
+            units[name] = checked
+    return units
+
+
+def quantity_of(name: str, value: object) -> int:
+    """Read one count from outside: None is 0, a whole float is accepted, anything else raises ImpossibleUsage."""
+    if value is None:
+        return 0
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is not int or value < 0 or value > LARGEST:
+        raise ImpossibleUsage(f"{name} is {_shown(value)}; expected a whole number from 0 to {LARGEST}")
+    return value
+
+
+def _shown(value: object) -> str:
+    # A huge integer or string must not become a huge log line, nor carry what was said.
+    if isinstance(value, (int, float)):
+        text = f"{value:.6g}" if isinstance(value, float) or abs(value) < 10**300 else "an integer beyond 10**300"
+        return str(value) if isinstance(value, int) and abs(value) <= 10**18 else text
+    return f"a {type(value).__name__}"
+
+
+def total(units: Mapping[str, int], names: Iterable[str]) -> int:
+    """Sum of the named units."""
+    get = units.get
+    return sum(get(name, 0) for name in names)
+
+
+def input_tokens(units: Mapping[str, int]) -> int:
+    """Tokens sent to the model, cached ones included."""
+    return total(units, INPUT)
+
+
+def output_tokens(units: Mapping[str, int]) -> int:
+    """Tokens the model produced, reasoning included."""
+    return total(units, OUTPUT)
+
+
+def cached_tokens(units: Mapping[str, int]) -> int:
+    """Input tokens that the provider served from its cache."""
+    return total(units, CACHED)

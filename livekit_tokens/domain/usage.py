@@ -1,0 +1,51 @@
+"""A usage record: one billable request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.units import Units
+
+Provenance = Literal["reported", "estimated", "unknown"]
+"""reported: the provider's own figures. estimated: ours, where the provider's were cut off or do not exist.
+unknown: a request happened, and nothing can be said about its size."""
+
+UNKNOWN_FEATURE = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRecord:
+    """One billable request, as it was settled. Quantities are never edited afterwards.
+
+    `part` is the 16-byte key (32 hex digits) of the part of a session that spent it, `at` the wall clock
+    at settlement. `units` are billed; `informational` units only inform (Whisper's tokens) and are always
+    estimates. `low` and `high` bound an estimate where bounds can be given. Durations come from a
+    monotonic clock, in milliseconds. `request_id` is the provider's and may be empty or reused: it is never
+    a key. `error` holds an error's class, never its text. `metadata` holds counts and labels, never what was said.
+    """
+
+    part: str
+    at: Micros
+    service: str
+    provider: str
+    model: str
+    operation: str
+    units: Units
+    provenance: Provenance = "reported"
+    informational: Units = field(default_factory=dict)
+    low: Units | None = None
+    high: Units | None = None
+    agent: str | None = None
+    feature: str = UNKNOWN_FEATURE
+    success: bool = True
+    error: str | None = None
+    processing_ms: int | None = None
+    first_output_ms: int | None = None
+    request_id: str | None = None
+    idempotency_key: str | None = None
+    quality_score: float | None = None
+    safety_score: float | None = None
+    metadata: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)

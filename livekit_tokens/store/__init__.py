@@ -1,0 +1,1 @@
+"""The ledger's database: schema, migrations, connections, statements. The only place that knows SQL."""

@@ -1,0 +1,138 @@
+"""Tables of the ledger, the same on SQLite and PostgreSQL.
+
+Every unique key of `records` and `sums` contains the part (so that they can be distributed by it) and the
+time (so that they can be partitioned by month). Times are UTC microseconds, money is nano-dollars.
+A unit is one column of `sums`, made from the registry; a new unit needs a numbered migration.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from livekit_tokens.domain import units
+
+metadata = sa.MetaData()
+
+Key = sa.LargeBinary(16)
+Json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+Big = sa.BigInteger
+
+INFORMATIONAL = {name: f"info_{name}" for name in units.TOKENS}
+"""Token units that only inform have columns of their own: they are never priced."""
+
+sources = sa.Table(
+    "sources",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", Big, nullable=False),
+    sa.Column("started_at", Big, nullable=False),
+    # The checkpoint: everything before this place in the source's spool is in the database.
+    sa.Column("segment", Big, nullable=False),
+    sa.Column("byte_offset", Big, nullable=False),
+    sa.Column("seq", Big, nullable=False),
+    sa.Column("lost", Big, nullable=False, server_default="0"),
+    sa.Column("updated_at", Big, nullable=False),
+)
+
+parts = sa.Table(
+    "parts",
+    metadata,
+    sa.Column("key", Key, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("session_id", sa.Text, nullable=False),
+    sa.Column("room", sa.Text),
+    sa.Column("job", sa.Text),
+    sa.Column("agent_name", sa.Text),
+    sa.Column("user_id", sa.Text),
+    sa.Column("user_name", sa.Text),
+    sa.Column("tenant", sa.Text),
+    sa.Column("tags", Json, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("started_at", Big, nullable=False),
+    sa.Column("ended_at", Big),
+    sa.Column("close_reason", sa.Text),
+    sa.Index("parts_by_session", "session_id"),
+    sa.Index("parts_by_user", "user_id", "started_at"),
+    sa.Index("parts_by_start", "started_at"),
+)
+
+stays = sa.Table(
+    "stays",
+    metadata,
+    sa.Column("part", Key, primary_key=True),
+    sa.Column("sid", sa.Text, primary_key=True),
+    sa.Column("identity", sa.Text),
+    sa.Column("name", sa.Text),
+    sa.Column("joined_at", Big, nullable=False),
+    sa.Column("left_at", Big),
+)
+
+records = sa.Table(
+    "records",
+    metadata,
+    sa.Column("part", Key, nullable=False),
+    sa.Column("seq", Big, nullable=False),
+    sa.Column("at", Big, nullable=False),
+    sa.Column("service", sa.Text, nullable=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("agent", sa.Text, nullable=False),
+    sa.Column("feature", sa.Text, nullable=False),
+    sa.Column("provenance", sa.Text, nullable=False),
+    sa.Column("units", Json, nullable=False),
+    sa.Column("informational", Json),
+    sa.Column("low", Json),
+    sa.Column("high", Json),
+    sa.Column("success", sa.Boolean, nullable=False),
+    sa.Column("error", sa.Text),
+    sa.Column("processing_ms", Big),
+    sa.Column("first_output_ms", Big),
+    sa.Column("request_id", sa.Text),
+    sa.Column("idempotency_key", sa.Text),
+    sa.Column("quality_score", sa.Double),
+    sa.Column("safety_score", sa.Double),
+    sa.Column("metadata", Json),
+    # NULL: no price is known. Never 0 for that.
+    sa.Column("input_cost", Big),
+    sa.Column("output_cost", Big),
+    sa.PrimaryKeyConstraint("part", "seq", "at"),
+    sa.Index("records_by_time", "at"),
+)
+
+sums = sa.Table(
+    "sums",
+    metadata,
+    sa.Column("part", Key, nullable=False),
+    sa.Column("bucket", Big, nullable=False),
+    sa.Column("service", sa.Text, nullable=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("agent", sa.Text, nullable=False),
+    sa.Column("feature", sa.Text, nullable=False),
+    sa.Column("provenance", sa.Text, nullable=False),
+    sa.Column("requests", Big, nullable=False),
+    sa.Column("failed_requests", Big, nullable=False),
+    sa.Column("unpriced_requests", Big, nullable=False),
+    *(sa.Column(name, Big, nullable=False) for name in units.REGISTRY),
+    *(sa.Column(name, Big, nullable=False) for name in INFORMATIONAL.values()),
+    sa.Column("input_cost", Big, nullable=False),
+    sa.Column("output_cost", Big, nullable=False),
+    sa.Column("first_at", Big, nullable=False),
+    sa.PrimaryKeyConstraint(
+        "part", "bucket", "service", "provider", "model", "operation", "agent", "feature", "provenance"
+    ),
+    sa.Index("sums_by_time", "bucket"),
+)
+
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    # The digest of session id and caller's key: a by-hand record counts once per session, whoever repeats it.
+    sa.Column("digest", sa.LargeBinary(32), primary_key=True),
+    sa.Column("part", Key, nullable=False),
+    sa.Column("seq", Big, nullable=False),
+)
