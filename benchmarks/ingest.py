@@ -1,0 +1,205 @@
+"""Ingest into the ledger beside the bare driver: the same rows, the same run, the same size of batches.
+
+    python benchmarks/ingest.py [--records 100000] [--batch 2500] [--rounds 5]
+
+Bare: `sqlite3.executemany` / asyncpg's COPY of ready-made rows into the same table, one commit a batch. Ours: a
+batch as the drain hands it over, with JSON, sums, parts and the checkpoint's compare-and-set. The rounds of both
+alternate, each on an empty database; the median counts. Exit 1 if a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import random
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from livekit_tokens.core.ledger import START, Batch, Checkpoint, Source
+from livekit_tokens.domain.sessions import Part
+from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.store.connection import StoreLedger
+from livekit_tokens.store.rows import Row, record_rows, unpriced
+from livekit_tokens.store.schema import records as records_table
+from tests import postgres
+
+GOALS = {"SQLite": 0.6, "PostgreSQL": 0.5}
+COLUMNS = [column.name for column in records_table.columns]
+RECORDS_PER_CALL = 60
+"""Twenty turns of three requests. A job process has one call, and so has its spool's batch; here it has 40."""
+NOW = 1_795_000_000_000_000
+
+
+def calls(count: int) -> Iterator[tuple[Part, list[UsageRecord]]]:
+    """Calls of a realtime agent with a transcriber, as the wire brings them."""
+    random.seed(1)
+    for number in range(-(-count // RECORDS_PER_CALL)):
+        start = NOW + number * 2_000_000
+        key = (start // 1000).to_bytes(6).hex() + random.randbytes(10).hex()
+        part = Part(key, f"room-{number}_abc123def", start, room=f"room-{number}", user=f"user-{number % 500}")
+        yield part, [record(key, start + turn * 5_000_000, turn) for turn in range(RECORDS_PER_CALL)]
+
+
+def record(key: str, at: int, turn: int) -> UsageRecord:
+    if turn % 3 == 2:
+        units, informational = {"audio_ms": 4000 + turn}, {"input_audio": 40, "output_text": 12}
+        return UsageRecord(
+            key, at, "transcriber", "openai", "whisper-1", "transcription", units, informational=informational
+        )
+    units = {
+        "input_text": random.randrange(900),
+        "input_audio": random.randrange(400),
+        "cached_input_text": 640,
+        "output_text": 60,
+        "output_audio": random.randrange(600),
+    }
+    return UsageRecord(
+        key,
+        at,
+        "agent",
+        "openai",
+        "gpt-realtime",
+        "realtime_response",
+        units,
+        agent="Assistant",
+        processing_ms=1400,
+        first_output_ms=310,
+        request_id=f"resp_{random.getrandbits(64):016x}",
+    )
+
+
+def batches(count: int, size: int) -> list[Batch]:
+    source = Source("bench", "host", 1, NOW)
+    told = list(calls(count))
+    numbered = list(enumerate((r for _, records in told for r in records), 1))[:count]
+    by_key = {part.key: part for part, _ in told}
+    made: list[Batch] = []
+    before = None
+    for start in range(0, count, size):
+        records = tuple(numbered[start : start + size])
+        parts = tuple(by_key[key] for key in sorted({r.part for _, r in records}))
+        after = Checkpoint(START.segment, (start + size) * 400, records[-1][0])
+        made.append(Batch(source, before, after, parts, (), records))
+        before = after
+    return made
+
+
+def bare_rows(made: list[Batch]) -> list[list[Row]]:
+    return [record_rows(batch.records, [unpriced(r) for _, r in batch.records]) for batch in made]
+
+
+async def ours(url: str, made: list[Batch]) -> float:
+    ledger = StoreLedger(url)
+    connection = await ledger.connect()
+    began = time.perf_counter()
+    for batch in made:
+        assert await connection.apply(batch)
+    took = time.perf_counter() - began
+    await connection.aclose()
+    await ledger.aclose()
+    return took
+
+
+async def made_empty(url: str) -> None:
+    ledger = StoreLedger(url)
+    await (await ledger.connect()).aclose()
+    await ledger.aclose()
+
+
+def bare_sqlite(path: Path, rows: list[list[Row]]) -> float:
+    conn = sqlite3.connect(path, isolation_level=None)
+    conn.execute("PRAGMA synchronous = NORMAL")
+    sql = f"INSERT INTO records VALUES ({', '.join('?' * len(COLUMNS))})"
+    began = time.perf_counter()
+    for batch in rows:
+        conn.execute("BEGIN IMMEDIATE")
+        conn.executemany(sql, batch)
+        conn.execute("COMMIT")
+    took = time.perf_counter() - began
+    conn.close()
+    return took
+
+
+async def bare_postgres(url: str, rows: list[list[Row]]) -> float:
+    import asyncpg
+
+    conn = await asyncpg.connect(url)
+    began = time.perf_counter()
+    for batch in rows:
+        await conn.copy_records_to_table("records", records=batch, columns=COLUMNS)
+    took = time.perf_counter() - began
+    await conn.close()
+    return took
+
+
+def on_sqlite(made: list[Batch], rows: list[list[Row]], rounds: int) -> tuple[float, float]:
+    theirs, our = [], []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("bare", "ours"):
+                asyncio.run(made_empty(f"sqlite:///{folder}/{name}.db"))
+            theirs.append(bare_sqlite(Path(folder) / "bare.db", rows))
+            our.append(asyncio.run(ours(f"sqlite:///{folder}/ours.db", made)))
+    return statistics.median(theirs), statistics.median(our)
+
+
+def on_postgres(server: postgres.Server, made: list[Batch], rows: list[list[Row]], rounds: int) -> tuple[float, float]:
+    theirs, our = [], []
+    for _ in range(rounds):
+        urls = [server.new_database() for _ in range(2)]
+        for url in urls:
+            asyncio.run(made_empty(url))
+        theirs.append(asyncio.run(bare_postgres(urls[0], rows)))
+        our.append(asyncio.run(ours(urls[1], made)))
+        for url in urls:
+            server.drop(url)
+    return statistics.median(theirs), statistics.median(our)
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--records", type=int, default=100_000)
+    options.add_argument("--batch", type=int, default=2_500, help="the drain reads 1 MB at a time, about so many lines")
+    options.add_argument("--rounds", type=int, default=5)
+    given = options.parse_args()
+    made = batches(given.records, given.batch)
+    rows = bare_rows(made)
+    # The drain holds one batch at a time; the others that wait here must not cost it garbage collections.
+    gc.freeze()
+    measured = {"SQLite": on_sqlite(made, rows, given.rounds)}
+    try:
+        server = postgres.start()
+    except postgres.NoPostgres as missing:
+        print(f"PostgreSQL not measured: {missing}")
+    else:
+        try:
+            measured["PostgreSQL"] = on_postgres(server, made, rows, given.rounds)
+        finally:
+            server.stop()
+    return show(measured, given.records, given.batch)
+
+
+def show(measured: dict[str, tuple[float, float]], count: int, batch: int) -> int:
+    print(f"{count} records in batches of {batch}")
+    print(f"{'database':<12}{'bare rec/s':>12}{'ours rec/s':>12}{'ratio':>8}{'goal':>7}  met")
+    missed = 0
+    for name, (bare, our) in measured.items():
+        ratio = bare / our
+        met = ratio >= GOALS[name]
+        missed += not met
+        print(
+            f"{name:<12}{count / bare:>12,.0f}{count / our:>12,.0f}{ratio:>8.2f}{GOALS[name]:>7}  {'yes' if met else 'NO'}"
+        )
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""The ledger of what a LiveKit voice agent spends: every billed token of every call, durable and exact.
+
+Importing this package imports neither livekit nor a database library; the first use of a name does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "track": "livekit_tokens.bootstrap",
+    "open_ledger": "livekit_tokens.bootstrap",
+    "Tracking": "livekit_tokens.capture.tracking",
+    "LiveKitTokens": "livekit_tokens.capture.plugin",
+    "SessionSummary": "livekit_tokens.domain.summary",
+    "UsageRecord": "livekit_tokens.domain.usage",
+}
+_REGISTERING = ("track", "Tracking", "LiveKitTokens")
+"""Who uses one of these has an agent: LiveKit must know of the plugin before it starts its forkserver."""
+
+__all__ = ["LiveKitTokens", "SessionSummary", "Tracking", "UsageRecord", "__version__", "open_ledger", "track"]
+
+if TYPE_CHECKING:
+    from livekit_tokens.bootstrap import open_ledger, track
+    from livekit_tokens.capture.plugin import LiveKitTokens
+    from livekit_tokens.capture.tracking import Tracking
+    from livekit_tokens.domain.summary import SessionSummary
+    from livekit_tokens.domain.usage import UsageRecord
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module  # noqa: PLC0415 - keeps the face light
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'livekit_tokens' has no attribute {name!r}")
+    if name in _REGISTERING:
+        import_module("livekit_tokens.capture.plugin").register()
+    return getattr(import_module(_HOMES[name]), name)

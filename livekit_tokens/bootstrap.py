@@ -1,0 +1,211 @@
+"""Wires the rooms together; the only place that knows them all.
+
+A process that writes has one Runtime, made at first use and never at import: LiveKit forks after import.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import secrets
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from livekit_tokens.core import faults
+from livekit_tokens.core.background import Background
+from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
+from livekit_tokens.core.recorder import Recorder, Recording, Unrecorded, ended
+from livekit_tokens.core.takeover import Recovered, take_over
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from livekit.agents import AgentSession, JobContext
+
+    from livekit_tokens.capture.part import OnEnd, OnUsage
+    from livekit_tokens.capture.tracking import Tracking
+
+logger = logging.getLogger("livekit_tokens")
+
+EXIT_SECONDS = 2.0
+"""How long a process that ends by itself waits for the ledger; what is not there by then follows from the spool."""
+
+
+def now() -> Micros:
+    """The wall clock, in UTC microseconds."""
+    return time.time_ns() // 1000
+
+
+def new_key() -> str:
+    """A part's key: 16 bytes in hex, six of time and ten random, so that a ledger grows at its end."""
+    return (time.time_ns() // 1_000_000).to_bytes(6).hex() + secrets.token_hex(10)
+
+
+def host() -> str:
+    """This host's name as a folder's name: sources of other hosts are never touched."""
+    return "".join(c if c.isalnum() or c in "-." else "_" for c in socket.gethostname()).lstrip(".") or "localhost"
+
+
+class Runtime:
+    """One source of this process: its recorder and its background."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.background: Background | None = None
+        self.recorder: Recording = Unrecorded()
+        if settings.enabled and (made := _recorder(settings.spool_dir, self._written)) is not None:
+            recorder, root = made
+            self.recorder = recorder
+            self.background = Background(recorder, _Unopened(settings.database_url), root)
+            self.background.start()
+            atexit.register(self._leave)
+
+    async def flush(self, seconds: float) -> bool:
+        """Wait until all that is written now is in the ledger, at most so long."""
+        return self.background is not None and await self.background.flush(seconds)
+
+    def _written(self) -> None:
+        if self.background is not None:
+            self.background.written()
+
+    def _leave(self) -> None:
+        """The process ends by itself: close what is open and give the ledger a moment (job processes skip this)."""
+        recorder = self.recorder
+        if not isinstance(recorder, Recorder) or self.background is None:
+            return
+        for part in recorder.open_parts():
+            recorder.put_part(ended(part, now(), "process_exit"))
+        recorder.sync()
+        self.background.flush_blocking(EXIT_SECONDS)
+
+    def disown(self) -> None:
+        """In a forked child, which makes a source of its own at first use."""
+        atexit.unregister(self._leave)
+        if isinstance(self.recorder, Recorder):
+            self.recorder.disown()
+
+
+class _Unopened(Ledger):
+    """The store, imported in the background thread when it is first needed: a call must not pay for the import."""
+
+    def __init__(self, database_url: str) -> None:
+        self._url = database_url
+        self._store: Ledger | None = None
+
+    async def connect(self) -> LedgerConnection:
+        if self._store is None:
+            from livekit_tokens.store.connection import StoreLedger  # noqa: PLC0415 - see the class
+
+            self._store = StoreLedger(self._url)
+        return await self._store.connect()
+
+
+def _recorder(spool_dir: Path, on_written: Callable[[], None]) -> tuple[Recorder, Path] | None:
+    source = Source(secrets.token_hex(16), host(), os.getpid(), now())
+    fallback = Path(tempfile.gettempdir()) / f"livekit-tokens-{os.getuid()}"
+    for folder in (spool_dir, fallback):
+        root = folder / source.host
+        try:
+            return Recorder(root, source, now, on_written), root
+        except OSError as error:
+            faults.note(f"the spool folder {folder} cannot be written; set SPOOL_DIR to a folder that can", error)
+    return None
+
+
+_runtime: Runtime | None = None
+_making = threading.Lock()
+
+
+def runtime(settings: Settings | None = None) -> Runtime:
+    """This process's Runtime; the settings of its first use count."""
+    global _runtime  # noqa: PLW0603 - one a process, by design
+    with _making:
+        if _runtime is None:
+            _runtime = Runtime(settings or _settings())
+        return _runtime
+
+
+def _settings() -> Settings:
+    settings, warnings = load_settings()
+    for warning in warnings:
+        logger.warning("%s", warning)
+    return settings
+
+
+def _forget_parent() -> None:
+    global _runtime, _making  # noqa: PLW0603 - the child's own
+    _making = threading.Lock()
+    parents, _runtime = _runtime, None
+    if parents is not None:
+        with suppress(OSError):
+            parents.disown()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
+
+
+def register_plugin() -> None:
+    """Tell LiveKit of us, so that it preloads what is heavy once a worker."""
+    from livekit_tokens.capture import plugin  # noqa: PLC0415 - imports livekit
+
+    plugin.register()
+
+
+def track(
+    session: AgentSession | None,
+    ctx: JobContext | None = None,
+    *,
+    user: str | None = None,
+    tenant: str | None = None,
+    feature: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    on_end: OnEnd | None = None,
+    on_usage: OnUsage | None = None,
+    settings: Settings | None = None,
+) -> Tracking:
+    """Track a call: one line in the entrypoint, before `session.start`.
+
+    Everything that `session` is billed for becomes a durable usage record; the summary is there when the caller
+    leaves, and `on_end` (sync or async) receives it. `ctx=None` serves console mode and tests, `session=None` a
+    process without an AgentSession. `user` and `tenant` are taken from the call when they are not given; `feature`
+    labels every record, `tags` the part; `on_usage` (sync) gets each record as it is written.
+    Does not wait for any disk or network, and does not raise for a fault of theirs.
+    """
+    from livekit_tokens.capture import tracking  # noqa: PLC0415 - imports livekit
+
+    own = runtime(settings)
+    return tracking.begin(
+        session,
+        ctx,
+        own.recorder,
+        own.flush,
+        now,
+        new_key,
+        user=user,
+        tenant=tenant,
+        feature=feature,
+        tags={**own.settings.tags, **(tags or {})},
+        on_end=on_end,
+        on_usage=on_usage,
+    )
+
+
+async def recover(settings: Settings | None = None, on_host: str | None = None) -> Recovered:
+    """Bring home what dead processes of this host have left in their spools.
+
+    `on_host` names another host's folder under the same SPOOL_DIR; only for a host that will not come back.
+    Raises LedgerUnavailable or LedgerTooNew.
+    """
+    settings = settings or load_settings()[0]
+    connection = await _Unopened(settings.database_url).connect()
+    try:
+        return await take_over(settings.spool_dir / (on_host or host()), connection)
+    finally:
+        await connection.aclose()

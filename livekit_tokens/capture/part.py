@@ -1,0 +1,144 @@
+"""One part of a session while it lives: what capture writes through, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from livekit_tokens.core import faults
+from livekit_tokens.core.lines import Pend
+from livekit_tokens.core.recorder import Recording, ended
+from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.domain.summary import ServiceLine, SessionSummary, summarize
+from livekit_tokens.domain.times import Micros, to_datetime
+from livekit_tokens.domain.usage import UNKNOWN_FEATURE, UsageRecord
+
+logger = logging.getLogger("livekit_tokens")
+
+DRAIN_SECONDS = 2.0
+"""How long the end of a part waits for the ledger; what is not there by then follows from the spool."""
+
+OnEnd = Callable[[SessionSummary], Awaitable[None] | None]
+OnUsage = Callable[[UsageRecord], None]
+Flush = Callable[[float], Awaitable[bool]]
+
+
+class LivePart:
+    """Writes one part's records and its end. `now` is the wall clock in microseconds; `agent` who speaks now."""
+
+    def __init__(
+        self,
+        part: Part,
+        recorder: Recording,
+        flush: Flush,
+        now: Callable[[], Micros],
+        agent: Callable[[], str | None],
+        feature: str | None = None,
+        on_end: OnEnd | None = None,
+        on_usage: OnUsage | None = None,
+    ) -> None:
+        self._part = part
+        self._recorder = recorder
+        self._flush = flush
+        self.now = now
+        self.agent = agent
+        self._feature = feature or UNKNOWN_FEATURE
+        self._on_end = on_end
+        self._on_usage = on_usage
+        self._stays: dict[str, Stay] = {}
+        self._final: SessionSummary | None = None
+        recorder.put_part(part)
+        logger.info("tracking began", extra={"session_id": part.session_id, "part": part.key})
+
+    @property
+    def part(self) -> Part:
+        return self._part
+
+    @property
+    def ended(self) -> bool:
+        return self._final is not None
+
+    # -- while it lives -------------------------------------------------------------------------------------------
+
+    def new_record(self, **fields: Any) -> UsageRecord:
+        """A record of this part, now, by the agent that speaks now."""
+        fields.setdefault("at", self.now())
+        fields.setdefault("agent", self.agent())
+        fields.setdefault("feature", self._feature)
+        return UsageRecord(part=self._part.key, **fields)
+
+    def write(self, record: UsageRecord, settles: str | None = None) -> None:
+        self._recorder.record(record, settles)
+        if self._on_usage is not None:
+            try:
+                self._on_usage(record)
+            except Exception as error:  # noqa: BLE001 - the host's callback must not harm the record or the call
+                faults.note("on_usage raised", error)
+
+    def pend(self, pend: Pend) -> None:
+        self._recorder.pend(pend)
+
+    def more(self, pending: str, at: Micros, audio_ms: int, tokens: int) -> None:
+        self._recorder.more(pending, at, audio_ms, tokens)
+
+    def put_stay(self, stay: Stay) -> None:
+        self._stays[stay.sid] = stay
+        self._recorder.put_stay(stay)
+
+    def is_of(self, user: str, user_name: str | None) -> None:
+        """Whose call it is, once that is known; nothing is written if it is known already."""
+        if not self.ended and (self._part.user, self._part.user_name) != (user, user_name):
+            self._part = replace(self._part, user=user, user_name=user_name)
+            self._recorder.put_part(self._part)
+
+    # -- its summary and end --------------------------------------------------------------------------------------
+
+    def summary(self) -> SessionSummary:
+        """What it adds up to now, from memory; after the end, what it was."""
+        return self._final or self._summary(self._part)
+
+    def fix(self, reason: str | None) -> SessionSummary:
+        """End the part: from here on its summary does not change. Idempotent."""
+        if self._final is None:
+            part = ended(self._part, self.now(), reason)
+            self._final = self._summary(part)
+            self._part = part
+            self._recorder.put_part(part)
+        return self._final
+
+    async def settle(self) -> SessionSummary:
+        """After `fix`: make the end durable, give the ledger a moment, say the receipt, call `on_end` once."""
+        summary = self.summary()
+        if not await asyncio.to_thread(self._recorder.sync):
+            faults.note("the end of a part is not on disk yet", part=self._part.key)
+        await self._flush(DRAIN_SECONDS)
+        logger.info("%s", summary, extra={"session_id": self._part.session_id, "part": self._part.key})
+        await self._call_on_end(summary)
+        return summary
+
+    async def _call_on_end(self, summary: SessionSummary) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is None:
+            return
+        try:
+            answer = on_end(summary)
+            if inspect.isawaitable(answer):
+                await answer
+        except Exception as error:  # noqa: BLE001 - the host's callback must not harm other shutdown callbacks
+            faults.note("on_end raised", error)
+
+    def _summary(self, part: Part) -> SessionSummary:
+        services = (
+            ServiceLine(service, provider, model, to_datetime(part.started_at), _datetime(part.ended_at), totals)
+            for (service, provider, model), totals, _, _ in self._recorder.tally(part.key).lines()
+        )
+        return summarize([part], services, self._stays.values(), now=self.now())
+
+
+def _datetime(at: Micros | None) -> datetime | None:
+    return None if at is None else to_datetime(at)

@@ -1,0 +1,249 @@
+"""`track`: one line in an entrypoint. Opens a part when the call begins, closes it when the caller leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from livekit.agents import AgentSession, JobContext, llm
+
+from livekit_tokens.capture.handoffs import Asking
+from livekit_tokens.capture.listening import listener
+from livekit_tokens.capture.part import Flush, LivePart, OnEnd, OnUsage
+from livekit_tokens.capture.realtime import RealtimeWitness
+from livekit_tokens.capture.room import RoomWitness
+from livekit_tokens.core import faults
+from livekit_tokens.core.recorder import Recording
+from livekit_tokens.domain.providers import provider_of
+from livekit_tokens.domain.sessions import Part, session_id, suffix
+from livekit_tokens.domain.summary import SessionSummary
+from livekit_tokens.domain.times import Micros
+
+logger = logging.getLogger("livekit_tokens")
+
+_trackings: WeakKeyDictionary[AgentSession[Any], Tracking] = WeakKeyDictionary()
+_pending_prefixes = itertools.count(1)
+
+
+class Tracking:
+    """What `track` returns. Harmless whatever happens: no method raises for a fault of the ledger or the disk."""
+
+    def __init__(
+        self,
+        session: AgentSession[Any] | None,
+        ctx: JobContext | None,
+        new_part: Callable[[], LivePart],
+    ) -> None:
+        self._session = session
+        self._ctx = ctx
+        self._new_part = new_part
+        self._live = new_part()
+        self._witnesses: list[RealtimeWitness] = []
+        self._room: RoomWitness | None = None
+        self._ending: asyncio.Task[SessionSummary] | None = None
+        self._asking = Asking(self._listen_to)
+        self._user_given = self._live.part.user is not None
+
+    @property
+    def session_id(self) -> str:
+        return self._live.part.session_id
+
+    def summary(self) -> SessionSummary:
+        """The part as it stands now, from memory."""
+        return self._live.summary()
+
+    async def aclose(self) -> SessionSummary:
+        """End the part if it has not ended, and wait until its end is durable. Idempotent; returns the final summary."""
+        self._end("user_initiated")
+        assert self._ending is not None
+        return await asyncio.shield(self._ending)
+
+    # -- listening ------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Hook into the session, the room and the job. Called once, by `track`."""
+        if self._session is not None:
+            self._session.on("conversation_item_added", listener(self._on_item, "a handoff could not be followed"))
+            self._session.on("agent_state_changed", listener(lambda _: self._look(), "the room could not be read"))
+            self._session.on("close", listener(self._on_close, "the end of a session could not be recorded"))
+            self._catch_up(self._session)
+        if self._ctx is not None:
+            self._watch_room()
+            self._ctx.add_shutdown_callback(self._shutdown_callback())
+
+    def _watch_room(self) -> None:
+        assert self._ctx is not None
+        live = self._live
+        self._room = RoomWitness(self._ctx.room, live.part.key, live.now, live.put_stay, self._on_caller)
+
+    def _catch_up(self, session: AgentSession[Any]) -> None:
+        """Tracked after its start: what was before is lost, what comes is not."""
+        realtime = _realtime_session_of(session)
+        if realtime is not None:
+            logger.warning("track() was called after session.start(): usage until now is not counted; call it before")
+            self._listen_to(realtime)
+
+    def _on_item(self, event: Any) -> None:
+        if isinstance(event.item, llm.AgentHandoff) and self._session is not None:
+            if self._live.ended:
+                self._start_again()
+            self._asking.expect_from(_model_of(self._session))
+            self._look()
+
+    def _start_again(self) -> None:
+        """The same AgentSession was started again after it had closed: that is a new part."""
+        self._live = self._new_part()
+        self._witnesses, self._ending = [], None
+        if self._ctx is not None:
+            self._watch_room()
+
+    def _listen_to(self, realtime: Any) -> None:
+        witness = RealtimeWitness(self._live, lambda: _named(realtime.realtime_model), f"r{next(_pending_prefixes)}")
+        witness.attach(realtime)
+        self._witnesses.append(witness)
+        self._finish_before_closing(realtime, witness)
+
+    def _finish_before_closing(self, realtime: Any, witness: RealtimeWitness) -> None:
+        """LiveKit discards what a realtime session brings while it closes; let open responses bring their figures.
+
+        Only when the whole AgentSession closes: at a handoff LiveKit drains by itself, and the caller is waiting.
+        """
+        close = realtime.aclose
+
+        async def aclose() -> None:
+            try:
+                if witness.open_responses and self._is_current(realtime):
+                    realtime.interrupt()
+                    await witness.finish()
+            except Exception as error:  # noqa: BLE001 - closing goes on in any case
+                faults.note("open responses could not be awaited", error)
+            try:
+                await close()
+            finally:
+                witness.give_up()
+
+        realtime.aclose = aclose
+
+    def _is_current(self, realtime: Any) -> bool:
+        # At a handoff, the session's current agent is the next one already.
+        return self._session is not None and _realtime_session_of(self._session) is realtime
+
+    def _look(self) -> None:
+        if self._room is not None and not self._live.ended:
+            self._room.look()
+            self._look_at_linked()
+
+    def _on_caller(self, identity: str, name: str | None) -> None:
+        if not self._user_given and self._live.part.user is None:
+            self._live.is_of(identity, name)
+
+    def _look_at_linked(self) -> None:
+        """LiveKit says whose voice the session hears; until it does, the first caller in the room is taken."""
+        try:
+            linked = self._session.room_io.linked_participant if self._session is not None else None
+        except RuntimeError:  # started without a room
+            return
+        if linked is not None and not self._user_given:
+            self._live.is_of(linked.identity, linked.name or None)
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def _on_close(self, event: Any) -> None:
+        self._end(getattr(event.reason, "value", None) or str(event.reason))
+
+    def _end(self, reason: str) -> None:
+        if self._ending is not None:
+            return
+        for witness in self._witnesses:
+            witness.give_up()
+        if self._room is not None:
+            self._room.stop()
+            self._room = None
+        self._live.fix(reason)
+        self._ending = asyncio.create_task(self._live.settle(), name="livekit_tokens_end")
+
+    def _shutdown_callback(self) -> Callable[[str], Any]:
+        # LiveKit wants a real function. It awaits it, so that the end is not cut off with the job's other tasks.
+        async def finish_tracking(reason: str) -> None:
+            try:
+                self._end(reason or "job_shutdown")
+                assert self._ending is not None
+                await asyncio.shield(self._ending)
+            except Exception as error:  # noqa: BLE001 - one that raises would cut off all the others
+                faults.note("the end of a part was cut off", error)
+
+        return finish_tracking
+
+
+def begin(
+    session: AgentSession[Any] | None,
+    ctx: JobContext | None,
+    recorder: Recording,
+    flush: Flush,
+    now: Callable[[], Micros],
+    new_key: Callable[[], str],
+    *,
+    user: str | None,
+    tenant: str | None,
+    feature: str | None,
+    tags: Mapping[str, str],
+    on_end: OnEnd | None,
+    on_usage: OnUsage | None,
+) -> Tracking:
+    """Track a session, or give back the Tracking that already does."""
+    if session is not None and (found := _trackings.get(session)) is not None:
+        logger.warning("track() was called twice for one AgentSession; the first call counts")
+        return found
+
+    def new_part() -> LivePart:
+        part = _part_of(ctx, new_key(), now(), user=user, tenant=tenant, tags=tags)
+        return LivePart(part, recorder, flush, now, lambda: _agent_of(session), feature, on_end, on_usage)
+
+    tracking = Tracking(session, ctx, new_part)
+    tracking.begin()
+    if session is not None:
+        _trackings[session] = tracking
+    return tracking
+
+
+def _part_of(ctx: JobContext | None, key: str, at: Micros, *, user: Any, tenant: Any, tags: Any) -> Part:
+    given = {"key": key, "started_at": at, "user": user, "tenant": tenant, "tags": dict(tags)}
+    if ctx is None or ctx.is_fake_job() or not ctx.job.room.sid:
+        return Part(session_id=f"local_{suffix(int(key, 16))}", job=ctx.job.id if ctx else None, **given)
+    room = ctx.job.room
+    return Part(
+        session_id=session_id(room.name, room.sid),
+        room=room.name,
+        job=ctx.job.id,
+        agent_name=ctx.job.agent_name or None,
+        **given,
+    )
+
+
+def _agent_of(session: AgentSession[Any] | None) -> str | None:
+    try:
+        return session.current_agent.id if session is not None else None
+    except RuntimeError:  # not running
+        return None
+
+
+def _model_of(session: AgentSession[Any]) -> object:
+    own = session.current_agent.llm
+    return own if isinstance(own, llm.RealtimeModel) else session.llm
+
+
+def _realtime_session_of(session: AgentSession[Any]) -> Any:
+    try:
+        return session.current_agent.realtime_llm_session
+    except RuntimeError:  # not running, or between two agents
+        return None
+
+
+def _named(model: llm.RealtimeModel) -> tuple[str, str]:
+    """Model and provider that serve now; a fallback adapter answers for the model behind it."""
+    metadata = model.metrics_metadata
+    return metadata["model_name"], provider_of(metadata["model_provider"])

@@ -1,0 +1,113 @@
+"""The drain: brings a source's spool into the ledger, batch by batch, each with its checkpoint in one transaction."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from livekit_tokens.core import faults, spool
+from livekit_tokens.core.ledger import START, Batch, Checkpoint, LedgerConnection, Source
+from livekit_tokens.core.lines import PartLine, StayLine, Use
+from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.domain.usage import UsageRecord
+
+_MOST_REFUSALS = 5
+
+
+@dataclass(slots=True)
+class Drained:
+    """What a drain brought into the ledger."""
+
+    records: int = 0
+    damaged: int = 0
+    lost: int = 0
+
+
+class SpoolDrain:
+    """Drains one source over one connection. The checkpoint is read from the ledger once a connection, then followed.
+
+    A new connection means a new SpoolDrain: a failover, a restored backup or a deleted database has an older
+    checkpoint, and the drain goes on from there as far as the replay window reaches.
+    """
+
+    def __init__(self, folder: Path, source: Source, connection: LedgerConnection) -> None:
+        self._folder = folder
+        self._source = source
+        self._connection = connection
+        self._known: Checkpoint | None = None  # as the ledger has it
+        self._at: Checkpoint | None = None  # how far was read; lines that bring nothing move only this
+        self._gap = 0
+
+    async def drain(self) -> Drained:
+        """Bring everything that the spool holds now. Raises what the connection raises; nothing is half done then."""
+        done = Drained()
+        refusals = 0
+        while True:
+            at = self._at or await self._begin()
+            reading = spool.read(self._folder, at.segment, at.offset)
+            batch = self._batch(at, reading)
+            if _brings_something(batch):
+                if not await self._connection.apply(batch):
+                    refusals += 1
+                    self._at = None
+                    if refusals >= _MOST_REFUSALS:
+                        faults.note("another writer keeps moving this source's checkpoint", source=self._source.id)
+                        return done
+                    continue
+                self._known = batch.after
+                done.records += len(batch.records)
+                done.lost += batch.lost
+                self._gap = 0
+            self._at = batch.after
+            done.damaged += reading.damaged
+            if reading.damaged:
+                faults.note("damaged lines in a spool were passed over", source=self._source.id)
+            if not reading.more:
+                break
+        if self._known is not None:
+            spool.forget_acknowledged(self._folder, self._known, time.time())
+        return done
+
+    async def _begin(self) -> Checkpoint:
+        """Where to go on: at the ledger's checkpoint, or at the oldest segment that is still kept."""
+        self._known = known = await self._connection.checkpoint(self._source.id)
+        at = known or START
+        kept = spool.segments_of(self._folder)
+        self._gap = 0
+        if kept and kept[0] > at.segment:
+            head = spool.head_of(self._folder, kept[0])
+            self._gap = max(0, head.seq - at.seq) if head else 0
+            at = Checkpoint(kept[0], 0, head.seq if head else at.seq)
+            faults.note("the ledger is older than what the spool still keeps", source=self._source.id, lost=self._gap)
+        self._at = at
+        return at
+
+    def _batch(self, at: Checkpoint, reading: spool.Reading) -> Batch:
+        parts: dict[str, Part] = {}
+        stays: dict[tuple[str, str], Stay] = {}
+        records: list[tuple[int, UsageRecord]] = []
+        seq, missing = at.seq, 0
+        for found in reading.lines:
+            line = found.line
+            if isinstance(line, Use):
+                missing += line.seq - seq - 1
+                seq = line.seq
+                records.append((seq, line.record))
+            elif isinstance(line, PartLine):
+                parts[line.part.key] = line.part
+            elif isinstance(line, StayLine):
+                stays[line.stay.part, line.stay.sid] = line.stay
+        return Batch(
+            source=self._source,
+            before=self._known,
+            after=Checkpoint(reading.segment, reading.offset, seq),
+            parts=tuple(parts.values()),
+            stays=tuple(stays.values()),
+            records=tuple(records),
+            lost=self._gap + missing,
+        )
+
+
+def _brings_something(batch: Batch) -> bool:
+    return bool(batch.parts or batch.stays or batch.records or batch.lost)

@@ -1,0 +1,49 @@
+"""Our own faults: caught at the edge, counted, logged once per kind and minute. Metering that is broken is an alarm."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+
+logger = logging.getLogger("livekit_tokens")
+
+_QUIET_SECONDS = 60.0
+
+_lock = threading.Lock()
+_counts: Counter[str] = Counter()
+_last_said: dict[str, float] = {}
+
+
+def note(kind: str, error: BaseException | None = None, **fields: object) -> None:
+    """Count a fault and say it, at most once per kind and minute. Never raises, never says what was said in a call."""
+    with _lock:
+        _counts[kind] += 1
+        count = _counts[kind]
+        now = time.monotonic()
+        if now - _last_said.get(kind, -_QUIET_SECONDS) < _QUIET_SECONDS:
+            return
+        _last_said[kind] = now
+    reason = f": {_reason(error)}" if error is not None else ""
+    logger.warning(
+        "%s%s", kind, reason, extra={"fault": kind, "count": count, **fields}, exc_info=_is_ours(error) and error
+    )
+
+
+def counts() -> dict[str, int]:
+    """How often each kind of fault was met in this process."""
+    with _lock:
+        return dict(_counts)
+
+
+def _reason(error: BaseException) -> str:
+    from livekit_tokens.domain.errors import LiveKitTokensError  # noqa: PLC0415 - only when something went wrong
+
+    # Another library's message may quote what was said; its class does not.
+    return str(error) if isinstance(error, (LiveKitTokensError, OSError)) else type(error).__name__
+
+
+def _is_ours(error: BaseException | None) -> bool:
+    # A traceback shows lines of code, no values; it is only worth its length when the fault was not foreseen.
+    return logger.isEnabledFor(logging.DEBUG) and error is not None

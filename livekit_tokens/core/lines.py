@@ -1,0 +1,94 @@
+"""Lines of a spool: self-delimiting JSON with a checksum, one line an event.
+
+`<crc32 of the rest, 8 hex digits> <JSON>\\n`. A reader that meets a damaged line goes on after the next newline.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+from zlib import crc32
+
+import msgspec
+
+from livekit_tokens.core.estimates import Conversation
+from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.usage import UsageRecord
+
+_PREFIX = 9  # eight digits and a space
+
+
+class Head(msgspec.Struct, tag="head", frozen=True):
+    """First line of every segment. `seq` is the last record's number before it, so that a gap can be counted."""
+
+    source: str
+    host: str
+    pid: int
+    started_at: Micros
+    segment: int
+    seq: int
+
+
+class PartLine(msgspec.Struct, tag="part", frozen=True):
+    """A part as it is now, whole; written at every change, and again at the head of every segment while it is open."""
+
+    at: Micros
+    part: Part
+
+
+class StayLine(msgspec.Struct, tag="stay", frozen=True):
+    """A participant's stay as it is now, whole."""
+
+    at: Micros
+    stay: Stay
+
+
+class Use(msgspec.Struct, tag="use", frozen=True, omit_defaults=True):
+    """A usage record with its number; `settles` names the pending request that it ends."""
+
+    seq: int
+    record: UsageRecord
+    settles: str | None = None
+
+
+class Pend(msgspec.Struct, tag="pend", frozen=True):
+    """A request in flight: what its record will say, and the conversation that its input is estimated from."""
+
+    id: str
+    at: Micros
+    record: UsageRecord
+    conversation: Conversation
+    audio_ms: int = 0
+    tokens: int = 0
+
+
+class More(msgspec.Struct, tag="more", frozen=True):
+    """How much output of a pending request has arrived by now. Counts only."""
+
+    id: str
+    at: Micros
+    audio_ms: int
+    tokens: int
+
+
+Line: TypeAlias = Head | PartLine | StayLine | Use | Pend | More
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Line).decode
+
+
+def to_bytes(line: Line) -> bytes:
+    """One line, newline included. JSON holds no raw newline, so the line delimits itself."""
+    payload = _encode(line)
+    return b"%08x %b\n" % (crc32(payload), payload)
+
+
+def from_bytes(raw: bytes) -> Line | None:
+    """Read one line, without its newline; None if it is damaged."""
+    payload = raw[_PREFIX:]
+    try:
+        if int(raw[: _PREFIX - 1], 16) != crc32(payload):
+            return None
+        return _decode(payload)
+    except (ValueError, msgspec.MsgspecError):
+        return None

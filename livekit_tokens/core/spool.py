@@ -1,0 +1,200 @@
+"""The spool on disk: a folder a source, append-only segments, and the lock that says whether the owner lives.
+
+`<spool folder>/<host>/<source>/` holds `lock` and `00000001.jsonl`, `00000002.jsonl`, ...
+Only processes of the same host look into a host's folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from livekit_tokens.core.ledger import Checkpoint
+from livekit_tokens.core.lines import Head, Line, from_bytes
+
+SEGMENT_BYTES = 4 << 20
+REPLAY_SECONDS = 3600
+REPLAY_BYTES = 64 << 20
+"""Acknowledged segments are kept this long and this large, so that a restored or deleted database can be replayed."""
+
+_READ_BYTES = 1 << 20
+_LOCK = "lock"
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    return folder / f"{number:08d}.jsonl"
+
+
+def segments_of(folder: Path) -> list[int]:
+    """Numbers of the segments that are there, ascending."""
+    return sorted(int(path.stem) for path in folder.glob("*.jsonl") if path.stem.isdigit())
+
+
+def create(root: Path, source: str) -> tuple[Path, int]:
+    """Make a source's folder with its lock already held; returns the folder and the lock's file descriptor.
+
+    The folder appears under its name only when the lock is held: nobody can take over a source that is being born.
+    """
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unborn = root / f".new-{source}"
+    unborn.mkdir(mode=0o700)
+    lock = os.open(unborn / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    folder = root / source
+    unborn.rename(folder)
+    return folder, lock
+
+
+def sources_of(root: Path) -> list[Path]:
+    """Folders of all sources of this host, oldest first."""
+    if not root.is_dir():
+        return []
+    found = []
+    for path in root.iterdir():
+        if path.name.startswith("."):
+            continue
+        try:
+            found.append((path.stat().st_mtime_ns, path))
+        except FileNotFoundError:  # another process has just removed it
+            continue
+    return [path for _, path in sorted(found)]
+
+
+def try_lock(folder: Path) -> int | None:
+    """Take the lock of a source whose owner is dead; None while it is held or when the folder is gone."""
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    if not folder.exists():  # removed between open and lock
+        os.close(lock)
+        return None
+    return lock
+
+
+def remove(folder: Path) -> None:
+    """Remove a source's folder, whose lock the caller holds; it vanishes from the host's folder at once."""
+    gone = folder.with_name(f".gone-{folder.name}")
+    folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+class Read(NamedTuple):
+    """A line and the place just after it."""
+
+    line: Line
+    segment: int
+    offset: int
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one pass over a spool found: its lines, how many were damaged, and where to go on."""
+
+    lines: list[Read]
+    damaged: int
+    segment: int
+    offset: int
+    more: bool
+
+
+def read(folder: Path, segment: int, offset: int, limit: int = _READ_BYTES) -> Reading:
+    """Read up to about `limit` bytes of whole lines from a place on, over segments, resynchronising at newlines.
+
+    An unfinished line at the end of the newest segment is left for later: its writer may be at it.
+    In an older segment nobody will finish it, so it is passed over and counted as damaged.
+    """
+    reading = Reading([], 0, segment, offset, more=False)
+    while True:
+        # First whether a newer segment is there, then the bytes: the other way round, what the writer
+        # appends in between, just before it opens the newer one, would be passed over.
+        newest = not segment_path(folder, reading.segment + 1).exists()
+        raw = _bytes_at(segment_path(folder, reading.segment), reading.offset, limit)
+        if not raw and not newest:
+            reading.segment, reading.offset = reading.segment + 1, 0
+            continue
+        end = raw.rfind(b"\n") + 1
+        if end == 0 and raw:
+            if len(raw) >= limit:  # a line longer than the limit
+                limit *= 2
+                continue
+            if not newest:
+                reading.damaged += 1
+                reading.segment, reading.offset = reading.segment + 1, 0
+                continue
+        _take_lines(reading, raw[:end])
+        reading.more = len(raw) >= limit or not newest
+        return reading
+
+
+def _take_lines(reading: Reading, raw: bytes) -> None:
+    offset = reading.offset
+    for piece in raw.split(b"\n")[:-1]:
+        offset += len(piece) + 1
+        if not piece:  # a writer begins with a newline after a short write
+            continue
+        line = from_bytes(piece)
+        if line is None:
+            reading.damaged += 1
+        else:
+            reading.lines.append(Read(line, reading.segment, offset))
+    reading.offset = offset
+
+
+def _bytes_at(path: Path, offset: int, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(limit)
+    except FileNotFoundError:
+        return b""
+
+
+def all_lines(folder: Path, segment: int) -> Iterator[Line]:
+    """Every readable line from the beginning of a segment on."""
+    offset, more = 0, True
+    while more:
+        reading = read(folder, segment, offset)
+        segment, offset, more = reading.segment, reading.offset, reading.more
+        for found in reading.lines:
+            yield found.line
+
+
+def head_of(folder: Path, segment: int) -> Head | None:
+    """The first readable head of a segment."""
+    for found in read(folder, segment, 0, 1 << 16).lines:
+        if isinstance(found.line, Head):
+            return found.line
+    return None
+
+
+def forget_acknowledged(folder: Path, checkpoint: Checkpoint, now: float) -> None:
+    """Remove segments that are in the database and outside the replay window (`now` in wall-clock seconds)."""
+    kept = 0
+    for number in reversed(segments_of(folder)):
+        path = segment_path(folder, number)
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            continue
+        kept += stat.st_size
+        acknowledged = number < checkpoint.segment
+        if acknowledged and (now - stat.st_mtime > REPLAY_SECONDS or kept > REPLAY_BYTES):
+            path.unlink(missing_ok=True)
+
+
+def is_past(folder: Path, now: float | None = None) -> bool:
+    """Whether nothing was written to a source within the replay window."""
+    newest = max((segment_path(folder, n).stat().st_mtime for n in segments_of(folder)), default=0.0)
+    return (time.time() if now is None else now) - newest > REPLAY_SECONDS

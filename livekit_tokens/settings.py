@@ -1,0 +1,181 @@
+"""The settings: from the environment (LIVEKIT_TOKENS_...), then livekit-tokens.toml in the working directory.
+
+A call is never refused because of a setting: `load_settings` answers with defaults in place of what cannot be used.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from platformdirs import user_data_path
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from livekit_tokens.domain.errors import BadSetting
+from livekit_tokens.domain.periods import read_zone
+from livekit_tokens.store.address import address_of
+
+FILE = Path("livekit-tokens.toml")
+PREFIX = "LIVEKIT_TOKENS_"
+OTHER_NAMES = {"enabled": "USAGE_TRACKING_ENABLED"}
+"""Names that users of other trackers have in their environments; ours goes first where both are set."""
+
+_ACCEPTED = {
+    "spool_dir": "a folder's path",
+    "enabled": "true or false",
+    "stale_after_seconds": "a number of seconds above 0, at most 86400",
+    "timezone": "an IANA name such as Europe/Berlin, or UTC",
+    "tags": "key=value pairs such as env=prod,version=1.4",
+    "log_level": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
+}
+_SECRET = ("database_url",)
+
+
+def user_data_dir() -> Path:
+    """Where the ledger and the spool are by default, by the platform's custom."""
+    return user_data_path("livekit-tokens", appauthor=False)
+
+
+def default_database_url() -> str:
+    return f"sqlite:///{user_data_dir() / 'ledger.db'}"
+
+
+def _read_tags(value: object) -> object:
+    """`env=prod,version=1.4`, or a table of the settings file."""
+    if not isinstance(value, str):
+        return value
+    tags: dict[str, str] = {}
+    for pair in value.split(","):
+        if not pair.strip():
+            continue
+        key, sign, text = (piece.strip() for piece in pair.partition("="))
+        if not (key and sign):
+            raise ValueError(f"{pair.strip()!r} is not key=value")
+        tags[key] = text
+    return tags
+
+
+class Settings(BaseSettings):
+    """Every setting that does something now, checked. Frozen."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    database_url: str = Field(default_factory=default_database_url)
+    spool_dir: Path = Field(default_factory=lambda: user_data_dir() / "spool")
+    enabled: bool = True
+    stale_after_seconds: float = Field(300, gt=0, le=86_400, allow_inf_nan=False)
+    timezone: str = "UTC"
+    tags: Annotated[dict[str, str], NoDecode, BeforeValidator(_read_tags)] = Field(default_factory=dict)
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+        BeforeValidator(lambda value: value.strip().upper() if isinstance(value, str) else value),
+    ] = "INFO"
+
+    @field_validator("database_url")
+    @classmethod
+    def _names_a_database(cls, value: str) -> str:
+        address_of(value)
+        return value
+
+    @field_validator("spool_dir")
+    @classmethod
+    def _is_a_folder(cls, value: Path) -> Path:
+        # Made absolute now: a later chdir of the agent must not make a second spool.
+        found = value.expanduser().absolute()
+        if found.exists() and not found.is_dir():
+            raise ValueError("it is not a folder")
+        return found
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        read_zone(value)
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - an agent's .env is its own affair
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment (ours, then the other names), then the file."""
+        others = InitSettingsSource(settings_cls, _other_names())
+        return init_settings, env_settings, others, InitSettingsSource(settings_cls, _file()[0])
+
+
+def read_settings(**values: Any) -> Settings:
+    """The settings; raises BadSetting with one line for the first that cannot be used."""
+    try:
+        settings = Settings(**values)
+    except ValidationError as faults:
+        raise BadSetting(_lines(faults, values)[0]) from faults
+    if complaints := _file()[1]:
+        raise BadSetting(complaints[0])
+    return settings
+
+
+def load_settings(**values: Any) -> tuple[Settings, list[str]]:
+    """The settings, with defaults in place of what cannot be used, and a line to warn about each of those."""
+    complaints = _file()[1]
+    try:
+        return Settings(**values), complaints
+    except ValidationError as faults:
+        unusable = {str(fault["loc"][0]) for fault in faults.errors()}
+        defaults = {name: Settings.model_fields[name].get_default(call_default_factory=True) for name in unusable}
+        return Settings(**{**values, **defaults}), complaints + _lines(faults, values)
+
+
+def _other_names() -> dict[str, Any]:
+    return {name: os.environ[other] for name, other in OTHER_NAMES.items() if os.environ.get(other)}
+
+
+def _file() -> tuple[dict[str, Any], list[str]]:
+    """What the settings file says, and what is wrong with it. Capital letters are accepted in its names."""
+    try:
+        found = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}, []
+    except (OSError, ValueError) as fault:
+        reason = (str(fault) or type(fault).__name__).splitlines()[0]
+        return {}, [
+            f"{FILE} cannot be read ({reason}) and is left aside; accepted: TOML with lines such as timezone = 'UTC'"
+        ]
+    values = {name.lower().removeprefix(PREFIX.lower()): value for name, value in found.items()}
+    strange = [name for name in values if name not in Settings.model_fields]
+    known = ", ".join(Settings.model_fields)
+    return values, [f"{name} in {FILE} is no setting and is left aside; accepted: {known}" for name in strange]
+
+
+def _lines(faults: ValidationError, given: Mapping[str, Any]) -> list[str]:
+    """One line a setting: its name as it was written, the value's fault, what is accepted."""
+    lines: dict[str, str] = {}
+    for fault in faults.errors():
+        name = str(fault["loc"][0])
+        reason = fault["msg"].removeprefix("Value error, ")
+        if name in _SECRET:
+            # Not the value: it holds a password. The address says by itself what it accepts.
+            line = f"{_written(name, given)} {reason.removeprefix('DATABASE_URL ')}"
+        else:
+            value = repr(fault["input"])[:80]
+            line = f"{_written(name, given)} is {value}: {reason.partition(';')[0]}; accepted: {_ACCEPTED[name]}"
+        lines.setdefault(name, line)
+    return list(lines.values())
+
+
+def _written(name: str, given: Mapping[str, Any]) -> str:
+    """The setting's name where its value came from."""
+    ours = f"{PREFIX}{name.upper()}"
+    if name in given:
+        return name
+    if any(key.upper() == ours and value for key, value in os.environ.items()):
+        return ours
+    if os.environ.get(OTHER_NAMES.get(name, "")):
+        return OTHER_NAMES[name]
+    return f"{name} in {FILE}"

@@ -1,0 +1,317 @@
+"""The ledger in a database: how it is found, opened and held. Fulfils `core.ledger.Ledger`.
+
+A `StoreLedger` belongs to one event loop. Writers have a connection of their own; readers see one consistent
+snapshot each, and never write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+import aiosqlite
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from livekit_tokens.core.ledger import Batch, Checkpoint
+from livekit_tokens.domain.errors import LedgerUnavailable
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.store import ingest
+from livekit_tokens.store.address import PostgresAddress, SqliteAddress, address_of
+from livekit_tokens.store.faults import Unstorable, driver_told, told
+from livekit_tokens.store.revision import bring_up_to_date, is_current, revision_of
+from livekit_tokens.store.rows import Priced, unpriced
+from livekit_tokens.store.statements import Statements, statements_of
+
+if TYPE_CHECKING:
+    import asyncpg  # type: ignore[import-untyped]
+
+BUSY_SECONDS = 5.0
+"""How long SQLite waits for another process's write lock before the batch is given back to the drain."""
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 30.0
+"""PostgreSQL: a server that has not answered by then counts as gone."""
+
+_READERS = 4
+"""Connections to PostgreSQL that readers keep; more are opened and closed as needed."""
+
+Identity = tuple[int, int]
+"""Device and inode of a file: whether the path still leads to the file that was opened."""
+
+_T = TypeVar("_T")
+
+
+def wall_clock() -> Micros:
+    return time.time_ns() // 1000
+
+
+class StoreLedger:
+    """The ledger at `database_url`. Raises BadSetting at once for a URL that cannot be used; opens nothing yet.
+
+    `priced` fixes each record's cost when it is inserted.
+    """
+
+    def __init__(
+        self, database_url: str, *, priced: Priced = unpriced, clock: Callable[[], Micros] = wall_clock
+    ) -> None:
+        self.address = address_of(database_url)
+        self._priced = priced
+        self._clock = clock
+        if isinstance(self.address, SqliteAddress):
+            path = self.address.path
+            self._writing = _sqlite_engine(path, "rwc")
+            self._reading = _sqlite_engine(path, "ro")
+        else:
+            self._writing = _postgres_engine(self.address, poolclass=NullPool)
+            self._reading = _postgres_engine(
+                self.address, pool_size=_READERS, max_overflow=_READERS * 4, pool_pre_ping=True
+            )
+
+    async def connect(self) -> StoreConnection:
+        """A connection that writes, on a schema of this version: made or upgraded where that is due.
+
+        Raises LedgerUnavailable or LedgerTooNew.
+        """
+        with told(self.address):
+            opened = _make_private(self.address.path) if isinstance(self.address, SqliteAddress) else None
+            conn = await self._writing.connect()
+            try:
+                await bring_up_to_date(conn, self.address, round(BUSY_SECONDS * 1000))
+                driver = (await conn.get_raw_connection()).driver_connection
+            except BaseException:
+                await conn.close()
+                raise
+        made = StoreConnection(self, conn, driver, opened, priced=self._priced, clock=self._clock)
+        if made.stale():
+            await made.aclose()
+            raise LedgerUnavailable(f"the ledger at {self.address} was replaced while it was opened; it is tried again")
+        return made
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[AsyncConnection]:
+        """One consistent, read-only snapshot of the ledger, for as many queries as are asked inside.
+
+        Never makes a ledger: raises LedgerUnavailable if there is none yet. An older schema is upgraded first.
+        """
+        conn = await self._snapshot()
+        if conn is None:
+            await (await self.connect()).aclose()
+            conn = await self._snapshot()
+        if conn is None:
+            raise LedgerUnavailable(f"the ledger at {self.address} could not be brought to this version's schema")
+        try:
+            with driver_told(self.address):
+                yield conn
+        finally:
+            await conn.close()
+
+    @asynccontextmanager
+    async def writer(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction that may change the ledger (reprice, prune, erase): committed at the end, or not at all."""
+        connection = await self.connect()
+        try:
+            with driver_told(self.address):
+                async with connection.transaction() as conn:
+                    yield conn
+        finally:
+            await connection.aclose()
+
+    async def aclose(self) -> None:
+        await self._reading.dispose()
+        await self._writing.dispose()
+
+    async def _snapshot(self) -> AsyncConnection | None:
+        """None: an upgrade is due first."""
+        if isinstance(self.address, SqliteAddress) and identity_of(self.address.path) is None:
+            raise self._none_yet()
+        with told(self.address):
+            conn = await self._reading.connect()
+            try:
+                await _begin_snapshot(conn)
+                revision = await revision_of(conn)
+                if revision is None:
+                    raise self._none_yet()
+                if is_current(revision, self.address):
+                    return conn
+            except BaseException:
+                await conn.close()
+                raise
+        await conn.close()
+        return None
+
+    def _none_yet(self) -> LedgerUnavailable:
+        return LedgerUnavailable(
+            f"no ledger at {self.address} yet: it is made with the first tracked call; "
+            "if there was one, check DATABASE_URL"
+        )
+
+
+class StoreConnection:
+    """One connection that writes. A method that raises has closed it; connect again."""
+
+    def __init__(
+        self,
+        ledger: StoreLedger,
+        conn: AsyncConnection,
+        driver: Any,
+        opened: Identity | None,
+        *,
+        priced: Priced,
+        clock: Callable[[], Micros],
+    ) -> None:
+        self._address = ledger.address
+        self._conn = conn
+        self._driver = driver
+        self._opened = opened
+        self._priced = priced
+        self._clock = clock
+        self._statements: Statements = statements_of(conn.dialect)
+        self._known_parts: set[str] = set()
+
+    async def checkpoint(self, source: str) -> Checkpoint | None:
+        return (await self.checkpoints([source])).get(source)
+
+    async def checkpoints(self, sources: Iterable[str]) -> Mapping[str, Checkpoint]:
+        return await self._asked(self._read_checkpoints(list(sources)))
+
+    async def apply(self, batch: Batch) -> bool:
+        return await self._asked(self._apply(batch))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        async with self._conn.begin():
+            if self._statements.begin_sql:
+                await self._conn.exec_driver_sql(self._statements.begin_sql)
+            yield self._conn
+
+    def stale(self) -> bool:
+        """Closed, or (SQLite) the path no longer leads to the file that was opened."""
+        if self._conn.closed:
+            return True
+        if isinstance(self._address, SqliteAddress):
+            return identity_of(self._address.path) != self._opened
+        return bool(self._driver.is_closed())
+
+    async def aclose(self) -> None:
+        """Idempotent; never raises for a server that is gone."""
+        try:
+            await self._conn.close()
+        except Exception:  # noqa: BLE001 - whatever the driver says of a connection that is given up anyway
+            await self._conn.invalidate()
+
+    async def _asked(self, answer: Awaitable[_T]) -> _T:
+        try:
+            with told(self._address):
+                return await answer
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def _read_checkpoints(self, sources: list[str]) -> dict[str, Checkpoint]:
+        found = await ingest.read_checkpoints(self._conn, sources)
+        await self._conn.rollback()
+        return found
+
+    async def _apply(self, batch: Batch) -> bool:
+        try:
+            with told(self._address):
+                return await self._apply_as_it_is(batch)
+        except Unstorable:
+            return await self._apply_as_it_is(ingest.storable(batch))
+
+    async def _apply_as_it_is(self, batch: Batch) -> bool:
+        return await ingest.apply(
+            self._conn, self._statements, batch, priced=self._priced, now=self._clock(), known=self._known_parts
+        )
+
+
+def identity_of(path: Path) -> Identity | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _make_private(path: Path) -> Identity:
+    """The file is made here rather than by SQLite, whose files everybody may read. WAL files inherit its rights."""
+    for folder in reversed(path.parents):
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    try:
+        found = os.fstat(file)
+    finally:
+        os.close(file)
+    return found.st_dev, found.st_ino
+
+
+async def _begin_snapshot(conn: AsyncConnection) -> None:
+    if conn.dialect.name == "sqlite":
+        await conn.exec_driver_sql("BEGIN")
+    else:
+        await conn.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def _sqlite_engine(path: Path, mode: str) -> AsyncEngine:
+    """No pool: a kept connection would go on reading a file that has been replaced, and opening one takes 1 ms."""
+
+    async def opened(*_args: object, **_options: object) -> aiosqlite.Connection:
+        return await _open_sqlite(path, mode)
+
+    return create_async_engine("sqlite+aiosqlite://", async_creator=opened, poolclass=NullPool, hide_parameters=True)
+
+
+async def _open_sqlite(path: Path, mode: str) -> aiosqlite.Connection:
+    # isolation_level None: transactions begin where we say so, not where Python's sqlite3 guesses.
+    connecting = aiosqlite.connect(
+        f"file:{quote(str(path))}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+    )
+    # aiosqlite works in a thread of its own, which must not keep an interpreter alive that wants to exit.
+    thread: Any = getattr(connecting, "_thread", connecting)
+    thread.daemon = True
+    conn = await connecting
+    try:
+        if mode != "ro":
+            await _set_wal(conn)
+        # NORMAL: in WAL mode a power cut may take the last commits, but never their order nor the file. Records and
+        # checkpoint go together, and the spool keeps them for its replay window: they are written again. FULL would
+        # cost an fsync a batch for nothing more.
+        await conn.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        await conn.close()
+        raise
+    return conn
+
+
+async def _set_wal(conn: aiosqlite.Connection) -> None:
+    """WAL lets readers and the writer go on side by side. It is the file's property: a look, once it is set."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            await conn.execute_fetchall("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as fault:
+            # The change of mode does not wait for other processes, busy timeout or not.
+            if "locked" not in str(fault) or time.monotonic() > until:
+                raise
+            await asyncio.sleep(0.02)
+        else:
+            return
+
+
+def _postgres_engine(address: PostgresAddress, **options: Any) -> AsyncEngine:
+    async def opened(*_args: object, **_options: object) -> asyncpg.Connection[asyncpg.Record]:
+        import asyncpg  # noqa: PLC0415 - an extra
+
+        # By asyncpg's own reading of the URL, which knows libpq's options: sslmode, several hosts, passfile.
+        return await asyncpg.connect(address.dsn, timeout=CONNECT_SECONDS, command_timeout=ANSWER_SECONDS)
+
+    return create_async_engine("postgresql+asyncpg://", async_creator=opened, hide_parameters=True, **options)

@@ -1,0 +1,105 @@
+"""Faults of the database's drivers, told as one line to the person who can mend them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import exc as sa_exc
+
+from livekit_tokens.domain.errors import LedgerUnavailable
+
+_ADVICE = (
+    ("locked", "another process holds it for long; it is tried again"),
+    ("readonly", "it is read-only: check the owner and rights of the file and its folder"),
+    ("read-only transaction", "the server is a read-only replica: name the primary"),
+    ("disk is full", "the disk is full: free some space"),
+    ("no space left", "the disk is full: free some space"),
+    ("malformed", "the file is damaged: restore a backup, or move it away to begin a new ledger"),
+    ("not a database", "the file is not a SQLite database: name another one, or move it away"),
+    ("unable to open", "the file cannot be opened: check that its folder exists and may be written"),
+    ("too many clients", "the server has no connection left"),
+    ("password authentication failed", "check user and password in DATABASE_URL"),
+)
+
+
+class LedgerConflict(LedgerUnavailable):
+    """The ledger already holds a record of this batch although its checkpoint says that it does not.
+
+    Nothing was written. Skipping the record would make the sums differ from the records; a person must look.
+    """
+
+
+class Unstorable(LedgerUnavailable):
+    """A value of the batch cannot be stored as it is: a NUL in a text (PostgreSQL), half a surrogate pair (both)."""
+
+
+@contextmanager
+def told(where: object) -> Iterator[None]:
+    """Turn whatever goes wrong in reaching the database into LedgerUnavailable: one line, the cause chained.
+
+    Faults of ours (a wrong statement's ArgumentError, a TypeError) are left as they are.
+    """
+    try:
+        with driver_told(where):
+            yield
+    except (OSError, TimeoutError, UnicodeError, OverflowError) as fault:
+        raise _unavailable(where, fault) from fault
+
+
+@contextmanager
+def driver_told(where: object) -> Iterator[None]:
+    """The same for the drivers' own errors only: around code of others, whose OSError may be its own affair."""
+    try:
+        yield
+    except sa_exc.DBAPIError as fault:
+        raise _unavailable(where, fault.orig or fault) from fault
+    except (sa_exc.TimeoutError, sa_exc.PendingRollbackError, sa_exc.ResourceClosedError, sqlite3.Error) as fault:
+        raise _unavailable(where, fault) from fault
+    except Exception as fault:
+        if not _is_asyncpgs(fault):
+            raise
+        raise _unavailable(where, fault) from fault
+
+
+def _unavailable(where: object, fault: BaseException) -> LedgerUnavailable:
+    text = _first_line(fault)
+    kind: type[LedgerUnavailable] = LedgerUnavailable
+    if _is(fault, "IntegrityConstraintViolationError", "IntegrityError"):
+        kind = LedgerConflict
+    elif _is(fault, "DataError", "UnicodeError", "OverflowError"):
+        # The driver's words would quote the value, and a log never says what was said.
+        kind, text = Unstorable, "a value of the batch cannot be stored"
+    return kind(f"the ledger at {where} is not available: {text}{_advice(text)}")
+
+
+def _first_line(fault: BaseException) -> str:
+    # SQLAlchemy's adapter writes "<class 'asyncpg...'>: text" before the driver's own words.
+    while fault.__cause__ is not None and not isinstance(fault, (OSError, sqlite3.Error)):
+        fault = fault.__cause__
+    if isinstance(fault, TimeoutError) and not str(fault):
+        return "it did not answer in time"
+    return (str(fault).strip() or type(fault).__name__).splitlines()[0]
+
+
+def _advice(text: str) -> str:
+    lowered = text.lower()
+    return next((f" ({advice})" for sign, advice in _ADVICE if sign in lowered), "")
+
+
+def _is(fault: BaseException | None, *names: str) -> bool:
+    """Whether the fault, or what it was translated from, is of a class so named: asyncpg may not be installed."""
+    while fault is not None:
+        if any(base.__name__ in names for base in type(fault).__mro__):
+            return True
+        fault = fault.__cause__
+    return False
+
+
+def _is_asyncpgs(fault: BaseException) -> bool:
+    return any(base.__module__.startswith("asyncpg.") for base in type(fault).__mro__)
+
+
+def is_missing_table(fault: sa_exc.DBAPIError) -> bool:
+    return getattr(fault.orig, "sqlstate", None) == "42P01" or "no such table" in str(fault.orig)

@@ -1,0 +1,175 @@
+"""A batch of the spool written into the ledger: all of it or nothing, in one transaction with the checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from livekit_tokens.core.ledger import Batch, Checkpoint
+from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.store.rows import Numbered, Priced, Row, last_parts, last_stays, part_row, record_rows, unannounced
+from livekit_tokens.store.schema import records as records_table
+from livekit_tokens.store.statements import Statements, advance, checkpoints, sessions_of
+from livekit_tokens.store.sums import sum_rows
+
+_Line = TypeVar("_Line", Part, Stay, UsageRecord)
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_RECORD_COLUMNS = [column.name for column in records_table.columns]
+
+
+class Prepared(NamedTuple):
+    """Rows that are ready to be written: made before the transaction, so that its lock is held for I/O only."""
+
+    records: list[Row]
+    sums: list[Row]
+
+
+def prepared(records: Sequence[Numbered], priced: Priced) -> Prepared:
+    costs = [priced(record) for _, record in records]
+    rows = record_rows(records, costs)
+    return Prepared(rows, sum_rows(rows, records, costs))
+
+
+async def read_checkpoints(conn: AsyncConnection, sources: Iterable[str]) -> dict[str, Checkpoint]:
+    rows = await conn.execute(checkpoints, {"ids": list(sources)})
+    return {row.id: Checkpoint(row.segment, row.byte_offset, row.seq) for row in rows}
+
+
+async def apply(
+    conn: AsyncConnection, statements: Statements, batch: Batch, *, priced: Priced, now: Micros, known: set[str]
+) -> bool:
+    """Write the batch and move its checkpoint; False, with nothing written, if the checkpoint was elsewhere.
+
+    `known` are keys of parts that are in the ledger for certain; those of the batch are added once it is committed.
+    Parts and stays are last-wins also when lines are replayed after a restored backup: the checkpoint went back
+    with everything else, and the lines that follow it come in their order, so the last one is the newest again.
+    """
+    plain = [numbered for numbered in batch.records if numbered[1].idempotency_key is None]
+    keyed = [numbered for numbered in batch.records if numbered[1].idempotency_key is not None]
+    ready = prepared(plain, priced)
+    async with conn.begin() as transaction:
+        if statements.begin_sql:
+            await conn.exec_driver_sql(statements.begin_sql)
+        if not await _checkpoint_moved(conn, statements, batch, now):
+            await transaction.rollback()
+            return False
+        await _write_parts(conn, statements, batch, known)
+        await _write_all(conn, statements, statements.stays_sql, last_stays(batch.stays))
+        await _write(conn, statements, ready)
+        if keyed:
+            await _write(conn, statements, prepared(await _told_first(conn, statements, keyed), priced))
+    known.update(part.key for part in batch.parts)
+    known.update(record.part for _, record in batch.records)
+    return True
+
+
+async def _checkpoint_moved(conn: AsyncConnection, statements: Statements, batch: Batch, now: Micros) -> bool:
+    source, before, after = batch.source, batch.before, batch.after
+    if before is None:
+        row = {
+            "id": source.id,
+            "host": source.host,
+            "pid": source.pid,
+            "started_at": source.started_at,
+            "segment": after.segment,
+            "byte_offset": after.offset,
+            "seq": after.seq,
+            "lost": batch.lost,
+            "updated_at": now,
+        }
+        return (await conn.execute(statements.first_source, row)).rowcount == 1
+    values = {
+        "source": source.id,
+        "before_segment": before.segment,
+        "before_offset": before.offset,
+        "after_segment": after.segment,
+        "after_offset": after.offset,
+        "after_seq": after.seq,
+        "more_lost": batch.lost,
+        "now": now,
+    }
+    return (await conn.execute(advance, values)).rowcount == 1
+
+
+async def _write_parts(conn: AsyncConnection, statements: Statements, batch: Batch, known: set[str]) -> None:
+    await _write_all(conn, statements, statements.parts_sql, last_parts(batch.source.id, batch.parts))
+    told = known.union(part.key for part in batch.parts)
+    strangers: dict[str, Micros] = {}
+    for _, record in batch.records:
+        if record.part not in told:
+            strangers.setdefault(record.part, record.at)
+    rows = [part_row(batch.source.id, unannounced(key, at)) for key, at in sorted(strangers.items())]
+    await _write_all(conn, statements, statements.unannounced_sql, rows)
+
+
+async def _told_first(conn: AsyncConnection, statements: Statements, keyed: list[Numbered]) -> list[Numbered]:
+    """The records whose idempotency key their session has not seen, here or from any other process."""
+    keys = sorted({bytes.fromhex(record.part) for _, record in keyed})
+    sessions = {row.key: row.session_id for row in await conn.execute(sessions_of, {"keys": keys})}
+    first: dict[bytes, Numbered] = {}
+    for seq, record in keyed:
+        session = sessions[bytes.fromhex(record.part)]
+        first.setdefault(digest(session, record.idempotency_key or ""), (seq, record))
+    rows = [
+        {"digest": told, "part": bytes.fromhex(record.part), "seq": seq}
+        for told, (seq, record) in sorted(first.items())
+    ]
+    fresh = {row.digest for row in await conn.execute(statements.first_told, rows)}
+    return [numbered for told, numbered in first.items() if told in fresh]
+
+
+def digest(session_id: str, idempotency_key: str) -> bytes:
+    return hashlib.sha256(f"{session_id}\0{idempotency_key}".encode()).digest()
+
+
+async def _write(conn: AsyncConnection, statements: Statements, ready: Prepared) -> None:
+    if not ready.records:
+        return
+    if conn.dialect.name == "postgresql":
+        # COPY is asyncpg's own; it runs in the transaction that the checkpoint's statement has opened.
+        driver: Any = (await conn.get_raw_connection()).driver_connection
+        await driver.copy_records_to_table("records", records=ready.records, columns=_RECORD_COLUMNS)
+    else:
+        await conn.exec_driver_sql(statements.records_sql, ready.records)
+    await _write_all(conn, statements, statements.sums_sql, ready.sums)
+
+
+async def _write_all(conn: AsyncConnection, statements: Statements, sql: str, rows: list[Row]) -> None:
+    if rows and statements.by_columns:
+        await conn.exec_driver_sql(sql, tuple(list(column) for column in zip(*rows, strict=True)))
+    elif rows:
+        await conn.exec_driver_sql(sql, rows)
+
+
+def storable(batch: Batch) -> Batch:
+    """The batch with U+FFFD in place of what a text cannot hold: NUL (PostgreSQL) and halves of surrogate pairs.
+
+    One such character must not stop a source's whole spool for ever.
+    """
+    return replace(
+        batch,
+        parts=tuple(_storable(part) for part in batch.parts),
+        stays=tuple(_storable(stay) for stay in batch.stays),
+        records=tuple((seq, _storable(record)) for seq, record in batch.records),
+    )
+
+
+def _storable(value: _Line) -> _Line:
+    cleaned: dict[str, Any] = {f.name: _clean(getattr(value, f.name)) for f in fields(value)}
+    return replace(value, **cleaned)
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, Mapping):
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,16 @@
+"""Alembic's entry: it runs this file, by `migrations.upgrade` only."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from livekit_tokens.store.schema import metadata
+
+if context.is_offline_mode():
+    context.configure(dialect_name=context.config.attributes["dialect"], target_metadata=metadata, literal_binds=True)
+else:
+    # The caller has begun the transaction and holds the lock; Alembic joins it and does not commit.
+    context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+
+with context.begin_transaction():
+    context.run_migrations()

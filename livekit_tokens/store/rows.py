@@ -1,0 +1,122 @@
+"""The domain's values as rows: plain tuples in the order of the tables' columns. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from livekit_tokens.domain.money import Nanos
+from livekit_tokens.domain.sessions import Part, Stay, suffix
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.usage import UsageRecord
+
+Row = tuple[object, ...]
+Cost = tuple[Nanos | None, Nanos | None]
+"""What a record's input and output cost; None where no price is known."""
+
+Priced = Callable[[UsageRecord], Cost]
+
+Numbered = tuple[int, UsageRecord]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def unpriced(_record: UsageRecord) -> Cost:
+    """The price book of a ledger that has none."""
+    return None, None
+
+
+def json_text(value: Mapping[str, object]) -> str:
+    return _encode(value if type(value) is dict else dict(value)).decode()
+
+
+def record_rows(records: Iterable[Numbered], costs: Iterable[Cost]) -> list[Row]:
+    """Rows of `records`. Empty informational units, bounds and metadata are NULL, not `{}`: most records have none."""
+    keys = _PartKeys()
+    encode = _encode
+    return [
+        (
+            keys[r.part],
+            seq,
+            r.at,
+            r.service,
+            r.provider,
+            r.model,
+            r.operation,
+            r.agent or "",
+            r.feature,
+            r.provenance,
+            encode(r.units).decode(),
+            encode(r.informational).decode() if r.informational else None,
+            None if r.low is None else json_text(r.low),
+            None if r.high is None else json_text(r.high),
+            r.success,
+            r.error,
+            r.processing_ms,
+            r.first_output_ms,
+            r.request_id,
+            r.idempotency_key,
+            r.quality_score,
+            r.safety_score,
+            json_text(r.metadata) if r.metadata else None,
+            cost[0],
+            cost[1],
+        )
+        for (seq, r), cost in zip(records, costs, strict=True)
+    ]
+
+
+class _PartKeys(dict[str, bytes]):
+    """Part keys as bytes, remembered: a batch names few parts many times."""
+
+    def __missing__(self, part: str) -> bytes:
+        key = self[part] = bytes.fromhex(part)
+        return key
+
+
+def part_row(source: str, part: Part) -> Row:
+    return (
+        bytes.fromhex(part.key),
+        source,
+        part.session_id,
+        part.room,
+        part.job,
+        part.agent_name,
+        part.user,
+        part.user_name,
+        part.tenant,
+        json_text(part.tags),
+        part.status,
+        part.started_at,
+        part.ended_at,
+        part.close_reason,
+    )
+
+
+def stay_row(stay: Stay) -> Row:
+    return bytes.fromhex(stay.part), stay.sid, stay.identity, stay.name, stay.joined_at, stay.left_at
+
+
+def last_parts(source: str, parts: Iterable[Part]) -> list[Row]:
+    """One row a part, the last line of each, in key order."""
+    return _last(part_row(source, part) for part in parts)
+
+
+def last_stays(stays: Iterable[Stay]) -> list[Row]:
+    return _last((stay_row(stay) for stay in stays), width=2)
+
+
+def _last(rows: Iterable[Row], width: int = 1) -> list[Row]:
+    # A fixed order of keys, so that two writers can never wait for each other crosswise.
+    return [row for _, row in sorted({row[:width]: row for row in rows}.items())]
+
+
+def unannounced(key: str, at: Micros) -> Part:
+    """A stand-in for a part whose own line the ledger has not seen (a deleted database, a gap in the spool).
+
+    Its records must not vanish from the reports meanwhile; the part's next line replaces it whole. If none comes,
+    nobody would ever close it: so it is abandoned, not open.
+    """
+    session = f"unattributed_{suffix(int(key, 16))}"
+    return Part(key=key, session_id=session, started_at=at, ended_at=at, status="abandoned")

@@ -1,0 +1,103 @@
+"""The ingest's statements, written once in SQLAlchemy Core and compiled once per dialect to the driver's own SQL.
+
+Compiled ahead, a batch goes to the driver as tuples; SQLAlchemy would otherwise look at every value of every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+
+from livekit_tokens.store.schema import idempotency, parts, records, sources, stays, sums
+from livekit_tokens.store.sums import ADDED
+
+checkpoints = sa.select(sources.c.id, sources.c.segment, sources.c.byte_offset, sources.c.seq).where(
+    sources.c.id.in_(sa.bindparam("ids", expanding=True))
+)
+
+advance = (
+    sa.update(sources)
+    .where(
+        sources.c.id == sa.bindparam("source"),
+        sources.c.segment == sa.bindparam("before_segment"),
+        sources.c.byte_offset == sa.bindparam("before_offset"),
+    )
+    .values(
+        segment=sa.bindparam("after_segment"),
+        byte_offset=sa.bindparam("after_offset"),
+        seq=sa.bindparam("after_seq"),
+        lost=sources.c.lost + sa.bindparam("more_lost"),
+        updated_at=sa.bindparam("now"),
+    )
+)
+"""The compare-and-set of the checkpoint: no row changed means that someone else was first."""
+
+sessions_of = sa.select(parts.c.key, parts.c.session_id).where(parts.c.key.in_(sa.bindparam("keys", expanding=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """`*_sql` take rows: tuples in the order of the table's columns; if `by_columns`, a list per column, at once."""
+
+    begin_sql: str | None
+    by_columns: bool
+    parts_sql: str
+    unannounced_sql: str
+    stays_sql: str
+    records_sql: str
+    sums_sql: str
+    first_source: sa.Executable
+    first_told: sa.Executable
+
+
+def statements_of(dialect: Dialect) -> Statements:
+    return _compiled(dialect.name, dialect)
+
+
+@cache
+def _compiled(name: str, dialect: Dialect) -> Statements:
+    by_columns = name == "postgresql"
+    insert: Callable[[sa.Table], Any] = _insert_columns if by_columns else sqlite.insert
+    insert_one: Callable[[sa.Table], Any] = postgresql.insert if by_columns else sqlite.insert
+
+    def sql(statement: sa.Executable) -> str:
+        return str(statement.compile(dialect=dialect))  # type: ignore[attr-defined]
+
+    return Statements(
+        # BEGIN alone takes the write lock at the first change, too late to wait for it in WAL mode.
+        begin_sql="BEGIN IMMEDIATE" if name == "sqlite" else None,
+        by_columns=by_columns,
+        parts_sql=sql(_last_wins(insert(parts), parts)),
+        unannounced_sql=sql(insert(parts).on_conflict_do_nothing()),
+        stays_sql=sql(_last_wins(insert(stays), stays)),
+        # No ON CONFLICT: a record that is there already is an error, never skipped (the sums would double).
+        records_sql=sql(sa.insert(records)),
+        sums_sql=sql(_adding(insert(sums))),
+        first_source=insert_one(sources).on_conflict_do_nothing(),
+        first_told=insert_one(idempotency).on_conflict_do_nothing().returning(idempotency.c.digest),
+    )
+
+
+def _insert_columns(table: sa.Table) -> Any:
+    """INSERT ... SELECT FROM unnest(...): PostgreSQL takes all rows in one go, 4 times as fast as one by one."""
+    names = [column.name for column in table.columns]
+    arrays = (sa.bindparam(column.name, type_=postgresql.ARRAY(column.type)) for column in table.columns)
+    rows = sa.func.unnest(*arrays).table_valued(*names, name="given").render_derived()
+    return postgresql.insert(table).from_select(names, sa.select(*(rows.c[name] for name in names)))
+
+
+def _last_wins(insert: Any, table: sa.Table) -> Any:
+    changed = {c.name: insert.excluded[c.name] for c in table.columns if not c.primary_key}
+    return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed)
+
+
+def _adding(insert: Any) -> Any:
+    more = {name: sums.c[name] + insert.excluded[name] for name in ADDED}
+    earlier = sa.case((insert.excluded.first_at < sums.c.first_at, insert.excluded.first_at), else_=sums.c.first_at)
+    return insert.on_conflict_do_update(index_elements=list(sums.primary_key), set_={**more, "first_at": earlier})

@@ -1,0 +1,276 @@
+"""One realtime session's raw events, turned into records."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from livekit.rtc import EventEmitter
+
+from livekit_tokens.capture.realtime import RealtimeWitness
+from livekit_tokens.core import faults
+from livekit_tokens.core.lines import Pend
+from livekit_tokens.domain.usage import UsageRecord
+
+USAGE = {
+    "total_tokens": 200,
+    "input_tokens": 139,
+    "output_tokens": 61,
+    "input_token_details": {
+        "text_tokens": 43,
+        "audio_tokens": 96,
+        "cached_tokens": 64,
+        "cached_tokens_details": {"text_tokens": 0, "audio_tokens": 64},
+    },
+    "output_token_details": {"text_tokens": 18, "audio_tokens": 43},
+}
+
+
+class Paper:
+    """A part that keeps what was written."""
+
+    def __init__(self) -> None:
+        self.clock = itertools.count(10_000_000, 1000)
+        self.records: list[tuple[UsageRecord, str | None]] = []
+        self.pending: list[Pend] = []
+        self.mores: list[tuple[str, int, int]] = []
+
+    def now(self) -> int:
+        return next(self.clock)
+
+    def agent(self) -> str:
+        return "greeter"
+
+    def new_record(self, **fields: Any) -> UsageRecord:
+        return UsageRecord(part="0" * 32, at=self.now(), agent=self.agent(), **fields)
+
+    def write(self, record: UsageRecord, settles: str | None = None) -> None:
+        self.records.append((record, settles))
+
+    def pend(self, pend: Pend) -> None:
+        self.pending.append(pend)
+
+    def more(self, pending: str, at: int, audio_ms: int, tokens: int) -> None:
+        self.mores.append((pending, audio_ms, tokens))
+
+
+@pytest.fixture
+def paper() -> Paper:
+    return Paper()
+
+
+@pytest.fixture
+def emit(paper: Paper) -> Callable[..., None]:
+    """Sends a server event through LiveKit's own EventEmitter to a witness."""
+    session: EventEmitter[str] = EventEmitter()
+    witness = RealtimeWitness(paper, lambda: ("gpt-realtime", "openai"), "r1")
+    witness.attach(session)
+
+    def send(type: str, **fields: Any) -> None:  # noqa: A002 - the wire's own name
+        session.emit("openai_server_event_received", {"type": type, **fields})
+
+    send.session = session  # type: ignore[attr-defined]
+    send.witness = witness  # type: ignore[attr-defined]
+    return send
+
+
+def done(emit: Callable[..., None], response_id: str | None = "resp_1", **response: Any) -> None:
+    response = {"status": "completed", "usage": USAGE} | response
+    emit("response.done", response={"id": response_id, **response} if response_id else response)
+
+
+def test_a_response_done_becomes_one_record(paper: Paper, emit: Callable[..., None]) -> None:
+    """The provider's figures, in disjoint units, under its id, model and the agent that spoke."""
+    emit("response.created", response={"id": "resp_1"})
+    done(emit)
+    ((record, settles),) = paper.records
+    assert record.units == {
+        "input_text": 43,
+        "input_audio": 32,
+        "cached_input_audio": 64,
+        "output_text": 18,
+        "output_audio": 43,
+    }
+    assert (record.provenance, record.request_id, record.agent) == ("reported", "resp_1", "greeter")
+    assert (record.service, record.model, record.operation) == ("agent", "gpt-realtime", "realtime_response")
+    assert settles == paper.pending[0].id
+
+
+def test_a_cancelled_response_is_billed_like_any_other(paper: Paper, emit: Callable[..., None]) -> None:
+    """Its figures are the provider's; that it was cancelled stands in the metadata."""
+    done(emit, status="cancelled")
+    ((record, _),) = paper.records
+    assert (record.provenance, record.metadata["status"], record.success) == ("reported", "cancelled", True)
+
+
+def test_a_response_done_without_a_response_created_is_counted(paper: Paper, emit: Callable[..., None]) -> None:
+    """OpenAI sometimes sends one, and bills it."""
+    done(emit, "resp_unseen")
+    assert len(paper.records) == 1
+
+
+def test_a_response_done_told_twice_is_counted_once(paper: Paper, emit: Callable[..., None]) -> None:
+    """Nothing twice, whether it was seen to begin or not."""
+    done(emit)
+    done(emit)
+    emit("response.created", response={"id": "resp_2"})
+    done(emit, "resp_2")
+    done(emit, "resp_2")
+    assert len(paper.records) == 2
+
+
+def test_ids_that_are_missing_do_not_hide_requests(paper: Paper, emit: Callable[..., None]) -> None:
+    """Request ids can be empty: each end is a request of its own, and settles the one that is open."""
+    emit("response.created", response={})
+    done(emit, None)
+    done(emit, None)
+    assert [settles for _, settles in paper.records] == [paper.pending[0].id, None]
+
+
+def test_every_delta_of_output_brings_the_pending_state_up_to_date(paper: Paper, emit: Callable[..., None]) -> None:
+    """Counts only: milliseconds of audio and tokens of text."""
+    emit("response.created", response={"id": "resp_1"})
+    emit("response.output_audio_transcript.delta", response_id="resp_1", delta="Hello")
+    emit("response.output_audio.delta", response_id="resp_1", delta="A" * 6400)  # 4,800 bytes are 100 ms
+    pending = paper.pending[0].id
+    assert paper.mores == [(pending, 0, 1), (pending, 100, 1)]
+
+
+def test_impossible_usage_is_recorded_as_unknown_with_its_figures(paper: Paper, emit: Callable[..., None]) -> None:
+    """The request is counted; its figures are not believed, and are said."""
+    done(emit, usage={"input_tokens": 5, "input_token_details": {"audio_tokens": 6}})
+    ((record, _),) = paper.records
+    assert (record.provenance, record.units) == ("unknown", {})
+    assert "5 is less than its parts" in str(record.metadata["fault"])
+
+
+def test_a_failed_response_without_usage_is_a_failed_request(paper: Paper, emit: Callable[..., None]) -> None:
+    """Counted, not billed; the error's code is kept, its text is not."""
+    error = {"error": {"type": "server_error", "code": "rate_limited", "message": "what the caller said"}}
+    done(emit, status="failed", usage=None, status_details=error)
+    ((record, _),) = paper.records
+    assert (record.success, record.error, record.units) == (False, "rate_limited", {})
+
+
+def test_a_response_that_ends_without_usage_is_estimated_from_what_was_seen(
+    paper: Paper, emit: Callable[..., None]
+) -> None:
+    """Its channel can bring nothing more."""
+    emit("response.created", response={"id": "resp_1"})
+    emit("response.output_audio.delta", response_id="resp_1", delta="A" * 6400)
+    done(emit, status="cancelled", usage=None)
+    ((record, settles),) = paper.records
+    assert (record.provenance, record.units["output_audio"]) == ("estimated", 2)
+    assert record.low is not None
+    assert settles == paper.pending[0].id
+
+
+def test_an_estimate_begins_with_what_the_last_response_left(paper: Paper, emit: Callable[..., None]) -> None:
+    """The next input is the last input and output, and what the caller said since."""
+    done(emit)
+    emit("input_audio_buffer.speech_started", audio_start_ms=1000)
+    emit("input_audio_buffer.speech_stopped", audio_end_ms=3000)
+    emit("response.created", response={"id": "resp_2"})
+    emit.witness.give_up()  # type: ignore[attr-defined]
+    record = paper.records[-1][0]
+    whole = sum(quantity for name, quantity in record.units.items() if "input" in name)
+    assert whole == 139 + 61 - 6 + 5 + 20
+    assert record.units["cached_input_audio"] > 0
+
+
+def test_a_reconnection_ends_what_the_old_connection_had_in_flight(paper: Paper, emit: Callable[..., None]) -> None:
+    """The socket that could have brought its figures is gone."""
+    emit("response.created", response={"id": "resp_1"})
+    emit.session.emit("session_reconnected", object())  # type: ignore[attr-defined]
+    assert [record.provenance for record, _ in paper.records] == ["estimated"]
+
+
+async def test_finishing_waits_for_the_figures_of_open_responses(paper: Paper, emit: Callable[..., None]) -> None:
+    """They come a moment after the interruption; waiting ends with them, not with the time."""
+    import asyncio
+
+    emit("response.created", response={"id": "resp_1"})
+    asyncio.get_running_loop().call_later(0.05, lambda: done(emit, status="cancelled"))
+    await emit.witness.finish(5)  # type: ignore[attr-defined]
+    assert [record.provenance for record, _ in paper.records] == ["reported"]
+
+
+def test_an_input_transcription_is_a_request_of_the_transcriber(paper: Paper, emit: Callable[..., None]) -> None:
+    """By tokens or by duration, once per item, under the transcription model that the session names."""
+    completed = "conversation.item.input_audio_transcription.completed"
+    emit("session.updated", session={"audio": {"input": {"transcription": {"model": "whisper-1"}}}})
+    emit(completed, item_id="item_1", content_index=0, usage={"type": "duration", "seconds": 3})
+    emit(completed, item_id="item_1", content_index=0, usage={"type": "duration", "seconds": 3})
+    ((record, _),) = paper.records
+    assert (record.service, record.model, record.operation) == ("transcriber", "whisper-1", "transcription")
+    assert record.units == {"audio_ms": 3000}
+
+
+def test_a_transcription_without_usage_is_unknown(paper: Paper, emit: Callable[..., None]) -> None:
+    """A request happened, nothing can be said."""
+    emit("conversation.item.input_audio_transcription.completed", item_id="item_1", transcript="my secret")
+    ((record, _),) = paper.records
+    assert (record.provenance, record.units) == ("unknown", {})
+    assert "secret" not in repr(record)
+
+
+def test_a_failed_transcription_is_a_failed_request(paper: Paper, emit: Callable[..., None]) -> None:
+    """Counted, not billed."""
+    emit("conversation.item.input_audio_transcription.failed", item_id="item_1", error={"code": "audio_unintelligible"})
+    ((record, _),) = paper.records
+    assert (record.success, record.error) == (False, "audio_unintelligible")
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+anything = st.recursive(
+    scalars, lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=4), x, max_size=3), max_leaves=5
+)
+known_types = st.sampled_from(
+    [
+        "session.created",
+        "session.updated",
+        "conversation.item.added",
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+        "response.created",
+        "response.output_audio.delta",
+        "response.output_audio_transcript.delta",
+        "response.function_call_arguments.delta",
+        "response.done",
+        "conversation.item.input_audio_transcription.completed",
+        "conversation.item.input_audio_transcription.failed",
+        "rate_limits.updated",
+    ]
+)
+field_names = st.sampled_from(
+    ["response", "response_id", "delta", "usage", "item", "item_id", "session", "audio_start_ms", "audio_end_ms", "error"]
+)
+response = st.fixed_dictionaries(
+    {}, optional={"id": st.sampled_from(["a", "b", "", None, 7]), "status": anything, "usage": anything | st.just(USAGE)}
+)
+event = st.builds(
+    lambda kind, fields: {"type": kind, **fields},
+    known_types | anything,
+    st.dictionaries(field_names, anything | response | st.sampled_from(["a", "b"]), max_size=4),
+)
+
+
+@given(st.lists(event | anything, max_size=12))
+@settings(max_examples=400, deadline=None)
+def test_no_event_makes_a_handler_raise_and_nothing_is_settled_twice(events: list[Any]) -> None:
+    """Whatever a provider sends, the call goes on, each request is settled once, and no fault is ours."""
+    paper = Paper()
+    session: EventEmitter[str] = EventEmitter()
+    witness = RealtimeWitness(paper, lambda: ("gpt-realtime", "openai"), "r1")
+    witness.attach(session)
+    before = faults.counts().get("a realtime event could not be read", 0)
+    for item in events:
+        session.emit("openai_server_event_received", item)
+    witness.give_up()
+    settled = [settles for _, settles in paper.records if settles is not None]
+    assert len(settled) == len(set(settled)) == len(paper.pending)
+    assert faults.counts().get("a realtime event could not be read", 0) == before

@@ -1,0 +1,256 @@
+"""`track` on a real AgentSession, without a room, against a provider that keeps its own bill."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from livekit.agents import Agent, AgentSession, function_tool
+from livekit.plugins import openai
+
+from livekit_tokens.bootstrap import new_key, now
+from livekit_tokens.capture import tracking
+from livekit_tokens.capture.tracking import Tracking
+from livekit_tokens.core import spool
+from livekit_tokens.core.ledger import Source
+from livekit_tokens.core.lines import PartLine, Use
+from livekit_tokens.core.recorder import Recorder
+from livekit_tokens.demo.plan import QUICK, Knobs
+from livekit_tokens.demo.provider import Provider
+from livekit_tokens.domain.summary import SessionSummary
+
+_ids = itertools.count()
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    async with Provider(seed=1, knobs=QUICK) as provider:
+        yield provider
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Recorder:
+    return Recorder(tmp_path, Source(f"t{next(_ids)}", "here", 1, 0), now)
+
+
+@pytest.fixture
+def track(recorder: Recorder) -> Callable[..., Tracking]:
+    async def flush(_: float) -> bool:
+        return True
+
+    def begin(session: AgentSession[Any] | None, **given: Any) -> Tracking:
+        options = {"user": None, "tenant": None, "feature": None, "tags": {}, "on_end": None, "on_usage": None}
+        return tracking.begin(session, None, recorder, flush, now, new_key, **(options | given))
+
+    return begin
+
+
+def realtime(provider: Provider, model: str = "gpt-realtime") -> openai.realtime.RealtimeModel:
+    return openai.realtime.RealtimeModel(model=model, base_url=provider.base_url, api_key="not-a-key", modalities=["text"])
+
+
+def uses(recorder: Recorder) -> list[Use]:
+    return [line for line in spool.all_lines(recorder.folder, 1) if isinstance(line, Use)]
+
+
+def counted(recorder: Recorder) -> dict[str, int]:
+    """All units in the spool, of reported records."""
+    units: Counter[str] = Counter()
+    for use in uses(recorder):
+        units.update(use.record.units)
+    return dict(units)
+
+
+async def test_what_is_counted_is_what_the_provider_bills(
+    provider: Provider, recorder: Recorder, track: Callable[..., Tracking]
+) -> None:
+    """Unit by unit, over a conversation with an interruption before the response was even created."""
+    session: AgentSession[Any] = AgentSession(llm=realtime(provider))
+    own = track(session)
+    await session.start(Agent(instructions="Be kind."))
+    await session.generate_reply(user_input="Hello?")
+    handle = session.generate_reply(user_input="And then?")
+    await asyncio.sleep(0.001)
+    handle.interrupt(force=True)
+    await session.generate_reply(user_input="Go on.")
+    await session.aclose()
+    summary = await own.aclose()
+    assert counted(recorder) == provider.billed_units()
+    assert summary.totals.units == provider.billed_units()
+    assert summary.totals.estimated_requests == 0
+    assert summary.close_reason == "user_initiated"
+
+
+async def test_a_response_open_when_the_session_closes_brings_its_real_figures(
+    provider: Provider, recorder: Recorder, track: Callable[..., Tracking]
+) -> None:
+    """LiveKit hangs up without waiting; we let it finish, and nothing is estimated."""
+    provider.knobs = Knobs(created=(0, 0), first_output=(0, 0.01), ahead=(0.2, 0.2), speech=(3, 3), speed=(2, 2))
+    session: AgentSession[Any] = AgentSession(llm=realtime(provider))
+    own = track(session)
+    await session.start(Agent(instructions="Be kind."))
+    session.generate_reply(user_input="Tell me a long story.")
+    while not recorder._pending:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)
+    await session.aclose()
+    await own.aclose()
+    assert [use.record.provenance for use in uses(recorder)] == ["reported"]
+    assert counted(recorder) == provider.billed_units()
+
+
+async def test_handoffs_with_a_shared_and_an_own_model_miss_nothing_and_count_nothing_twice(
+    provider: Provider, recorder: Recorder, track: Callable[..., Tracking]
+) -> None:
+    """Each agent's requests are counted once, under its own model and name."""
+
+    class Second(Agent):
+        def __init__(self) -> None:
+            super().__init__(instructions="Take over.", llm=realtime(provider, "gpt-realtime-mini"))
+
+        async def on_enter(self) -> None:
+            await self.session.generate_reply(instructions="Say hello again.")
+
+    class First(Agent):
+        @function_tool
+        async def hand_over(self) -> Agent:
+            """Hand over."""
+            return Second()
+
+    session: AgentSession[Any] = AgentSession(llm=realtime(provider))
+    own = track(session)
+    await session.start(First(instructions="Be kind."))
+    await session.generate_reply(user_input="Hello?")
+    session.update_agent(Second())
+    while len(uses(recorder)) < 2:
+        await asyncio.sleep(0.01)
+    await session.generate_reply(user_input="Still there?")
+    await session.aclose()
+    await own.aclose()
+    for model in ("gpt-realtime", "gpt-realtime-mini"):
+        units: Counter[str] = Counter()
+        for use in uses(recorder):
+            if use.record.model == model:
+                units.update(use.record.units)
+        assert dict(units) == provider.billed_units(model=model)
+    assert {(use.record.model, use.record.agent) for use in uses(recorder)} == {
+        ("gpt-realtime", "first"),
+        ("gpt-realtime-mini", "second"),
+    }
+
+
+async def test_two_sessions_that_share_a_model_each_get_their_own(
+    provider: Provider, recorder: Recorder, track: Callable[..., Tracking]
+) -> None:
+    """One model object, two calls at once, in one process."""
+    shared = realtime(provider)
+
+    async def call(turns: int) -> SessionSummary:
+        session: AgentSession[Any] = AgentSession(llm=shared)
+        own = track(session)
+        await session.start(Agent(instructions="Be kind."))
+        for _ in range(turns):
+            await session.generate_reply(user_input="Hello?")
+        await session.aclose()
+        return await own.aclose()
+
+    first, second = await asyncio.gather(call(1), call(3))
+    assert (first.totals.requests, second.totals.requests) == (1, 3)
+    assert counted(recorder) == provider.billed_units()
+
+
+async def test_the_end_is_durable_and_told_once(
+    provider: Provider, recorder: Recorder, track: Callable[..., Tracking], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The part's end is in the spool, `on_end` has run once with the final summary, and the receipt is in the log."""
+    told: list[SessionSummary] = []
+
+    async def on_end(summary: SessionSummary) -> None:
+        told.append(summary)
+
+    session: AgentSession[Any] = AgentSession(llm=realtime(provider))
+    own = track(session, on_end=on_end, user="ada@example.com")
+    await session.start(Agent(instructions="Be kind."))
+    await session.generate_reply(user_input="Hello?")
+    with caplog.at_level(logging.INFO, "livekit_tokens"):
+        await session.aclose()
+        final = await own.aclose()
+        assert await own.aclose() == final == own.summary()
+    assert told == [final]
+    ends = [line.part for line in spool.all_lines(recorder.folder, 1) if isinstance(line, PartLine)]
+    assert (ends[-1].status, ends[-1].user) == ("closed", "ada@example.com")
+    assert str(final) in caplog.text
+    assert "ada" not in caplog.text
+
+
+async def test_misuse_is_harmless(
+    provider: Provider, recorder: Recorder, track: Callable[..., Tracking], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Tracked after its start: what comes is counted. Tracked twice: the first counts. Each with one warning."""
+    session: AgentSession[Any] = AgentSession(llm=realtime(provider))
+    await session.start(Agent(instructions="Be kind."))
+    own = track(session)
+    assert track(session) is own
+    await session.generate_reply(user_input="Hello?")
+    await session.aclose()
+    await own.aclose()
+    assert counted(recorder) == provider.billed_units()
+    assert caplog.text.count("WARNING") >= 2
+
+
+async def test_a_session_started_again_is_a_new_part(
+    provider: Provider, recorder: Recorder, track: Callable[..., Tracking]
+) -> None:
+    """The same AgentSession after its close: counted, in a part of its own."""
+    session: AgentSession[Any] = AgentSession(llm=realtime(provider))
+    own = track(session)
+    for _ in range(2):
+        await session.start(Agent(instructions="Be kind."))
+        await session.generate_reply(user_input="Hello?")
+        await session.aclose()
+    await own.aclose()
+    assert counted(recorder) == provider.billed_units()
+    assert len({use.record.part for use in uses(recorder)}) == 2
+
+
+async def test_callbacks_of_the_host_that_raise_harm_nothing(
+    provider: Provider, recorder: Recorder, track: Callable[..., Tracking]
+) -> None:
+    """Neither the records nor the call."""
+
+    def fail(_: object) -> None:
+        raise TypeError("of the host")
+
+    session: AgentSession[Any] = AgentSession(llm=realtime(provider))
+    own = track(session, on_usage=fail, on_end=fail)
+    await session.start(Agent(instructions="Be kind."))
+    await session.generate_reply(user_input="Hello?")
+    await session.aclose()
+    await own.aclose()
+    assert counted(recorder) == provider.billed_units()
+
+
+async def test_a_socket_that_drops_leaves_a_marked_estimate(
+    provider: Provider, recorder: Recorder, track: Callable[..., Tracking]
+) -> None:
+    """The provider bills it, nobody tells: one estimated record with bounds, and the call goes on."""
+    provider.knobs = Knobs(first_output=(0, 0.01), ahead=(0.01, 0.02), speed=(4, 4), drop_after=3)
+    session: AgentSession[Any] = AgentSession(llm=realtime(provider))
+    own = track(session)
+    await session.start(Agent(instructions="Be kind."))
+    session.generate_reply(user_input="Hello?")
+    while not uses(recorder):
+        await asyncio.sleep(0.02)
+    provider.knobs = QUICK
+    await session.aclose()
+    await own.aclose()
+    (estimate, *_) = (use.record for use in uses(recorder))
+    assert estimate.provenance == "estimated"
+    assert estimate.low is not None
+    assert estimate.high is not None

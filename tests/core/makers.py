@@ -1,0 +1,40 @@
+"""Recorders, parts and records for the tests of core."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from livekit_tokens.core.estimates import Conversation
+from livekit_tokens.core.ledger import Source
+from livekit_tokens.core.lines import Pend
+from livekit_tokens.core.recorder import Recorder
+from livekit_tokens.domain.sessions import Part
+from livekit_tokens.domain.usage import UsageRecord
+
+KEY = "0123456789abcdef" * 2
+_ids = itertools.count()
+
+
+def a_recorder(root: Path) -> Recorder:
+    clock = itertools.count(1_000_000, 1000)
+    return Recorder(root, Source(f"source{next(_ids)}", "here", 1, 0), lambda: next(clock))
+
+
+def a_part(key: str = KEY, **fields: object) -> Part:
+    return Part(key=key, session_id="room_1", started_at=1_000_000, **fields)  # type: ignore[arg-type]
+
+
+def a_record(at: int = 5_000_000, key: str = KEY, **fields: object) -> UsageRecord:
+    given = {
+        "service": "agent",
+        "provider": "openai",
+        "model": "gpt-realtime",
+        "operation": "realtime_response",
+        "units": {"input_text": 100, "output_audio": 50},
+    } | fields
+    return UsageRecord(part=key, at=at, **given)  # type: ignore[arg-type]
+
+
+def a_pend(name: str = "r1.1", at: int = 6_000_000) -> Pend:
+    return Pend(name, at, a_record(at, units={}, provenance="unknown"), Conversation(text=40, audio=60))

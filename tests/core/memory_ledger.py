@@ -1,0 +1,54 @@
+"""A ledger in memory, strict about checkpoints and keys, that can fail on command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from livekit_tokens.core.ledger import Batch, Checkpoint
+from livekit_tokens.domain.errors import LedgerUnavailable
+from livekit_tokens.domain.sessions import Part
+from livekit_tokens.domain.usage import UsageRecord
+
+
+class MemoryLedger:
+    def __init__(self) -> None:
+        self.at: dict[str, Checkpoint] = {}
+        self.records: dict[tuple[str, int], UsageRecord] = {}
+        self.parts: dict[str, Part] = {}
+        self.lost = 0
+        self.batches = 0
+        self.fail_next = 0
+
+    async def connect(self) -> MemoryLedger:
+        return self
+
+    async def checkpoint(self, source: str) -> Checkpoint | None:
+        return self.at.get(source)
+
+    async def checkpoints(self, sources: Iterable[str]) -> Mapping[str, Checkpoint]:
+        return {source: self.at[source] for source in sources if source in self.at}
+
+    async def apply(self, batch: Batch) -> bool:
+        if self.fail_next:
+            self.fail_next -= 1
+            raise LedgerUnavailable("on command")
+        if self.at.get(batch.source.id) != batch.before:
+            return False
+        for seq, record in batch.records:
+            key = (batch.source.id, seq)
+            assert key not in self.records, f"{key} would be counted twice"
+            self.records[key] = record
+        for part in batch.parts:
+            self.parts[part.key] = part
+        self.at[batch.source.id] = batch.after
+        self.lost += batch.lost
+        self.batches += 1
+        return True
+
+    def stale(self) -> bool:
+        return False
+
+    async def aclose(self) -> None: ...
+
+    def seqs(self) -> list[int]:
+        return sorted(seq for _, seq in self.records)

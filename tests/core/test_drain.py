@@ -1,0 +1,122 @@
+"""The drain: batches, checkpoints, replay after a database went back, gaps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from livekit_tokens.core import spool
+from livekit_tokens.core.drain import SpoolDrain
+from livekit_tokens.core.recorder import Recorder
+from livekit_tokens.domain.errors import LedgerUnavailable
+from tests.core.makers import a_part, a_pend, a_record, a_recorder
+from tests.core.memory_ledger import MemoryLedger
+
+
+def drain_of(recorder: Recorder, ledger: MemoryLedger) -> SpoolDrain:
+    return SpoolDrain(recorder.folder, recorder.source, ledger)
+
+
+def record(recorder: Recorder, count: int) -> None:
+    for _ in range(count):
+        recorder.record(a_record())
+
+
+async def test_all_records_arrive_once_over_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the spool is cut into segments and batches, every record arrives once."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 3000)
+    monkeypatch.setattr(spool, "_READ_BYTES", 700)
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    recorder.put_part(a_part())
+    drain = drain_of(recorder, ledger)
+    for _ in range(5):
+        record(recorder, 20)
+        await drain.drain()
+    assert ledger.seqs() == list(range(1, 101))
+    assert len(spool.segments_of(recorder.folder)) > 3
+
+
+async def test_lines_that_bring_nothing_cost_the_ledger_nothing(tmp_path: Path) -> None:
+    """Requests in flight are never in the database, and a drain that finds only them asks for no transaction."""
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    drain = drain_of(recorder, ledger)
+    recorder.pend(a_pend())
+    recorder.more("r1.1", 7_000_000, 300, 4)
+    await drain.drain()
+    assert ledger.batches == 0
+    recorder.record(a_record(), settles="r1.1")
+    await drain.drain()
+    assert (ledger.batches, ledger.seqs()) == (1, [1])
+
+
+async def test_a_failed_batch_is_tried_again_whole(tmp_path: Path) -> None:
+    """The drain raises what the ledger raised; the next one begins at the same place."""
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    record(recorder, 3)
+    ledger.fail_next = 1
+    drain = drain_of(recorder, ledger)
+    with pytest.raises(LedgerUnavailable):
+        await drain.drain()
+    await drain.drain()
+    assert ledger.seqs() == [1, 2, 3]
+
+
+async def test_a_restored_backup_is_replayed_from_its_own_checkpoint(tmp_path: Path) -> None:
+    """The database went back to yesterday: what is missing there is brought again, what is there is not."""
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    record(recorder, 5)
+    await drain_of(recorder, ledger).drain()
+    backup = MemoryLedger()
+    backup.at, backup.records = dict(ledger.at), dict(ledger.records)
+    record(recorder, 5)
+    await drain_of(recorder, ledger).drain()
+    await drain_of(recorder, backup).drain()
+    assert backup.seqs() == list(range(1, 11))
+
+
+async def test_a_database_that_went_back_behind_a_living_connection_is_noticed(tmp_path: Path) -> None:
+    """The compare-and-set refuses; the drain reads the checkpoint again and goes on from there."""
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    record(recorder, 5)
+    drain = drain_of(recorder, ledger)
+    await drain.drain()
+    ledger.at, ledger.records = {}, {}
+    record(recorder, 1)
+    await drain.drain()
+    assert ledger.seqs() == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_gap_older_than_the_replay_window_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deleted database, and segments that are gone: what cannot be brought again is said in numbers."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    record(recorder, 30)
+    gone = spool.segments_of(recorder.folder)[0]
+    spool.segment_path(recorder.folder, gone).unlink()
+    done = await drain_of(recorder, ledger).drain()
+    assert done.records + done.lost == 30
+    assert done.lost == ledger.lost > 0
+    assert ledger.seqs()[0] == done.lost + 1
+
+
+async def test_a_damaged_record_is_counted_as_lost(tmp_path: Path) -> None:
+    """Numbers are strictly increasing: a line that cannot be read leaves a hole that is seen."""
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    record(recorder, 3)
+    path = spool.segment_path(recorder.folder, 1)
+    path.write_bytes(path.read_bytes().replace(b'"seq":2', b'"seq":9'))
+    done = await drain_of(recorder, ledger).drain()
+    assert ledger.seqs() == [1, 3]
+    assert (done.damaged, done.lost) == (1, 1)
+
+
+async def test_a_part_arrives_also_when_its_first_segment_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open parts are carried into every segment, so that a replay from the middle knows whose records it brings."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    recorder.put_part(a_part())
+    record(recorder, 20)
+    spool.segment_path(recorder.folder, 1).unlink()
+    await drain_of(recorder, ledger).drain()
+    assert list(ledger.parts) == [a_part().key]

@@ -1,0 +1,136 @@
+"""The recorder: numbers, durability before return, failing disks, rotation."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from livekit_tokens.core import spool
+from livekit_tokens.core.lines import Head, More, PartLine, Pend, Use
+from livekit_tokens.core.recorder import ended
+from tests.core.makers import a_part, a_pend, a_record, a_recorder
+
+
+def lines_in(folder: Path, segment: int = 1) -> list[object]:
+    return list(spool.all_lines(folder, segment))
+
+
+def test_a_record_is_in_the_spool_when_record_returns(tmp_path: Path) -> None:
+    """Acknowledged means written: another process can read it at once, before any flush or close."""
+    recorder = a_recorder(tmp_path)
+    assert [recorder.record(a_record()), recorder.record(a_record())] == [1, 2]
+    assert [line.seq for line in lines_in(recorder.folder) if isinstance(line, Use)] == [1, 2]
+
+
+def test_the_live_sums_are_those_of_the_records(tmp_path: Path) -> None:
+    """What `summary()` says needs no I/O and is up to date when record returns."""
+    recorder = a_recorder(tmp_path)
+    recorder.put_part(a_part())
+    recorder.record(a_record())
+    recorder.record(a_record(units={}, provenance="unknown"))
+    ((_, totals, _, _),) = recorder.tally(a_part().key).lines()
+    assert totals.units == {"input_text": 100, "output_audio": 50}
+    assert (totals.requests, totals.unknown_requests, totals.unpriced_requests) == (2, 1, 2)
+
+
+def test_a_new_segment_begins_with_all_that_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads only the newest segment finds the open parts and the requests in flight with their latest counts."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 3000)
+    recorder = a_recorder(tmp_path)
+    recorder.put_part(a_part())
+    recorder.put_part(a_part("f" * 32))
+    recorder.put_part(ended(a_part("f" * 32), 2, "done"))
+    recorder.pend(a_pend())
+    recorder.more("r1.1", 7_000_000, 300, 4)
+    while len(spool.segments_of(recorder.folder)) < 2:
+        recorder.record(a_record())
+    head, part, pend, more, *_ = lines_in(recorder.folder, 2)
+    assert isinstance(head, Head)
+    assert isinstance(part, PartLine)
+    assert part.part == a_part()
+    assert isinstance(pend, Pend)
+    assert more == More("r1.1", 7_000_000, 300, 4)
+    uses = [line.seq for line in lines_in(recorder.folder) if isinstance(line, Use)]
+    assert uses == list(range(1, len(uses) + 1))
+    assert head.seq == uses[-1] - 1
+
+
+def test_a_settled_request_is_carried_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a record has settled is not in flight any more."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
+    recorder = a_recorder(tmp_path)
+    recorder.pend(a_pend())
+    recorder.record(a_record(), settles="r1.1")
+    recorder.more("r1.1", 7_000_000, 300, 4)
+    while len(spool.segments_of(recorder.folder)) < 2:
+        recorder.record(a_record())
+    assert not [line for line in lines_in(recorder.folder, 2) if isinstance(line, (Pend, More))]
+
+
+def test_a_full_disk_does_not_raise_and_nothing_is_lost_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the disk refuses, records wait in memory; they are written in order when it takes them again."""
+    recorder = a_recorder(tmp_path)
+    recorder.record(a_record())
+    really_write = os.write
+
+    def refuse(fd: int, raw: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", refuse)
+    recorder.record(a_record())
+    recorder.record(a_record())
+    monkeypatch.setattr(os, "write", really_write)
+    recorder.tend()
+    recorder.record(a_record())
+    assert [line.seq for line in lines_in(recorder.folder) if isinstance(line, Use)] == [1, 2, 3, 4]
+
+
+def test_a_short_write_is_written_again_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The torn line is damaged, the next one begins with a newline, and the record is there once."""
+    recorder = a_recorder(tmp_path)
+    really_write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, raw: really_write(fd, raw[: len(raw) // 2]))
+    recorder.record(a_record())
+    monkeypatch.setattr(os, "write", really_write)
+    assert recorder.sync()
+    recorder.record(a_record())
+    assert [line.seq for line in lines_in(recorder.folder) if isinstance(line, Use)] == [1, 2]
+
+
+def test_memory_is_bounded_while_the_disk_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound a line is dropped and counted; the oldest are kept."""
+    monkeypatch.setattr("livekit_tokens.core.recorder._BACKLOG_LINES", 3)
+    recorder = a_recorder(tmp_path)
+    really_write = os.write
+
+    def refuse(fd: int, raw: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", refuse)
+    for _ in range(5):
+        recorder.record(a_record())
+    assert recorder.unkept == 2
+    monkeypatch.setattr(os, "write", really_write)
+    assert recorder.sync()
+    assert [line.seq for line in lines_in(recorder.folder) if isinstance(line, Use)] == [1, 2, 3]
+
+
+def test_a_forked_child_leaves_the_parents_lock_alone(tmp_path: Path) -> None:
+    """The child gives the files up; the parent goes on, and its lock is still held."""
+    recorder = a_recorder(tmp_path)
+    child = os.fork()
+    if child == 0:
+        recorder.disown()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert spool.try_lock(recorder.folder) is None
+    recorder.record(a_record())
+    recorder.aclose_files()
+    lock = spool.try_lock(recorder.folder)
+    assert lock is not None
+    os.close(lock)

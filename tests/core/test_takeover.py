@@ -1,0 +1,168 @@
+"""Takeover: the missing end of a dead owner's spool, once, whoever crashes when."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from livekit_tokens.core import spool, takeover
+from livekit_tokens.core.lines import Use
+from livekit_tokens.core.recorder import Recorder, ended
+from livekit_tokens.core.takeover import ABANDONED, take_over
+from livekit_tokens.domain.sessions import Stay
+from tests.core.makers import KEY, a_part, a_pend, a_record, a_recorder
+from tests.core.memory_ledger import MemoryLedger
+
+
+def killed(recorder: Recorder) -> Recorder:
+    """What SIGKILL leaves behind: the files as they are, and the lock free."""
+    recorder.aclose_files()
+    return recorder
+
+
+def a_call(root: Path) -> Recorder:
+    """A call with one record, a participant, and a response in flight of which 300 ms have arrived."""
+    recorder = a_recorder(root)
+    recorder.put_part(a_part())
+    recorder.put_stay(Stay(KEY, "PA_1", "caller", None, 1_000_000))
+    recorder.record(a_record())
+    recorder.pend(a_pend())
+    recorder.more("r1.1", 7_000_000, 300, 10)
+    return recorder
+
+
+async def test_a_killed_call_is_finished_by_the_next_process(tmp_path: Path) -> None:
+    """Its records are there, the response in flight is an estimate with bounds, its part is abandoned at the last
+    sign of life."""
+    killed(a_call(tmp_path))
+    ledger = MemoryLedger()
+    recovered = await take_over(tmp_path, ledger)
+    assert (recovered.sources, recovered.parts, recovered.estimated, recovered.records) == (1, 1, 1, 2)
+    part = ledger.parts[KEY]
+    assert (part.status, part.ended_at, part.close_reason) == ("abandoned", 7_000_000, ABANDONED)
+    estimate = next(record for (_, seq), record in ledger.records.items() if seq == 2)
+    assert estimate.provenance == "estimated"
+    assert estimate.units == {"input_text": 40, "input_audio": 60, "output_text": 18, "output_audio": 6}
+    assert estimate.low is not None
+    assert estimate.high is not None
+    assert estimate.low["output_audio"] <= 6 <= estimate.high["output_audio"]
+
+
+async def test_a_living_owner_is_left_alone(tmp_path: Path) -> None:
+    """A spool whose lock is held is never touched."""
+    recorder = a_call(tmp_path)
+    before = spool.segment_path(recorder.folder, 1).read_bytes()
+    recovered = await take_over(tmp_path, ledger := MemoryLedger())
+    assert (recovered.held, recovered.sources, ledger.records) == (1, 0, {})
+    assert spool.segment_path(recorder.folder, 1).read_bytes() == before
+
+
+async def test_a_second_takeover_brings_nothing_more(tmp_path: Path) -> None:
+    """Whoever comes later finds all settled and all in the ledger."""
+    killed(a_call(tmp_path))
+    ledger = MemoryLedger()
+    await take_over(tmp_path, ledger)
+    seqs = ledger.seqs()
+    again = await take_over(tmp_path, ledger)
+    assert (again.sources, again.records, ledger.seqs()) == (0, 0, seqs)
+
+
+@pytest.mark.parametrize("kept", range(1, 400, 23))
+async def test_a_taker_killed_in_the_middle_of_its_writing_repeats_harmlessly(tmp_path: Path, kept: int) -> None:
+    """The missing end is torn after any number of bytes: the next taker goes on, and everything is there once."""
+    recorder = killed(a_call(tmp_path))
+    path = spool.segment_path(recorder.folder, 1)
+    before = path.read_bytes()
+    takeover._append(recorder.folder, takeover.missing_end(takeover.read_state(recorder.folder)))
+    path.write_bytes(path.read_bytes()[: len(before) + kept])
+    ledger = MemoryLedger()
+    await take_over(tmp_path, ledger)
+    assert ledger.seqs() == [1, 2]
+    assert ledger.parts[KEY].status == "abandoned"
+
+
+async def test_a_taker_killed_between_commit_and_anything_else_repeats_harmlessly(tmp_path: Path) -> None:
+    """The checkpoint is in the same transaction as the records: there is nothing else to acknowledge."""
+    killed(a_call(tmp_path))
+    ledger = MemoryLedger()
+    ledger.fail_next = 1
+    with pytest.raises(Exception, match="on command"):
+        await take_over(tmp_path, ledger)
+    await take_over(tmp_path, ledger)
+    assert ledger.seqs() == [1, 2]
+
+
+async def test_an_owner_killed_while_it_began_a_new_segment_is_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest segment may hold nothing but a torn head; what is open is found in the one before."""
+    recorder = a_call(tmp_path)
+    raw = spool.segment_path(recorder.folder, 1).read_bytes()
+    killed(recorder)
+    spool.segment_path(recorder.folder, 2).write_bytes(raw[:30])
+    ledger = MemoryLedger()
+    await take_over(tmp_path, ledger)
+    assert ledger.seqs() == [1, 2]
+    assert ledger.parts[KEY].status == "abandoned"
+
+
+async def test_a_part_that_had_ended_stays_ended(tmp_path: Path) -> None:
+    """Only what is open is abandoned."""
+    recorder = a_recorder(tmp_path)
+    recorder.put_part(a_part())
+    recorder.put_part(ended(a_part(), 9_000_000, "participant_disconnected"))
+    killed(recorder)
+    await take_over(tmp_path, ledger := MemoryLedger())
+    assert (ledger.parts[KEY].status, ledger.parts[KEY].close_reason) == ("closed", "participant_disconnected")
+
+
+async def test_two_takers_of_one_host_do_not_meet(tmp_path: Path) -> None:
+    """The second one leaves everything to the first."""
+    killed(a_call(tmp_path))
+    with takeover._only_taker(tmp_path) as first:
+        assert first
+        second = await take_over(tmp_path, ledger := MemoryLedger())
+    assert (second.sources, ledger.records) == (0, {})
+
+
+async def test_a_spool_past_its_replay_window_is_removed(tmp_path: Path) -> None:
+    """A dead owner's spool is kept as long as a living one's, then its folder goes."""
+    recorder = killed(a_call(tmp_path))
+    ledger = MemoryLedger()
+    await take_over(tmp_path, ledger)
+    assert recorder.folder.exists()
+    for number in spool.segments_of(recorder.folder):
+        os.utime(spool.segment_path(recorder.folder, number), (1, 1))
+    again = await take_over(tmp_path, ledger)
+    assert (again.removed, recorder.folder.exists()) == (1, False)
+
+
+async def test_a_restored_database_gets_back_what_dead_processes_wrote(tmp_path: Path) -> None:
+    """The replay window holds for dead owners too."""
+    killed(a_call(tmp_path))
+    await take_over(tmp_path, MemoryLedger())
+    empty = MemoryLedger()
+    await take_over(tmp_path, empty)
+    assert empty.seqs() == [1, 2]
+
+
+async def test_a_folder_without_a_readable_head_is_left_and_named(tmp_path: Path) -> None:
+    """Nothing is removed that was not understood."""
+    recorder = killed(a_call(tmp_path))
+    spool.segment_path(recorder.folder, 1).write_bytes(b"garbage\n" * 10)
+    recovered = await take_over(tmp_path, MemoryLedger())
+    assert recovered.unreadable == [str(recorder.folder)]
+    assert recorder.folder.exists()
+
+
+def test_nothing_is_missing_in_a_spool_that_ended(tmp_path: Path) -> None:
+    """A clean end leaves nothing for a taker to write."""
+    recorder = a_recorder(tmp_path)
+    recorder.put_part(a_part())
+    recorder.pend(a_pend())
+    recorder.record(a_record(), settles="r1.1")
+    recorder.put_part(ended(a_part(), 9_000_000, "done"))
+    assert takeover.missing_end(takeover.read_state(recorder.folder)) == []
+    assert [line.seq for line in spool.all_lines(recorder.folder, 1) if isinstance(line, Use)] == [1]

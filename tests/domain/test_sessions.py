@@ -1,0 +1,38 @@
+"""Session ids and states."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from livekit_tokens.domain.sessions import Status, session_id, state_of, suffix
+
+
+def test_a_session_id_is_the_rooms_name_and_nine_digits_of_its_sid() -> None:
+    """Every process in a room computes the same id without asking anyone."""
+    number = int(hashlib.sha256(b"RM_abc").hexdigest(), 16) % 36**9
+    made = session_id("support-room", "RM_abc")
+    assert made == f"support-room_{suffix(number)}"
+    assert int(made.removeprefix("support-room_"), 36) == number
+
+
+def test_a_suffix_is_padded_and_most_significant_first() -> None:
+    """36 is `10` in base 36."""
+    assert suffix(36) == "000000010"
+    assert suffix(35) == "00000000z"
+    assert suffix(36**9) == "000000000"
+
+
+@pytest.mark.parametrize(
+    ("parts", "session"),
+    [
+        (["closed"], "closed"),
+        (["closed", "open"], "open"),
+        (["abandoned", "open"], "open"),
+        (["closed", "abandoned"], "abandoned"),
+    ],
+)
+def test_a_session_is_open_while_any_part_is_else_abandoned_if_any_part_is(parts: list[Status], session: str) -> None:
+    """A session only groups its parts; its state is derived."""
+    assert state_of(parts) == session

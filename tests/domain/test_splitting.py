@@ -1,0 +1,164 @@
+"""Splitting a provider's inclusive counts into disjoint units."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livekit_tokens.domain.errors import ImpossibleUsage
+from livekit_tokens.domain.splitting import (
+    split_chat_usage,
+    split_realtime_usage,
+    split_speech_usage,
+    split_transcription_usage,
+)
+from livekit_tokens.domain.units import LARGEST, REGISTRY, input_tokens, output_tokens
+
+count = st.integers(0, 10**6)
+
+
+def test_the_golden_turn() -> None:
+    """139 tokens in, of which 96 audio and 64 cached, all of them audio; 61 out, of which 43 audio."""
+    usage = {
+        "total_tokens": 200,
+        "input_tokens": 139,
+        "output_tokens": 61,
+        "input_token_details": {
+            "text_tokens": 43,
+            "audio_tokens": 96,
+            "cached_tokens": 64,
+            "cached_tokens_details": {"text_tokens": 0, "audio_tokens": 64},
+        },
+        "output_token_details": {"text_tokens": 18, "audio_tokens": 43},
+    }
+    assert split_realtime_usage(usage) == {
+        "input_text": 43,
+        "input_audio": 32,
+        "cached_input_audio": 64,
+        "output_text": 18,
+        "output_audio": 43,
+    }
+
+
+@given(count, count, count, count, count, st.data())
+def test_each_token_stands_in_exactly_one_unit(
+    text: int, audio: int, image: int, out_text: int, out_audio: int, data: st.DataObject
+) -> None:
+    """Whatever the split, the units add up to the provider's totals, and no unit is stored at 0."""
+    cached = {
+        "text_tokens": data.draw(st.integers(0, text)),
+        "audio_tokens": data.draw(st.integers(0, audio)),
+        "image_tokens": data.draw(st.integers(0, image)),
+    }
+    units = split_realtime_usage(
+        {
+            "input_tokens": text + audio + image,
+            "output_tokens": out_text + out_audio,
+            "input_token_details": {
+                "text_tokens": text,
+                "audio_tokens": audio,
+                "image_tokens": image,
+                "cached_tokens": sum(cached.values()),
+                "cached_tokens_details": cached,
+            },
+            "output_token_details": {"text_tokens": out_text, "audio_tokens": out_audio},
+        }
+    )
+    assert input_tokens(units) == text + audio + image
+    assert output_tokens(units) == out_text + out_audio
+    assert units.get("cached_input_audio", 0) == cached["audio_tokens"]
+    assert 0 not in units.values()
+
+
+def test_cached_tokens_without_a_modality_are_text_first() -> None:
+    """Where the provider does not say what was cached, text is taken, then audio."""
+    usage = {"input_tokens": 100, "input_token_details": {"text_tokens": 30, "audio_tokens": 70, "cached_tokens": 50}}
+    assert split_realtime_usage(usage) == {"cached_input_text": 30, "input_audio": 50, "cached_input_audio": 20}
+
+
+def test_tokens_without_a_modality_are_text() -> None:
+    """Totals alone are text."""
+    assert split_realtime_usage({"input_tokens": 7, "output_tokens": 3}) == {"input_text": 7, "output_text": 3}
+
+
+def test_reasoning_is_taken_out_of_output_text() -> None:
+    """Reasoning is a subset of the output, not an addition to it."""
+    usage = {"prompt_tokens": 10, "completion_tokens": 50, "completion_tokens_details": {"reasoning_tokens": 40}}
+    assert split_chat_usage(usage) == {"input_text": 10, "output_text": 10, "output_reasoning": 40}
+
+
+def test_a_response_counts_like_a_chat_completion() -> None:
+    """Responses say input and output where chat completions say prompt and completion."""
+    usage = {"input_tokens": 10, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 5}
+    assert split_chat_usage(usage) == {"input_text": 6, "cached_input_text": 4, "output_text": 5}
+
+
+def test_an_embedding_has_a_prompt_only() -> None:
+    """Nothing comes out of an embedding."""
+    assert split_chat_usage({"prompt_tokens": 10, "total_tokens": 10}) == {"input_text": 10}
+
+
+def test_transcriptions_are_billed_by_tokens_or_by_duration() -> None:
+    """gpt-4o-transcribe reports tokens, whisper-1 seconds."""
+    tokens = {"type": "tokens", "input_tokens": 20, "input_token_details": {"audio_tokens": 20}, "output_tokens": 4}
+    assert split_transcription_usage(tokens) == {"input_audio": 20, "output_text": 4}
+    assert split_transcription_usage({"type": "duration", "seconds": 2}) == {"audio_ms": 2000}
+    assert split_transcription_usage({"type": "duration", "seconds": 2.345}) == {"audio_ms": 2345}
+
+
+def test_speech_billed_by_tokens_is_text_in_and_audio_out() -> None:
+    """gpt-4o-mini-tts says only totals."""
+    assert split_speech_usage({"input_tokens": 9, "output_tokens": 80}) == {"input_text": 9, "output_audio": 80}
+
+
+@pytest.mark.parametrize(
+    ("usage", "told"),
+    [
+        ({"input_tokens": -1}, "input_tokens is -1"),
+        ({"input_tokens": LARGEST + 1}, str(LARGEST + 1)),
+        ({"input_tokens": 10**400}, "beyond"),
+        ({"input_tokens": 1.5}, "1.5"),
+        ({"input_tokens": True}, "input_tokens"),
+        ({"input_tokens": "my secret"}, "a str"),
+        ({"input_tokens": 5, "input_token_details": {"audio_tokens": 6}}, "5 is less than its parts"),
+        ({"input_tokens": 5, "input_token_details": {"cached_tokens": 6}}, "6 of 5"),
+        ({"input_tokens": 5, "input_token_details": {"cached_tokens_details": {"audio_tokens": 1}}}, "1 cached audio"),
+        ({"output_tokens": 5, "output_token_details": {"reasoning_tokens": 6}}, "6 of 5"),
+        ({"input_tokens": 5, "input_token_details": "none"}, "a str"),
+        ([1, 2], "a list"),
+    ],
+)
+def test_impossible_usage_is_refused_with_its_figures(usage: object, told: str) -> None:
+    """A part larger than its whole, a negative or absurd count: the message has the figures, and nothing that was
+    said in a call."""
+    with pytest.raises(ImpossibleUsage) as refused:
+        split_realtime_usage(usage)
+    assert told in str(refused.value)
+    assert "secret" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+names = st.sampled_from(
+    ["input_tokens", "output_tokens", "prompt_tokens", "seconds", "input_token_details", "output_token_details"]
+)
+details = st.dictionaries(
+    st.sampled_from(["text_tokens", "audio_tokens", "cached_tokens", "cached_tokens_details", "reasoning_tokens"]),
+    anything | st.integers(0, 100),
+)
+
+
+@given(st.dictionaries(names, anything | details | st.integers(0, 100)) | anything)
+def test_any_usage_gives_units_of_the_registry_or_impossible_usage(usage: object) -> None:
+    """Nothing else comes out, whatever a provider sends."""
+    for split in (split_realtime_usage, split_chat_usage, split_transcription_usage, split_speech_usage):
+        try:
+            units = split(usage)
+        except ImpossibleUsage:
+            continue
+        assert all(name in REGISTRY and quantity > 0 for name, quantity in units.items())

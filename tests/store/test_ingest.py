@@ -1,0 +1,447 @@
+"""A batch in the ledger: all or nothing, once, and the sums are what the records say."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from livekit_tokens.core.ledger import START as FIRST
+from livekit_tokens.core.ledger import Checkpoint, Source
+from livekit_tokens.domain import units
+from livekit_tokens.domain.errors import LedgerUnavailable
+from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.domain.times import QUARTER, quarter_of
+from livekit_tokens.domain.totals import Totals, totals_of
+from livekit_tokens.store import schema
+from livekit_tokens.store.connection import StoreLedger
+from livekit_tokens.store.faults import LedgerConflict
+from livekit_tokens.store.ingest import prepared
+from livekit_tokens.store.rows import unpriced
+from livekit_tokens.store.schema import INFORMATIONAL
+from livekit_tokens.store.sums import AMOUNTS, KEY
+from tests.store.batches import KEY as PART
+from tests.store.batches import OTHER_KEY, SECOND, SOURCE, START, batch, part, record
+
+
+async def rows(ledger: StoreLedger, table: sa.Table, *order: str) -> list[sa.RowMapping]:
+    async with ledger.reader() as conn:
+        chosen = sa.select(table).order_by(*(table.c[name] for name in order))
+        return list((await conn.execute(chosen)).mappings())
+
+
+async def test_a_batch_brings_parts_stays_records_sums_and_the_checkpoint(ledger, connection):
+    """Every value comes back as it went in."""
+    told = record(
+        at=START + 5,
+        agent="Greeter",
+        feature="intro",
+        provenance="estimated",
+        informational={"input_audio": 3},
+        low={"output_audio": 1},
+        high={"output_audio": 9},
+        success=False,
+        error="APIError",
+        processing_ms=120,
+        first_output_ms=40,
+        request_id="resp_1",
+        quality_score=0.5,
+        safety_score=0.25,
+        metadata={"run": "x", "n": 2, "f": 1.5, "ok": True, "none": None},
+    )
+    whole = part(
+        room="room", job="job", agent_name="bot", user_name="Ann", tenant="t", tags={"env": "prod"},
+        status="closed", ended_at=START + 9, close_reason="user_initiated",
+    )  # fmt: skip
+    stay = Stay(PART, "PA_1", "ann", "Ann", START, START + 8)
+
+    assert await connection.apply(batch(told, parts=[whole], stays=[stay], lost=2))
+
+    key = bytes.fromhex(PART)
+    (stored,) = await rows(ledger, schema.records)
+    assert dict(stored) == {
+        "part": key, "seq": 1, "at": START + 5, "service": "agent", "provider": "openai", "model": "gpt-realtime",
+        "operation": "realtime_response", "agent": "Greeter", "feature": "intro", "provenance": "estimated",
+        "units": {"input_text": 10, "output_audio": 5}, "informational": {"input_audio": 3},
+        "low": {"output_audio": 1}, "high": {"output_audio": 9}, "success": False, "error": "APIError",
+        "processing_ms": 120, "first_output_ms": 40, "request_id": "resp_1", "idempotency_key": None,
+        "quality_score": 0.5, "safety_score": 0.25,
+        "metadata": {"run": "x", "n": 2, "f": 1.5, "ok": True, "none": None},
+        "input_cost": None, "output_cost": None,
+    }  # fmt: skip
+    assert [dict(row) for row in await rows(ledger, schema.parts)] == [
+        {
+            "key": key, "source": "source-1", "session_id": "room_abc", "room": "room", "job": "job",
+            "agent_name": "bot", "user_id": "ann", "user_name": "Ann", "tenant": "t", "tags": {"env": "prod"},
+            "status": "closed", "started_at": START, "ended_at": START + 9, "close_reason": "user_initiated",
+        }
+    ]  # fmt: skip
+    assert [dict(row) for row in await rows(ledger, schema.stays)] == [
+        {"part": key, "sid": "PA_1", "identity": "ann", "name": "Ann", "joined_at": START, "left_at": START + 8}
+    ]
+    (source,) = await rows(ledger, schema.sources)
+    assert (source["segment"], source["byte_offset"], source["seq"], source["lost"]) == (1, 100, 1, 2)
+    assert await connection.checkpoint("source-1") == Checkpoint(1, 100, 1)
+    assert await connection.checkpoints(["source-1", "nobody"]) == {"source-1": Checkpoint(1, 100, 1)}
+
+
+async def test_a_stale_checkpoint_is_refused_and_nothing_is_written(ledger, connection):
+    """Compare-and-set: the batch says where it believes the ledger to be."""
+    first = batch(record(), parts=[part()])
+    assert await connection.apply(first)
+
+    for before in (None, FIRST, Checkpoint(1, 99, 1), Checkpoint(2, 100, 1)):
+        again = batch(record(), parts=[part(OTHER_KEY)], before=before, first_seq=2, lost=1)
+        assert not await connection.apply(again)
+
+    assert await connection.checkpoint("source-1") == first.after
+    assert len(await rows(ledger, schema.records)) == 1
+    assert len(await rows(ledger, schema.parts)) == 1
+    assert (await rows(ledger, schema.sources))[0]["lost"] == 0
+    assert await connection.apply(batch(record(), before=first.after))
+
+
+async def test_of_two_appliers_one_wins(ledger):
+    """A drain and a takeover that both believe to own the source: the batch is there once."""
+    connections = [await ledger.connect() for _ in range(4)]
+    before = None
+    for _ in range(5):
+        told = batch(record(), record(), before=before, parts=[part()])
+        won = await asyncio.gather(*(connection.apply(told) for connection in connections))
+        assert sorted(won) == [False, False, False, True]
+        before = told.after
+
+    assert len(await rows(ledger, schema.records)) == 10
+    assert sum(row["requests"] for row in await rows(ledger, schema.sums)) == 10
+    for connection in connections:
+        await connection.aclose()
+
+
+async def test_a_kill_between_commit_and_acknowledgement_is_harmless(ledger, connection):
+    """The next owner applies the same batch again, hears False, and learns from the checkpoint where to go on."""
+    told = batch(record(), record(), parts=[part()])
+    assert await connection.apply(told)
+    await connection.aclose()  # killed before it could note that the batch is in
+
+    successor = await ledger.connect()
+    assert not await successor.apply(told)
+    assert await successor.checkpoint("source-1") == told.after
+    assert await successor.apply(batch(record(), before=told.after))
+    assert [row["seq"] for row in await rows(ledger, schema.records, "seq")] == [1, 2, 3]
+    await successor.aclose()
+
+
+async def test_a_key_conflict_is_an_error_and_undoes_the_whole_batch(ledger, connection):
+    """Never skipped: the sums would count the record twice."""
+    first = batch(record(), parts=[part()])
+    assert await connection.apply(first)
+    wrong = batch(record(), record(), before=first.after, first_seq=1, parts=[part(OTHER_KEY)])
+
+    with pytest.raises(LedgerConflict):
+        await connection.apply(wrong)
+
+    assert connection.stale()
+    assert len(await rows(ledger, schema.records)) == 1
+    assert len(await rows(ledger, schema.parts)) == 1
+    assert sum(row["requests"] for row in await rows(ledger, schema.sums)) == 1
+    again = await ledger.connect()
+    assert await again.checkpoint("source-1") == first.after
+    await again.aclose()
+
+
+async def test_a_cancelled_apply_leaves_nothing(ledger, connection):
+    """The loop ends in the middle of a batch."""
+    told = batch(*(record() for _ in range(5000)), parts=[part()])
+    applying = asyncio.create_task(connection.apply(told))
+    await asyncio.sleep(0.02)
+    applying.cancel()
+    done = await asyncio.gather(applying, return_exceptions=True)
+
+    successor = await ledger.connect()
+    found = await successor.checkpoint("source-1")
+    assert found == (told.after if done == [True] else None)
+    assert len(await rows(ledger, schema.records)) == (5000 if found else 0)
+    await successor.aclose()
+
+
+async def test_the_last_line_of_a_part_and_of_a_stay_counts(ledger, connection):
+    """Within a batch and between batches; lines of a spool come in their order."""
+    first = batch(
+        parts=[part(), part(user_name="Ann")],
+        stays=[Stay(PART, "PA_1", "ann", None, START), Stay(PART, "PA_2", "ben", None, START)],
+    )
+    assert await connection.apply(first)
+    closed = part(status="closed", ended_at=START + 9)
+    assert await connection.apply(
+        batch(before=first.after, parts=[closed], stays=[Stay(PART, "PA_1", "ann", "Ann", START, START + 7)])
+    )
+
+    (stored,) = await rows(ledger, schema.parts)
+    assert (stored["status"], stored["user_name"], stored["ended_at"]) == ("closed", None, START + 9)
+    assert [(s["sid"], s["left_at"]) for s in await rows(ledger, schema.stays, "sid")] == [
+        ("PA_1", START + 7),
+        ("PA_2", None),
+    ]
+
+
+async def test_records_of_a_part_that_the_ledger_never_heard_of_are_kept_for_it(ledger, connection):
+    """A deleted database, replayed from the middle of a call: the part's next line takes its place."""
+    first = batch(record())
+    assert await connection.apply(first)
+    (stand_in,) = await rows(ledger, schema.parts)
+    assert stand_in["session_id"].startswith("unattributed_")
+    assert stand_in["status"] == "abandoned"
+
+    assert await connection.apply(batch(record(), before=first.after, parts=[part()]))
+
+    assert [row["session_id"] for row in await rows(ledger, schema.parts)] == ["room_abc"]
+
+
+async def test_a_stand_in_never_replaces_a_part(ledger, connection):
+    """A new connection does not know yet which parts the ledger has."""
+    first = batch(record(), parts=[part()])
+    assert await connection.apply(first)
+    fresh = await ledger.connect()
+    assert await fresh.apply(batch(record(), before=first.after))
+
+    assert [row["session_id"] for row in await rows(ledger, schema.parts)] == ["room_abc"]
+    await fresh.aclose()
+
+
+async def test_an_idempotency_key_counts_once_per_session(ledger, connection):
+    """In one batch, in a later one, by another source and by another part of the session; not in another session."""
+    keyed = record(idempotency_key="order-1")
+    first = batch(keyed, keyed, record(idempotency_key="order-2"), record(), parts=[part()])
+    assert await connection.apply(first)
+    assert await connection.apply(batch(keyed, record(), before=first.after))
+    second = Source("source-2", "host", 8, START)
+    same_session = batch(replace(keyed, part=OTHER_KEY), source=second, parts=[part(OTHER_KEY)])
+    assert await connection.apply(same_session)
+    elsewhere = "0c" * 16
+    other_session = batch(
+        replace(keyed, part=elsewhere), source=second, before=same_session.after, parts=[part(elsewhere, "other")]
+    )
+    assert await connection.apply(other_session)
+
+    stored = [(row["part"][0], row["seq"]) for row in await rows(ledger, schema.records, "part", "seq")]
+    assert stored == [(10, 1), (10, 3), (10, 4), (10, 6), (12, 2)]
+    assert sum(row["requests"] for row in await rows(ledger, schema.sums)) == 5
+    digests = {row["digest"] for row in await rows(ledger, schema.idempotency)}
+    assert digests == {
+        hashlib.sha256(text.encode()).digest()
+        for text in ("room_abc\0order-1", "room_abc\0order-2", "other\0order-1")
+    }  # fmt: skip
+
+
+async def test_two_processes_that_tell_the_same_key_at_once_count_it_once(ledger):
+    """The database decides, whichever commits first."""
+    connections = [await ledger.connect() for _ in range(4)]
+    keyed = [record(idempotency_key=f"k{n}") for n in range(20)]
+    told = [
+        batch(
+            *(replace(r, part=f"{n:032x}") for r in keyed),
+            source=Source(f"s{n}", "h", n, START),
+            parts=[part(f"{n:032x}")],
+        )
+        for n in range(4)
+    ]
+    assert all(await asyncio.gather(*(c.apply(b) for c, b in zip(connections, told, strict=True))))
+
+    assert len(await rows(ledger, schema.records)) == 20
+    assert sum(row["requests"] for row in await rows(ledger, schema.sums)) == 20
+    for connection in connections:
+        await connection.aclose()
+
+
+async def test_a_price_is_fixed_with_the_record(database_url):
+    """Costs stand in the record and in its sum; what has no price is unpriced, never 0."""
+
+    def priced(told):
+        return (7, 11) if told.model == "known" else (None, None)
+
+    ledger = StoreLedger(database_url, priced=priced)
+    connection = await ledger.connect()
+    nothing = record(units={}, success=False)
+    unknown = record(units={}, provenance="unknown")
+    assert await connection.apply(
+        batch(record(model="known"), record(model="known"), record(), nothing, unknown, parts=[part()])
+    )
+
+    costs = [(r["input_cost"], r["output_cost"]) for r in await rows(ledger, schema.records, "seq")]
+    assert costs == [(7, 11), (7, 11), (None, None), (None, None), (None, None)]
+    sums = {(r["model"], r["provenance"]): r for r in await rows(ledger, schema.sums)}
+    assert sums["known", "reported"]["input_cost"] == 14
+    assert sums["known", "reported"]["output_cost"] == 22
+    assert sums["known", "reported"]["unpriced_requests"] == 0
+    assert sums["gpt-realtime", "reported"]["unpriced_requests"] == 1
+    assert sums["gpt-realtime", "reported"]["failed_requests"] == 1
+    assert sums["gpt-realtime", "unknown"]["unpriced_requests"] == 1
+    await connection.aclose()
+    await ledger.aclose()
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+async def test_a_character_that_cannot_be_stored_does_not_stop_the_spool(ledger, connection, text):
+    """PostgreSQL has no NUL, UTF-8 no half surrogates: they become U+FFFD where the database refuses them."""
+    told = record(agent=text, metadata={"label": text}, idempotency_key=text)
+    first = batch(told, parts=[part(user=text, tags={text: text})], stays=[Stay(PART, "PA", text, text, START)])
+
+    assert await connection.apply(first)
+    assert await connection.apply(batch(told, before=first.after))
+
+    (stored,) = await rows(ledger, schema.records)
+    assert stored["agent"] in (text, "a\ufffdb")
+    assert stored["metadata"]["label"] in (text, "a\ufffdb")
+
+
+names = st.sampled_from(["a", "b", "Ärger", "c/d", ""])
+quantities = st.dictionaries(st.sampled_from(list(units.REGISTRY)), st.integers(1, units.LARGEST), max_size=6)
+tokens = st.dictionaries(st.sampled_from(units.TOKENS), st.integers(1, units.LARGEST), max_size=3)
+usage_records = st.builds(
+    record,
+    key=st.sampled_from([PART, OTHER_KEY]),
+    at=st.integers(START, START + 3 * QUARTER),
+    service=st.sampled_from(["agent", "transcriber"]),
+    model=names,
+    operation=names,
+    agent=st.none() | names,
+    feature=names,
+    units=quantities,
+    informational=tokens,
+    provenance=st.sampled_from(["reported", "estimated", "unknown"]),
+    success=st.booleans(),
+    metadata=st.dictionaries(names, st.none() | st.booleans() | st.integers(-(2**53), 2**53) | names, max_size=2),
+)
+costs = st.tuples(st.none() | st.integers(0, 10**12), st.none() | st.integers(0, 10**12))
+
+
+def expected_sums(told, priced) -> dict[tuple[object, ...], tuple[Totals, int]]:
+    """Plain addition of `totals_of` per key: the slow and obvious way."""
+    found: dict[tuple[object, ...], tuple[Totals, int]] = {}
+    for r in told:
+        key = (
+            bytes.fromhex(r.part), quarter_of(r.at), r.service, r.provider, r.model, r.operation, r.agent or "",
+            r.feature, r.provenance,
+        )  # fmt: skip
+        totals, first = found.get(key, (Totals(), r.at))
+        found[key] = (totals + totals_of(r, *priced(r)), min(first, r.at))
+    return found
+
+
+def amounts_of(totals: Totals, first: int) -> dict[str, int]:
+    return {
+        "requests": totals.requests,
+        "failed_requests": totals.failed_requests,
+        "unpriced_requests": totals.unpriced_requests,
+        **{name: totals.units.get(name, 0) for name in units.REGISTRY},
+        **{column: totals.informational.get(name, 0) for name, column in INFORMATIONAL.items()},
+        "input_cost": totals.input_cost,
+        "output_cost": totals.output_cost,
+        "first_at": first,
+    }
+
+
+@given(told=st.lists(st.tuples(usage_records, costs), max_size=30))
+def test_prepared_sums_are_what_totals_of_says(told):
+    """The fast addition and the domain's agree, unit by unit, for any records and prices."""
+    price = {id(r): cost for r, cost in told}
+    ready = prepared(list(enumerate((r for r, _ in told), 1)), lambda r: price[id(r)])
+
+    stored = {row[: len(KEY)]: dict(zip(AMOUNTS, row[len(KEY) :], strict=True)) for row in ready.sums}
+    expected = expected_sums([r for r, _ in told], lambda r: price[id(r)])
+    assert stored == {key: amounts_of(*value) for key, value in expected.items()}
+    assert [row[: len(KEY)] for row in ready.sums] == sorted(stored)
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(told=st.lists(st.lists(usage_records, max_size=12), min_size=1, max_size=5))
+def test_sums_equal_records_whatever_batches_come(database_url, told):
+    """Over several batches, on the database: each sum is the sum of its records, and so is the whole."""
+
+    async def check() -> None:
+        ledger = StoreLedger(database_url)
+        async with ledger.writer() as conn:
+            for table in schema.metadata.tables.values():
+                await conn.execute(sa.delete(table))
+        connection = await ledger.connect()
+        before = None
+        for one in told:
+            made = batch(*one, before=before, parts=[part(), part(OTHER_KEY)])
+            assert await connection.apply(made)
+            before = made.after
+        everything = [r for one in told for r in one]
+        stored = {
+            tuple(row[name] for name in KEY): {name: row[name] for name in AMOUNTS}
+            for row in await rows(ledger, schema.sums)
+        }
+        expected = expected_sums(everything, unpriced)
+        assert stored == {key: amounts_of(*value) for key, value in expected.items()}
+        assert [(r["units"], r["informational"] or {}) for r in await rows(ledger, schema.records, "seq")] == [
+            (r.units, r.informational) for r in everything
+        ]
+        await connection.aclose()
+        await ledger.aclose()
+
+    asyncio.run(check())
+
+
+async def test_a_backfilled_record_moves_the_sums_first_time_back(ledger, connection):
+    """`first_at` is the earliest record's time, whenever it arrived."""
+    first = batch(record(at=START + 30 * SECOND), parts=[part()])
+    assert await connection.apply(first)
+    assert await connection.apply(batch(record(at=START + SECOND), record(at=START + 60 * SECOND), before=first.after))
+
+    assert [row["first_at"] for row in await rows(ledger, schema.sums)] == [START + SECOND]
+
+
+async def test_a_restored_backup_is_replayed_to_the_same_end(ledger, connection):
+    """The backup has an older checkpoint; the lines after it come again, in their order, and the last one wins."""
+    first = batch(record(), parts=[part()])
+    second = batch(record(), before=first.after, parts=[part(status="closed", ended_at=START + 9)])
+    assert await connection.apply(first)
+    async with ledger.reader() as conn:
+        backup = {
+            table: [dict(row) for row in (await conn.execute(sa.select(table))).mappings()]
+            for table in schema.metadata.tables.values()
+        }
+    assert await connection.apply(second)
+    async with ledger.writer() as conn:
+        for table, kept in backup.items():
+            await conn.execute(sa.delete(table))
+            if kept:
+                await conn.execute(sa.insert(table), kept)
+
+    assert not await connection.apply(batch(record(), before=second.after))
+    assert await connection.checkpoint("source-1") == first.after
+    assert await connection.apply(second)
+
+    assert [row["status"] for row in await rows(ledger, schema.parts)] == ["closed"]
+    assert sum(row["requests"] for row in await rows(ledger, schema.sums)) == 2
+
+
+def test_parts_are_told_by_key_alone():
+    """A part's key is hex text outside and bytes inside."""
+    assert Part(PART, "s", START).key == PART
+    with pytest.raises(ValueError, match="non-hexadecimal"):
+        prepared([(1, record("not hex"))], unpriced)
+
+
+async def test_errors_are_one_line_without_the_values(ledger, connection):
+    """A log must not carry who called."""
+    first = batch(record(), parts=[part(user="secret-user")])
+    assert await connection.apply(first)
+    with pytest.raises(LedgerUnavailable) as told:
+        await connection.apply(batch(record(feature="secret-user"), before=first.after, first_seq=1))
+
+    fault: BaseException | None = told.value
+    assert "\n" not in str(fault)
+    while fault is not None:
+        assert "secret-user" not in str(fault)
+        fault = fault.__cause__

@@ -1,0 +1,148 @@
+"""Settings come from the environment and a file; what cannot be used is one clear line and never stops a call."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from livekit_tokens.domain.errors import BadSetting
+from livekit_tokens.settings import Settings, load_settings, read_settings
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch, tmp_path):
+    """No setting of the machine's own, and a working directory without a file."""
+    for name in os.environ:
+        if name.upper().startswith("LIVEKIT_TOKENS_") or name in ("DATABASE_URL", "USAGE_TRACKING_ENABLED"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_defaults_need_nothing(monkeypatch, tmp_path):
+    """Without any setting the ledger and the spool are in the platform's folder for user data."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    settings, warnings = load_settings()
+    assert warnings == []
+    assert settings.database_url.startswith("sqlite:///")
+    assert settings.database_url.endswith("livekit-tokens/ledger.db")
+    assert settings.spool_dir.parts[-2:] == ("livekit-tokens", "spool")
+    assert (settings.enabled, settings.stale_after_seconds, settings.timezone) == (True, 300, "UTC")
+    assert (settings.tags, settings.log_level) == ({}, "INFO")
+
+
+def test_the_environment_is_read(monkeypatch):
+    """Every setting by its prefixed name; an empty one counts as not set."""
+    monkeypatch.setenv("LIVEKIT_TOKENS_DATABASE_URL", "sqlite:////tmp/x.db")
+    monkeypatch.setenv("LIVEKIT_TOKENS_SPOOL_DIR", "~/spool")
+    monkeypatch.setenv("LIVEKIT_TOKENS_ENABLED", "no")
+    monkeypatch.setenv("LIVEKIT_TOKENS_STALE_AFTER_SECONDS", "60")
+    monkeypatch.setenv("LIVEKIT_TOKENS_TIMEZONE", "Asia/Kathmandu")
+    monkeypatch.setenv("LIVEKIT_TOKENS_TAGS", "env=prod, version = 1.4,")
+    monkeypatch.setenv("LIVEKIT_TOKENS_LOG_LEVEL", "")
+    settings = read_settings()
+    assert settings.database_url == "sqlite:////tmp/x.db"
+    assert settings.spool_dir == Path.home() / "spool"
+    assert (settings.enabled, settings.stale_after_seconds) == (False, 60)
+    assert (settings.timezone, settings.tags) == ("Asia/Kathmandu", {"env": "prod", "version": "1.4"})
+    assert settings.log_level == "INFO"
+
+
+def test_an_unprefixed_database_url_is_not_read(monkeypatch):
+    """DATABASE_URL belongs to the agent's own application."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://app/app")
+    assert read_settings().database_url.startswith("sqlite:///")
+
+
+def test_the_name_of_other_trackers_is_accepted(monkeypatch):
+    """USAGE_TRACKING_ENABLED turns tracking off; our own name goes first."""
+    monkeypatch.setenv("USAGE_TRACKING_ENABLED", "false")
+    assert not read_settings().enabled
+    monkeypatch.setenv("LIVEKIT_TOKENS_ENABLED", "true")
+    assert read_settings().enabled
+
+
+def test_the_file_is_read_after_the_environment(monkeypatch):
+    """livekit-tokens.toml in the working directory; tags may be a table there."""
+    Path("livekit-tokens.toml").write_text('TIMEZONE = "Europe/Berlin"\nenabled = false\n[tags]\nenv = "prod"\n')
+    monkeypatch.setenv("LIVEKIT_TOKENS_ENABLED", "1")
+    settings = read_settings()
+    assert (settings.timezone, settings.enabled, settings.tags) == ("Europe/Berlin", True, {"env": "prod"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        (
+            "TIMEZONE",
+            "Mars/Olympus",
+            "LIVEKIT_TOKENS_TIMEZONE is 'Mars/Olympus': time zone 'Mars/Olympus' is not known; "
+            "accepted: an IANA name such as Europe/Berlin, or UTC",
+        ),
+        (
+            "TAGS",
+            "env",
+            "LIVEKIT_TOKENS_TAGS is 'env': 'env' is not key=value; accepted: key=value pairs such as env=prod,version=1.4",
+        ),
+        (
+            "STALE_AFTER_SECONDS",
+            "soon",
+            "LIVEKIT_TOKENS_STALE_AFTER_SECONDS is 'soon': Input should be a valid number, unable to parse string as a "
+            "number; accepted: a number of seconds above 0, at most 86400",
+        ),
+        (
+            "DATABASE_URL",
+            "mysql://me:secret@host/db",
+            "LIVEKIT_TOKENS_DATABASE_URL begins with 'mysql', which livekit-tokens does not speak; expected "
+            "sqlite:///relative/path, sqlite:////absolute/path or postgresql://user:password@host:5432/database",
+        ),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_one_line(monkeypatch, name, value, line):
+    """The setting, the value's fault, what is accepted. The call goes on with the default."""
+    monkeypatch.setenv(f"LIVEKIT_TOKENS_{name}", value)
+    with pytest.raises(BadSetting) as refused:
+        read_settings()
+    assert str(refused.value) == line
+    settings, warnings = load_settings()
+    assert warnings == [line]
+    assert settings == Settings.model_validate(settings.model_dump())
+    assert getattr(settings, name.lower()) == Settings.model_fields[name.lower()].get_default(call_default_factory=True)
+
+
+def test_several_unusable_values_are_a_line_each(monkeypatch):
+    """And the usable ones stay."""
+    monkeypatch.setenv("LIVEKIT_TOKENS_ENABLED", "perhaps")
+    monkeypatch.setenv("LIVEKIT_TOKENS_LOG_LEVEL", "LOUD")
+    monkeypatch.setenv("LIVEKIT_TOKENS_TIMEZONE", "Europe/Berlin")
+    settings, warnings = load_settings()
+    assert [line.partition(" ")[0] for line in warnings] == ["LIVEKIT_TOKENS_ENABLED", "LIVEKIT_TOKENS_LOG_LEVEL"]
+    assert (settings.enabled, settings.timezone) == (True, "Europe/Berlin")
+
+
+@pytest.mark.parametrize("text", ["not toml at all [", "\x00"])
+def test_a_broken_file_is_a_line(text):
+    """It is left aside, and said so."""
+    Path("livekit-tokens.toml").write_text(text)
+    settings, (line,) = load_settings()
+    assert settings.enabled
+    assert line.startswith("livekit-tokens.toml cannot be read (")
+    assert "\n" not in line
+
+
+def test_a_mistyped_name_in_the_file_is_a_line():
+    """Silence would leave the reader believing that it works."""
+    Path("livekit-tokens.toml").write_text('time_zone = "UTC"\ntimezone = 3\n')
+    _, warnings = load_settings()
+    assert warnings[0].startswith("time_zone in livekit-tokens.toml is no setting")
+    assert warnings[1].startswith("timezone in livekit-tokens.toml is 3: ")
+
+
+def test_importing_the_settings_imports_neither_livekit_nor_sqlalchemy():
+    """They are read in every job process, before anything heavy is needed."""
+    code = "import sys, livekit_tokens.settings; print({'livekit', 'sqlalchemy'} & set(sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert answer.stdout.strip() == "set()"
