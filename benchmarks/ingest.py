@@ -23,6 +23,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import asyncpg
+
 from livekit_tokens.core.ledger import START, Batch, Checkpoint, Source
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
@@ -129,8 +131,6 @@ def bare_sqlite(path: Path, rows: list[list[Row]]) -> float:
 
 
 async def bare_postgres(url: str, rows: list[list[Row]]) -> float:
-    import asyncpg
-
     conn = await asyncpg.connect(url)
     began = time.perf_counter()
     for batch in rows:
@@ -195,9 +195,8 @@ def show(measured: dict[str, tuple[float, float]], count: int, batch: int) -> in
         ratio = bare / our
         met = ratio >= GOALS[name]
         missed += not met
-        print(
-            f"{name:<12}{count / bare:>12,.0f}{count / our:>12,.0f}{ratio:>8.2f}{GOALS[name]:>7}  {'yes' if met else 'NO'}"
-        )
+        speeds = f"{count / bare:>12,.0f}{count / our:>12,.0f}{ratio:>8.2f}"
+        print(f"{name:<12}{speeds}{GOALS[name]:>7}  {'yes' if met else 'NO'}")
     return 1 if missed else 0
 
 

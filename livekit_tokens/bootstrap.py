@@ -13,24 +13,26 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from livekit_tokens.core import faults
+from livekit_tokens.core import faults, spool
 from livekit_tokens.core.background import Background
 from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
 from livekit_tokens.core.recorder import Recorder, Recording, Unrecorded, ended
 from livekit_tokens.core.takeover import Recovered, take_over
+from livekit_tokens.domain.errors import LiveKitTokensError
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.settings import Settings, load_settings
+from livekit_tokens.settings import Settings, load_settings, read_settings
 
 if TYPE_CHECKING:
     from livekit.agents import AgentSession, JobContext
 
     from livekit_tokens.capture.part import OnEnd, OnUsage
     from livekit_tokens.capture.tracking import Tracking
+    from livekit_tokens.core.reports import Reports
 
 logger = logging.getLogger("livekit_tokens")
 
@@ -159,7 +161,7 @@ def register_plugin() -> None:
 
 
 def track(
-    session: AgentSession | None,
+    session: AgentSession[Any] | None,
     ctx: JobContext | None = None,
     *,
     user: str | None = None,
@@ -179,22 +181,27 @@ def track(
     Does not wait for any disk or network, and does not raise for a fault of theirs.
     """
     from livekit_tokens.capture import tracking  # noqa: PLC0415 - imports livekit
+    from livekit_tokens.capture.part import Process  # noqa: PLC0415
 
     own = runtime(settings)
-    return tracking.begin(
-        session,
-        ctx,
-        own.recorder,
-        own.flush,
-        now,
-        new_key,
-        user=user,
-        tenant=tenant,
-        feature=feature,
-        tags={**own.settings.tags, **(tags or {})},
-        on_end=on_end,
-        on_usage=on_usage,
-    )
+    process = Process(own.recorder, own.flush, now, new_key)
+    if not own.settings.enabled:
+        return tracking.inert(process)
+    try:
+        return tracking.begin(
+            session,
+            ctx,
+            process,
+            user=user,
+            tenant=tenant,
+            feature=feature,
+            tags={**own.settings.tags, **(tags or {})},
+            on_end=on_end,
+            on_usage=on_usage,
+        )
+    except Exception as error:  # noqa: BLE001 - the call goes on, untracked, and it is said
+        faults.note("a call could not be tracked", error)
+        return tracking.inert(process)
 
 
 async def recover(settings: Settings | None = None, on_host: str | None = None) -> Recovered:
@@ -209,3 +216,32 @@ async def recover(settings: Settings | None = None, on_host: str | None = None) 
         return await take_over(settings.spool_dir / (on_host or host()), connection)
     finally:
         await connection.aclose()
+
+
+async def _bring_home(settings: Settings) -> None:
+    if not spool.sources_of(settings.spool_dir / host()):
+        return
+    try:
+        await recover(settings)
+    except (LiveKitTokensError, OSError) as error:
+        faults.note("spools of dead processes could not be taken over", error)
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings | None = None) -> AsyncIterator[Reports]:
+    """The ledger's reports: `async with open_ledger() as ledger: await ledger.report()`.
+
+    First brings home what killed processes of this host have left, so that it is in the answers. Asking raises LedgerUnavailable where there is
+    none. Raises BadSetting for settings that cannot be used.
+    """
+    from livekit_tokens.core.reports import open_reports  # noqa: PLC0415 - a process that only writes needs neither
+    from livekit_tokens.store.connection import StoreLedger  # noqa: PLC0415
+    from livekit_tokens.store.queries import StoredUsage  # noqa: PLC0415
+
+    settings = settings or read_settings()
+    await _bring_home(settings)
+    ledger = StoreLedger(settings.database_url)
+    try:
+        yield open_reports(StoredUsage(ledger), now=now, timezone=settings.timezone)
+    finally:
+        await ledger.aclose()

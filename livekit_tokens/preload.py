@@ -5,29 +5,24 @@ Only imports, and what they compute: no threads, no loops, no sockets, no files 
 
 from __future__ import annotations
 
-import alembic.command
-import alembic.config
-import alembic.runtime.environment
-import livekit.plugins.openai
-import sqlalchemy.dialects.sqlite.aiosqlite
+from importlib import import_module
 
-import livekit_tokens.bootstrap
-import livekit_tokens.capture.tracking
-import livekit_tokens.core.drain
-import livekit_tokens.store.connection
 from livekit_tokens.core import vocabulary
 from livekit_tokens.settings import load_settings
 from livekit_tokens.store.connection import StoreLedger
 
-__all__ = ["warm"]
+FIRST_USES = (
+    "alembic.command",
+    "alembic.config",
+    "livekit.plugins.openai",
+    "livekit_tokens.bootstrap",
+    "livekit_tokens.capture.tracking",
+    "sqlalchemy.dialects.sqlite.aiosqlite",
+)
+"""What the first call of a process would otherwise import while somebody is waiting for an answer."""
 
-
-def warm() -> None:
-    """Do once what the first use would do in a call: load the vocabulary, read the settings, prepare
-    the engine and its statements."""
-    vocabulary.load()
-    settings, _ = load_settings()
-    StoreLedger(settings.database_url)
-
-
-warm()
+for _name in FIRST_USES:
+    import_module(_name)
+vocabulary.load()
+# Making a store prepares the engine of its dialect; it opens nothing.
+StoreLedger(load_settings()[0].database_url)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import getpass
-import glob
 import os
 import shutil
 import signal
@@ -13,10 +11,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import asyncpg
 
 ENV = "LIVEKIT_TOKENS_TEST_POSTGRES"
 """The URL of a server whose user may create databases; unset: a server is started."""
@@ -44,8 +45,6 @@ class Server:
         self.execute(f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
 
     def execute(self, sql: str) -> None:
-        import asyncpg
-
         async def run() -> None:
             conn = await asyncpg.connect(self.url)
             try:
@@ -54,14 +53,12 @@ class Server:
                 await conn.close()
 
         # In a thread: the caller may be inside a running loop.
-        import threading
-
         faults: list[BaseException] = []
 
         def in_thread() -> None:
             try:
                 asyncio.run(run())
-            except BaseException as fault:
+            except BaseException as fault:  # noqa: BLE001 - raised below, in the caller's thread
                 faults.append(fault)
 
         thread = threading.Thread(target=in_thread)
@@ -118,7 +115,13 @@ def start() -> Server:
     command = [programs / "postgres", "-D", folder / "data", *(f"--{name}={value}" for name, value in settings.items())]
     log = (folder / "log").open("wb")
     process = subprocess.Popen(
-        command, stdout=log, stderr=log, user=user, cwd="/", preexec_fn=_die_with_parent, start_new_session=True
+        command,
+        stdout=log,
+        stderr=log,
+        user=user,
+        cwd="/",
+        start_new_session=True,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call
     )
     server = Server(f"postgresql://tests@127.0.0.1:{port}/postgres", process, folder)
     _await_start(server, folder / "log")
@@ -126,9 +129,9 @@ def start() -> Server:
 
 
 def _programs() -> Path:
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: int(path.split("/")[4]))
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
     if found:
-        return Path(found[-1])
+        return found[-1]
     if (postgres := shutil.which("postgres")) and shutil.which("initdb"):
         return Path(postgres).parent
     raise NoPostgres(f"{ENV} is not set, and no PostgreSQL is in /usr/lib/postgresql or on PATH")
@@ -150,7 +153,7 @@ def _await_start(server: Server, log: Path) -> None:
     for _ in range(300):
         try:
             server.execute("SELECT 1")
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever a server that is not ready says
             if server._process and server._process.poll() is not None:
                 raise NoPostgres(f"the server ended at once: {log.read_text()[-500:]}") from None
             time.sleep(0.1)

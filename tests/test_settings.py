@@ -79,25 +79,34 @@ def test_the_file_is_read_after_the_environment(monkeypatch):
         (
             "TIMEZONE",
             "Mars/Olympus",
-            "LIVEKIT_TOKENS_TIMEZONE is 'Mars/Olympus': time zone 'Mars/Olympus' is not known; "
-            "accepted: an IANA name such as Europe/Berlin, or UTC",
+            (
+                "LIVEKIT_TOKENS_TIMEZONE is 'Mars/Olympus': time zone 'Mars/Olympus' is not known; "
+                "accepted: an IANA name such as Europe/Berlin, or UTC"
+            ),
         ),
         (
             "TAGS",
             "env",
-            "LIVEKIT_TOKENS_TAGS is 'env': 'env' is not key=value; accepted: key=value pairs such as env=prod,version=1.4",
+            (
+                "LIVEKIT_TOKENS_TAGS is 'env': 'env' is not key=value; "
+                "accepted: key=value pairs such as env=prod,version=1.4"
+            ),
         ),
         (
             "STALE_AFTER_SECONDS",
             "soon",
-            "LIVEKIT_TOKENS_STALE_AFTER_SECONDS is 'soon': Input should be a valid number, unable to parse string as a "
-            "number; accepted: a number of seconds above 0, at most 86400",
+            (
+                "LIVEKIT_TOKENS_STALE_AFTER_SECONDS is 'soon': Input should be a valid number, unable to parse string as a "
+                "number; accepted: a number of seconds above 0, at most 86400"
+            ),
         ),
         (
             "DATABASE_URL",
             "mysql://me:secret@host/db",
-            "LIVEKIT_TOKENS_DATABASE_URL begins with 'mysql', which livekit-tokens does not speak; expected "
-            "sqlite:///relative/path, sqlite:////absolute/path or postgresql://user:password@host:5432/database",
+            (
+                "LIVEKIT_TOKENS_DATABASE_URL begins with 'mysql', which livekit-tokens does not speak; expected "
+                "sqlite:///relative/path, sqlite:////absolute/path or postgresql://user:password@host:5432/database"
+            ),
         ),
     ],
 )

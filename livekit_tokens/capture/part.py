@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -28,31 +28,40 @@ OnUsage = Callable[[UsageRecord], None]
 Flush = Callable[[float], Awaitable[bool]]
 
 
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What the process gives to capture: its recorder, a wait for its ledger, the wall clock, new keys for parts."""
+
+    recorder: Recording
+    flush: Flush
+    now: Callable[[], Micros]
+    new_key: Callable[[], str]
+
+
 class LivePart:
-    """Writes one part's records and its end. `now` is the wall clock in microseconds; `agent` who speaks now."""
+    """Writes one part's records and its end. `agent` answers who speaks now."""
 
     def __init__(
         self,
         part: Part,
-        recorder: Recording,
-        flush: Flush,
-        now: Callable[[], Micros],
+        process: Process,
+        *,
         agent: Callable[[], str | None],
         feature: str | None = None,
         on_end: OnEnd | None = None,
         on_usage: OnUsage | None = None,
     ) -> None:
         self._part = part
-        self._recorder = recorder
-        self._flush = flush
-        self.now = now
+        self._recorder = process.recorder
+        self._flush = process.flush
+        self.now = process.now
         self.agent = agent
         self._feature = feature or UNKNOWN_FEATURE
         self._on_end = on_end
         self._on_usage = on_usage
         self._stays: dict[str, Stay] = {}
         self._final: SessionSummary | None = None
-        recorder.put_part(part)
+        self._recorder.put_part(part)
         logger.info("tracking began", extra={"session_id": part.session_id, "part": part.key})
 
     @property

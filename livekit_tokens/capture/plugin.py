@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 import threading
+from importlib import import_module, metadata
 
 from livekit.agents import Plugin
 
-from livekit_tokens import __version__
-
 logger = logging.getLogger("livekit_tokens")
+
+PRELOAD = "livekit_tokens.preload"
 
 
 class LiveKitTokens(Plugin):
     """LiveKit puts `package` into its forkserver: what is heavy is loaded once a worker, and shared by its jobs."""
 
     def __init__(self) -> None:
-        super().__init__("livekit-tokens", __version__, "livekit_tokens.preload", logger)
+        super().__init__("livekit-tokens", metadata.version("livekit-tokens"), PRELOAD, logger)
 
     def download_files(self) -> None:
         """Nothing is downloaded; raises if what must be on disk before calls begin is not."""
-        import livekit_tokens.preload  # noqa: F401, PLC0415 - importing it is the check
+        import_module(PRELOAD)  # it checks the vocabulary's hash, and needs everything that a call needs
 
 
 def register() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,11 +14,11 @@ from livekit.agents import AgentSession, JobContext, llm
 
 from livekit_tokens.capture.handoffs import Asking
 from livekit_tokens.capture.listening import listener
-from livekit_tokens.capture.part import Flush, LivePart, OnEnd, OnUsage
+from livekit_tokens.capture.part import LivePart, OnEnd, OnUsage, Process
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.capture.room import RoomWitness
 from livekit_tokens.core import faults
-from livekit_tokens.core.recorder import Recording
+from livekit_tokens.core.recorder import Unrecorded
 from livekit_tokens.domain.providers import provider_of
 from livekit_tokens.domain.sessions import Part, session_id, suffix
 from livekit_tokens.domain.summary import SessionSummary
@@ -57,7 +58,7 @@ class Tracking:
         return self._live.summary()
 
     async def aclose(self) -> SessionSummary:
-        """End the part if it has not ended, and wait until its end is durable. Idempotent; returns the final summary."""
+        """End the part if it has not ended; returns its final summary once it is durable. Idempotent."""
         self._end("user_initiated")
         assert self._ending is not None
         return await asyncio.shield(self._ending)
@@ -182,10 +183,7 @@ class Tracking:
 def begin(
     session: AgentSession[Any] | None,
     ctx: JobContext | None,
-    recorder: Recording,
-    flush: Flush,
-    now: Callable[[], Micros],
-    new_key: Callable[[], str],
+    process: Process,
     *,
     user: str | None,
     tenant: str | None,
@@ -200,14 +198,23 @@ def begin(
         return found
 
     def new_part() -> LivePart:
-        part = _part_of(ctx, new_key(), now(), user=user, tenant=tenant, tags=tags)
-        return LivePart(part, recorder, flush, now, lambda: _agent_of(session), feature, on_end, on_usage)
+        part = _part_of(ctx, process.new_key(), process.now(), user=user, tenant=tenant, tags=tags)
+        return LivePart(
+            part, process, agent=lambda: _agent_of(session), feature=feature, on_end=on_end, on_usage=on_usage
+        )
 
     tracking = Tracking(session, ctx, new_part)
     tracking.begin()
     if session is not None:
         _trackings[session] = tracking
     return tracking
+
+
+def inert(process: Process) -> Tracking:
+    """A Tracking that hooks into nothing and records nothing: tracking is off, or could not begin."""
+    part = Part(key=process.new_key(), session_id="untracked", started_at=process.now())
+    unrecorded = replace(process, recorder=Unrecorded())
+    return Tracking(None, None, lambda: LivePart(part, unrecorded, agent=lambda: None))
 
 
 def _part_of(ctx: JobContext | None, key: str, at: Micros, *, user: Any, tenant: Any, tags: Any) -> Part:

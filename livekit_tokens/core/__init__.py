@@ -1,1 +1,1 @@
-"""What the product does: record, spool, drain, take over, estimate, report. Against protocols, not against SQL or LiveKit."""
+"""What the product does: record, spool, drain, take over, estimate, report. It knows neither SQL nor LiveKit."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from livekit_tokens.core import faults
@@ -105,10 +106,8 @@ class Background:
 
     async def _wait(self, seconds: float) -> None:
         assert self._wake is not None
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)
-        except TimeoutError:
-            pass
         self._wake.clear()
 
     async def _drain_once(self) -> bool:

@@ -89,6 +89,7 @@ def from_bytes(raw: bytes) -> Line | None:
     try:
         if int(raw[: _PREFIX - 1], 16) != crc32(payload):
             return None
-        return _decode(payload)
+        line: Line = _decode(payload)
     except (ValueError, msgspec.MsgspecError):
         return None
+    return line

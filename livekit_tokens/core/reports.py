@@ -329,7 +329,7 @@ def _service_line(service: str, provider: str, model: str, used: list[Part], tot
 
 
 def _in_order(groups: Sequence[Group], cuts: Sequence[Cut]) -> list[Group]:
-    """Groups by their keys: services in the known order, hours and days as they came, the rest by name, unknown last."""
+    """Groups by key: services in the known order, hours and days as they came, the rest by name, unknown last."""
     # By text, the second 02:00 of an autumn night (+01:00) would come before the first (+02:00).
     place = {cut.key: number for number, cut in enumerate(cuts)}
 

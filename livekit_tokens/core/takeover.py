@@ -87,9 +87,7 @@ def _only_taker(root: Path) -> Iterator[bool]:
         os.close(lock)
 
 
-async def _take(
-    folder: Path, connection: LedgerConnection, known: Checkpoint | None, recovered: Recovered
-) -> None:
+async def _take(folder: Path, connection: LedgerConnection, known: Checkpoint | None, recovered: Recovered) -> None:
     state = read_state(folder)
     if state.source is None:
         _take_unreadable(folder, recovered)

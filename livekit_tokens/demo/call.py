@@ -25,7 +25,7 @@ LOUD = 500
 """Peak from which the agent's audio counts as heard; the provider's tone has 3,000."""
 
 
-class CallFailed(RuntimeError):  # noqa: N818
+class CallFailed(RuntimeError):
     """The agent did not do in time what the script waits for."""
 
 

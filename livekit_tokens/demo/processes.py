@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 
-class ChildFailed(RuntimeError):  # noqa: N818
+class ChildFailed(RuntimeError):
     """A child process ended, or did not say what was awaited, in time."""
 
 

@@ -33,7 +33,7 @@ BUILD_SECONDS = 900
 Say = Callable[[str], object]
 
 
-class NoLiveKitServer(RuntimeError):  # noqa: N818
+class NoLiveKitServer(RuntimeError):
     """There is no livekit-server and none can be built; the message says why in one line."""
 
 
@@ -60,7 +60,7 @@ def find_or_build(say: Say = print) -> Path:
 
 
 def build_server(say: Say = print) -> Path:
-    """Build livekit-server with `go` into the user's cache; under two minutes the first time."""
+    """Build livekit-server with `go` into the user's cache; two to five minutes, by load."""
     go = shutil.which("go")
     if go is None:
         raise NoLiveKitServer(
@@ -68,7 +68,7 @@ def build_server(say: Say = print) -> Path:
         )
     cached_path().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="build-", dir=cached_path().parent) as folder:
-        say(f"building livekit-server {VERSION} with {go} (once; under two minutes) ...")
+        say(f"building livekit-server {VERSION} with {go} (once; two to five minutes) ...")
         built = _go_build(go, Path(folder), say)
         built.replace(cached_path())
     say(f"built {cached_path()}")

@@ -34,7 +34,7 @@ class Worker(Child):
         return list(dict.fromkeys(int(match[1]) for match in found if match))
 
     async def job(self, within: float = 10.0) -> int:
-        """The process of the first job, once it has said anything."""
+        """The process of the latest job, once one has said anything."""
         await self.line('"job_id": "AJ_', within=within)
         while not self.job_pids():
             await self.line('"job_id": "AJ_', within=within, start=len(self.lines))

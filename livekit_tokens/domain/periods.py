@@ -19,6 +19,7 @@ DAY: Micros = 24 * 60 * 60 * SECOND
 HOUR: Micros = 60 * 60 * SECOND
 DEFAULT_DAYS = 7
 MOST_DAYS = 36_500
+LAST: Micros = to_micros(datetime(2999, 12, 31, tzinfo=UTC))
 MOST_CUTS = 50_000
 """More hours, days or weeks than this in one answer help nobody: nearly six years of hours."""
 
@@ -110,6 +111,10 @@ def between(since: Micros | None, until: Micros | None, now: Micros) -> Period:
     """From `since` to `until`; without an end up to now, without a beginning the 7 x 24 hours before the end."""
     end = now if until is None else until
     begin = end - DEFAULT_DAYS * DAY if since is None else since
+    # The calendar's ends have no next day and no other zone: nobody needs them.
+    for at in (begin, end):
+        if not 0 <= at <= LAST:
+            raise BadSetting(f"a time in the year {to_datetime(at).year} is out of range; accepted: 1970 to 2999")
     if begin >= end:
         raise BadSetting(f"since {rfc3339(begin)} is not before until {rfc3339(end)}; give an earlier since")
     return Period(begin, end)

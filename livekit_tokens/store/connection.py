@@ -6,45 +6,31 @@ snapshot each, and never write.
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from typing import Any, TypeVar
 
-import aiosqlite
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
 from livekit_tokens.core.ledger import Batch, Checkpoint
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store import ingest
-from livekit_tokens.store.address import PostgresAddress, SqliteAddress, address_of
+from livekit_tokens.store.address import SqliteAddress, address_of
+from livekit_tokens.store.engines import (
+    READERS,
+    Identity,
+    identity_of,
+    make_private,
+    postgres_engine,
+    sqlite_engine,
+)
 from livekit_tokens.store.faults import Unstorable, driver_told, told
 from livekit_tokens.store.revision import bring_up_to_date, is_current, revision_of
 from livekit_tokens.store.rows import Priced, unpriced
 from livekit_tokens.store.statements import Statements, statements_of
-
-if TYPE_CHECKING:
-    import asyncpg  # type: ignore[import-untyped]
-
-BUSY_SECONDS = 5.0
-"""How long SQLite waits for another process's write lock before the batch is given back to the drain."""
-
-CONNECT_SECONDS = 5.0
-ANSWER_SECONDS = 30.0
-"""PostgreSQL: a server that has not answered by then counts as gone."""
-
-_READERS = 4
-"""Connections to PostgreSQL that readers keep; more are opened and closed as needed."""
-
-Identity = tuple[int, int]
-"""Device and inode of a file: whether the path still leads to the file that was opened."""
 
 _T = TypeVar("_T")
 
@@ -67,12 +53,12 @@ class StoreLedger:
         self._clock = clock
         if isinstance(self.address, SqliteAddress):
             path = self.address.path
-            self._writing = _sqlite_engine(path, "rwc")
-            self._reading = _sqlite_engine(path, "ro")
+            self._writing = sqlite_engine(path, "rwc")
+            self._reading = sqlite_engine(path, "ro")
         else:
-            self._writing = _postgres_engine(self.address, poolclass=NullPool)
-            self._reading = _postgres_engine(
-                self.address, pool_size=_READERS, max_overflow=_READERS * 4, pool_pre_ping=True
+            self._writing = postgres_engine(self.address, poolclass=NullPool)
+            self._reading = postgres_engine(
+                self.address, pool_size=READERS, max_overflow=READERS * 4, pool_pre_ping=True
             )
 
     async def connect(self) -> StoreConnection:
@@ -81,10 +67,10 @@ class StoreLedger:
         Raises LedgerUnavailable or LedgerTooNew.
         """
         with told(self.address):
-            opened = _make_private(self.address.path) if isinstance(self.address, SqliteAddress) else None
+            opened = make_private(self.address.path) if isinstance(self.address, SqliteAddress) else None
             conn = await self._writing.connect()
             try:
-                await bring_up_to_date(conn, self.address, round(BUSY_SECONDS * 1000))
+                await bring_up_to_date(conn, self.address)
                 driver = (await conn.get_raw_connection()).driver_connection
             except BaseException:
                 await conn.close()
@@ -138,7 +124,7 @@ class StoreLedger:
                 await _begin_snapshot(conn)
                 revision = await revision_of(conn)
                 if revision is None:
-                    raise self._none_yet()
+                    raise self._none_yet()  # noqa: TRY301 - closed below, as after any other fault
                 if is_current(revision, self.address):
                     return conn
             except BaseException:
@@ -233,85 +219,8 @@ class StoreConnection:
         )
 
 
-def identity_of(path: Path) -> Identity | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _make_private(path: Path) -> Identity:
-    """The file is made here rather than by SQLite, whose files everybody may read. WAL files inherit its rights."""
-    for folder in reversed(path.parents):
-        if not folder.exists():
-            folder.mkdir(mode=0o700, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-    try:
-        found = os.fstat(file)
-    finally:
-        os.close(file)
-    return found.st_dev, found.st_ino
-
-
 async def _begin_snapshot(conn: AsyncConnection) -> None:
     if conn.dialect.name == "sqlite":
         await conn.exec_driver_sql("BEGIN")
     else:
         await conn.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-
-
-def _sqlite_engine(path: Path, mode: str) -> AsyncEngine:
-    """No pool: a kept connection would go on reading a file that has been replaced, and opening one takes 1 ms."""
-
-    async def opened(*_args: object, **_options: object) -> aiosqlite.Connection:
-        return await _open_sqlite(path, mode)
-
-    return create_async_engine("sqlite+aiosqlite://", async_creator=opened, poolclass=NullPool, hide_parameters=True)
-
-
-async def _open_sqlite(path: Path, mode: str) -> aiosqlite.Connection:
-    # isolation_level None: transactions begin where we say so, not where Python's sqlite3 guesses.
-    connecting = aiosqlite.connect(
-        f"file:{quote(str(path))}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None
-    )
-    # aiosqlite works in a thread of its own, which must not keep an interpreter alive that wants to exit.
-    thread: Any = getattr(connecting, "_thread", connecting)
-    thread.daemon = True
-    conn = await connecting
-    try:
-        if mode != "ro":
-            await _set_wal(conn)
-        # NORMAL: in WAL mode a power cut may take the last commits, but never their order nor the file. Records and
-        # checkpoint go together, and the spool keeps them for its replay window: they are written again. FULL would
-        # cost an fsync a batch for nothing more.
-        await conn.execute("PRAGMA synchronous = NORMAL")
-    except BaseException:
-        await conn.close()
-        raise
-    return conn
-
-
-async def _set_wal(conn: aiosqlite.Connection) -> None:
-    """WAL lets readers and the writer go on side by side. It is the file's property: a look, once it is set."""
-    until = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            await conn.execute_fetchall("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as fault:
-            # The change of mode does not wait for other processes, busy timeout or not.
-            if "locked" not in str(fault) or time.monotonic() > until:
-                raise
-            await asyncio.sleep(0.02)
-        else:
-            return
-
-
-def _postgres_engine(address: PostgresAddress, **options: Any) -> AsyncEngine:
-    async def opened(*_args: object, **_options: object) -> asyncpg.Connection[asyncpg.Record]:
-        import asyncpg  # noqa: PLC0415 - an extra
-
-        # By asyncpg's own reading of the URL, which knows libpq's options: sslmode, several hosts, passfile.
-        return await asyncpg.connect(address.dsn, timeout=CONNECT_SECONDS, command_timeout=ANSWER_SECONDS)
-
-    return create_async_engine("postgresql+asyncpg://", async_creator=opened, hide_parameters=True, **options)

@@ -48,7 +48,7 @@ def is_current(revision: str | None, where: object) -> bool:
     )
 
 
-async def bring_up_to_date(conn: AsyncConnection, where: object, busy_ms: int) -> None:
+async def bring_up_to_date(conn: AsyncConnection, where: object) -> None:
     """Upgrade if that is due. Any number of processes may do so at once: one does it, the others find it done."""
     revision = await revision_of(conn)
     await conn.rollback()
@@ -59,6 +59,7 @@ async def bring_up_to_date(conn: AsyncConnection, where: object, busy_ms: int) -
 
     sqlite = conn.dialect.name == "sqlite"
     if sqlite:
+        patience = (await conn.exec_driver_sql("PRAGMA busy_timeout")).scalar_one()
         await conn.exec_driver_sql(f"PRAGMA busy_timeout = {_WAIT_MS}")
         await conn.rollback()
     async with conn.begin():
@@ -69,7 +70,7 @@ async def bring_up_to_date(conn: AsyncConnection, where: object, busy_ms: int) -
         if not is_current(await conn.run_sync(_revision_now), where):
             await conn.run_sync(_upgrade, where)
     if sqlite:
-        await conn.exec_driver_sql(f"PRAGMA busy_timeout = {busy_ms}")
+        await conn.exec_driver_sql(f"PRAGMA busy_timeout = {patience}")
         await conn.rollback()
 
 

@@ -29,7 +29,9 @@ _INFORMATIONAL = {name: AMOUNTS.index(column) for name, column in INFORMATIONAL.
 _NOTHING = [0] * len(AMOUNTS)
 
 
-def sum_rows(rows: Iterable[Row], records: Iterable[Numbered], costs: Iterable[Cost]) -> list[Row]:
+def sum_rows(  # noqa: C901 - one loop: a call per record would cost a tenth of the whole
+    rows: Iterable[Row], records: Iterable[Numbered], costs: Iterable[Cost]
+) -> list[Row]:
     """Rows of `sums` to be added to what the table holds, in key order. `rows` are the same records as rows."""
     amounts: dict[Row, list[int]] = {}
     for row, (_, record), (input_cost, output_cost) in zip(rows, records, costs, strict=True):

@@ -247,10 +247,22 @@ known_types = st.sampled_from(
     ]
 )
 field_names = st.sampled_from(
-    ["response", "response_id", "delta", "usage", "item", "item_id", "session", "audio_start_ms", "audio_end_ms", "error"]
+    [
+        "response",
+        "response_id",
+        "delta",
+        "usage",
+        "item",
+        "item_id",
+        "session",
+        "audio_start_ms",
+        "audio_end_ms",
+        "error",
+    ]
 )
 response = st.fixed_dictionaries(
-    {}, optional={"id": st.sampled_from(["a", "b", "", None, 7]), "status": anything, "usage": anything | st.just(USAGE)}
+    {},
+    optional={"id": st.sampled_from(["a", "b", "", None, 7]), "status": anything, "usage": anything | st.just(USAGE)},
 )
 event = st.builds(
     lambda kind, fields: {"type": kind, **fields},

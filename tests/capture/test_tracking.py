@@ -16,6 +16,7 @@ from livekit.plugins import openai
 
 from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture import tracking
+from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.tracking import Tracking
 from livekit_tokens.core import spool
 from livekit_tokens.core.ledger import Source
@@ -46,13 +47,15 @@ def track(recorder: Recorder) -> Callable[..., Tracking]:
 
     def begin(session: AgentSession[Any] | None, **given: Any) -> Tracking:
         options = {"user": None, "tenant": None, "feature": None, "tags": {}, "on_end": None, "on_usage": None}
-        return tracking.begin(session, None, recorder, flush, now, new_key, **(options | given))
+        return tracking.begin(session, None, Process(recorder, flush, now, new_key), **(options | given))
 
     return begin
 
 
 def realtime(provider: Provider, model: str = "gpt-realtime") -> openai.realtime.RealtimeModel:
-    return openai.realtime.RealtimeModel(model=model, base_url=provider.base_url, api_key="not-a-key", modalities=["text"])
+    return openai.realtime.RealtimeModel(
+        model=model, base_url=provider.base_url, api_key="not-a-key", modalities=["text"]
+    )
 
 
 def uses(recorder: Recorder) -> list[Use]:

@@ -111,7 +111,9 @@ async def test_a_damaged_record_is_counted_as_lost(tmp_path: Path) -> None:
     assert (done.damaged, done.lost) == (1, 1)
 
 
-async def test_a_part_arrives_also_when_its_first_segment_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_part_arrives_also_when_its_first_segment_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Open parts are carried into every segment, so that a replay from the middle knows whose records it brings."""
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
     recorder, ledger = a_recorder(tmp_path), MemoryLedger()

@@ -73,7 +73,9 @@ def test_an_unfinished_line_in_an_older_segment_is_passed_over(tmp_path: Path) -
     assert second.segment == 2
 
 
-def test_what_the_writer_appends_just_before_it_rotates_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_writer_appends_just_before_it_rotates_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A line that is written between two looks of the reader, followed by a new segment, is not passed over."""
     spool.segment_path(tmp_path, 1).write_bytes(b"")
     really_read = spool._bytes_at

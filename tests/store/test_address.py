@@ -70,7 +70,7 @@ def test_a_wrong_url_is_one_line_that_names_the_setting_and_the_fault(url, fault
 
 def test_without_its_driver_postgres_names_the_extra(monkeypatch):
     """`pip install livekit-tokens` alone has no PostgreSQL."""
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
 
     with pytest.raises(BadSetting, match=r"pip install 'livekit-tokens\[postgres\]'"):
         address_of("postgresql://h/d")

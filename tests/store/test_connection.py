@@ -17,9 +17,14 @@ import sqlalchemy as sa
 
 from livekit_tokens.core.ledger import Ledger, LedgerConnection
 from livekit_tokens.domain.errors import LedgerUnavailable
-from livekit_tokens.store import connection as store
+from livekit_tokens.store import engines
 from livekit_tokens.store.connection import StoreConnection, StoreLedger
 from tests.store.batches import batch, part, record
+
+END_THE_OTHERS = sa.text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+)
 
 
 def ledger_at(path: Path) -> StoreLedger:
@@ -69,7 +74,7 @@ async def test_sqlite_runs_in_wal_mode_with_normal_synchronous(sqlite_url):
 
 async def test_a_locked_database_is_unavailable_in_bounded_time(sqlite_url, tmp_path, monkeypatch):
     """Another process holds the write lock: the drain hears so and tries again later; reading still works."""
-    monkeypatch.setattr(store, "BUSY_SECONDS", 0.3)
+    monkeypatch.setattr(engines, "BUSY_SECONDS", 0.3)
     ledger = StoreLedger(sqlite_url)
     connection = await ledger.connect()
     other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
@@ -91,7 +96,7 @@ async def test_a_locked_database_is_unavailable_in_bounded_time(sqlite_url, tmp_
 
 async def test_a_row_locked_in_postgres_is_unavailable_in_bounded_time(postgres_url, monkeypatch):
     """A maintenance job holds the source's row: the answer is waited for no longer than ANSWER_SECONDS."""
-    monkeypatch.setattr(store, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(engines, "ANSWER_SECONDS", 0.5)
     ledger = StoreLedger(postgres_url)
     connection = await ledger.connect()
     first = batch(record(), parts=[part()])
@@ -159,7 +164,7 @@ async def test_a_reader_on_an_empty_database_says_that_there_is_no_ledger_yet(le
     """PostgreSQL answers, but nothing was ever written."""
     if ledger.address.__class__.__name__ == "SqliteAddress":
         ledger.address.path.touch()
-    with pytest.raises(LedgerUnavailable, match="no ledger at .* yet"):
+    with pytest.raises(LedgerUnavailable, match=r"no ledger at .* yet"):
         async with ledger.reader():
             pass
 
@@ -237,9 +242,12 @@ async def test_a_damaged_file_is_unavailable(sqlite_url, tmp_path):
     content[4096 * 2 :] = b"\xff" * (len(content) - 4096 * 2)
     path.write_bytes(content)
 
-    with pytest.raises(LedgerUnavailable) as fault:
+    async def go_on() -> None:
         connection = await ledger.connect()
         await connection.apply(batch(record(), before=before, parts=[part()]))
+
+    with pytest.raises(LedgerUnavailable) as fault:
+        await go_on()
     assert is_one_line(fault, "malformed", "restore a backup")
 
 
@@ -291,11 +299,7 @@ async def test_a_connection_that_the_server_ended_is_stale_and_its_next_use_unav
     first = batch(record(), parts=[part()])
     assert await connection.apply(first)
     async with ledger.writer() as conn:
-        await conn.execute(
-            sa.text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
-            )
-        )
+        await conn.execute(END_THE_OTHERS)
 
     with pytest.raises(LedgerUnavailable) as fault:
         await connection.apply(batch(record(), before=first.after))
@@ -316,11 +320,7 @@ async def test_a_reader_that_was_pooled_before_a_failover_is_replaced(postgres_u
     async with ledger.reader() as conn:
         pass
     async with ledger.writer() as conn:
-        await conn.execute(
-            sa.text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
-            )
-        )
+        await conn.execute(END_THE_OTHERS)
     async with ledger.reader() as conn:
         assert (await conn.execute(sa.text("SELECT COUNT(*) FROM sources"))).scalar() == 0
     await ledger.aclose()

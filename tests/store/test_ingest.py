@@ -26,7 +26,7 @@ from livekit_tokens.store.rows import unpriced
 from livekit_tokens.store.schema import INFORMATIONAL
 from livekit_tokens.store.sums import AMOUNTS, KEY
 from tests.store.batches import KEY as PART
-from tests.store.batches import OTHER_KEY, SECOND, SOURCE, START, batch, part, record
+from tests.store.batches import OTHER_KEY, SECOND, START, batch, part, record
 
 
 async def rows(ledger: StoreLedger, table: sa.Table, *order: str) -> list[sa.RowMapping]:

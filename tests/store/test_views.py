@@ -73,9 +73,10 @@ async def test_token_usage_ids_are_unique_whatever_the_names_hold(ledger, connec
     keys = [f"{n:032x}" for n in range(4)]
     names = [("a/agent", "m"), ("a", "agent/m"), ("a%2Fagent", "m"), ("a", "m")]
     records = [
-        record(key, model=model, service="agent" if n else "x") for n, (key, (_, model)) in enumerate(zip(keys, names))
+        record(key, model=model, service="agent" if n else "x")
+        for n, (key, (_, model)) in enumerate(zip(keys, names, strict=True))
     ]
-    parts = [part(key, session) for key, (session, _) in zip(keys, names)]
+    parts = [part(key, session) for key, (session, _) in zip(keys, names, strict=True)]
     assert await connection.apply(batch(*records, parts=parts))
 
     ids = [row["id"] for row in await asked(ledger, "SELECT id FROM token_usage")]

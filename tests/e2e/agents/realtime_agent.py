@@ -1,4 +1,4 @@
-"""A plain realtime agent, tracked. Its worker is started by the `worker` fixture.
+"""A plain realtime agent, tracked unless TRACK=0. Its worker is started by the `worker` fixture.
 
 PROVIDER_URL is the stand-in provider's base URL. When the session closes, LiveKit's own `session.usage` goes to
 LIVEKIT_USAGE_FILE as JSON, to be compared with the provider's bill.
@@ -15,6 +15,8 @@ from livekit.agents import Agent, AgentServer, AgentSession, CloseEvent, JobCont
 from livekit.plugins import openai
 from openai.types.realtime import AudioTranscription
 from openai.types.realtime.realtime_audio_input_turn_detection import ServerVad
+
+from livekit_tokens import track
 
 logger = logging.getLogger("realtime_agent")
 
@@ -51,6 +53,8 @@ async def entrypoint(ctx: JobContext) -> None:
         logger.info("job ends pid=%d", os.getpid())
 
     ctx.add_shutdown_callback(on_shutdown)
+    if os.environ.get("TRACK", "1") == "1":
+        track(session, ctx)
     await session.start(agent=Agent(instructions="Be a friendly receptionist."), room=ctx.room)
     logger.info("session started")
     if os.environ.get("AGENT_GREETS", "1") == "1":

@@ -1,0 +1,61 @@
+# Two commands: `make demo` and `make test` do all their set-up, by package name with ordinary clients.
+# What takes long to make lives outside the checkout, in the user's cache folder (CACHE).
+
+SHELL := /bin/bash
+PYTHON ?= python3
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/livekit-tokens
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check soak bench lowest server postgres clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.done ## Make the virtual environment
+
+$(VENV)/.done: pyproject.toml constraints.txt
+	@echo "set-up: virtual environment in $(VENV) (once; about a minute)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "set-up needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (set PYTHON=...)")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+server: setup ## Find or build a livekit-server (Go; once, about 3 minutes)
+	@$(BIN)/python -m livekit_tokens.demo.server --build || true
+
+demo: setup server ## Hold a tracked call and show its receipt, report and bill
+	@$(BIN)/livekit-tokens demo
+
+postgres: ## Install PostgreSQL's binaries for the tests, if they are missing and apt can
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
+	  echo "set-up: PostgreSQL by apt-get"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql; } >/dev/null \
+	  || echo "set-up: no PostgreSQL can be installed here; its tests are skipped"; }
+
+check: setup ## Format, lint, types, rooms
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup server postgres check ## All gates and all tests
+	$(BIN)/python -m pytest
+
+lowest: setup server ## The tests of capture and a real call, on the lowest LiveKit that is supported
+	@test -f $(VENV)-lowest/.done || { $(PYTHON) -m venv $(VENV)-lowest \
+	  && $(VENV)-lowest/bin/python -m pip --disable-pip-version-check --quiet install \
+	    'livekit-agents==1.8.0' 'livekit-plugins-openai==1.8.0' --editable '.[dev]' && touch $(VENV)-lowest/.done; }
+	$(VENV)-lowest/bin/python -m pytest tests/capture tests/e2e
+
+soak: setup server ## The fault experiments, full form
+	$(BIN)/python -m tests.soak --full
+
+bench: setup ## The benchmarks: goal, figure, reference, met or not
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove what make made in the checkout
+	rm -rf $(VENV) $(VENV)-lowest dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

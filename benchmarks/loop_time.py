@@ -1,0 +1,129 @@
+"""Event-loop time per realtime event, spooled, beside LiveKit's own counting of the same event.
+
+    python -m benchmarks.loop_time [--turns 2000]
+
+Ours is the whole `emit` with everything behind it (our handler, splitting, the record, its line, one write to the
+spool on disk), less the same `emit` with nobody listening. LiveKit's is `ModelUsageCollector.collect` and the copy
+that `AgentSession.usage` makes. One turn of each in turn, so that a busy machine is busy for both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from livekit.agents.metrics import AgentSessionUsage, ModelUsageCollector, RealtimeModelMetrics
+from livekit.agents.metrics.base import Metadata
+from livekit.rtc import EventEmitter
+
+from benchmarks.call import USAGE, Call, Model, turn
+from benchmarks.table import Line, median, share, show
+from livekit_tokens.bootstrap import new_key, now
+from livekit_tokens.capture.part import LivePart, Process
+from livekit_tokens.capture.realtime import RealtimeWitness
+from livekit_tokens.core import vocabulary
+from livekit_tokens.core.ledger import Source
+from livekit_tokens.core.recorder import Recorder
+from livekit_tokens.domain.providers import provider_of
+from livekit_tokens.domain.sessions import Part
+
+GOAL_US, GOAL_RATIO = 10.0, 0.5
+EVENT = "openai_server_event_received"
+WARM_UP = 50
+Times = dict[str, list[float]]
+"""Microseconds, by the type of event."""
+
+
+def listening(folder: Path) -> EventEmitter[str]:
+    """An emitter with our witness behind it, which writes to a real spool."""
+
+    async def flush(_: float) -> bool:
+        return True
+
+    recorder = Recorder(folder, Source("bench", "here", 1, 0), now)
+    call, model = Call(), Model()
+    part = LivePart(
+        Part(new_key(), "room_abc123def", now(), room="room"),
+        Process(recorder, flush, now, new_key),
+        agent=lambda: call.current_agent.id,
+    )
+
+    def named() -> tuple[str, str]:
+        metadata = model.metrics_metadata
+        return metadata["model_name"], provider_of(metadata["model_provider"])
+
+    emitter: EventEmitter[str] = EventEmitter()
+    RealtimeWitness(part, named, "r1").attach(emitter)
+    return emitter
+
+
+def as_livekit_sees_it() -> RealtimeModelMetrics:
+    """The metrics that the openai plugin makes of USAGE; its making is not measured."""
+    told: Any = USAGE["input_token_details"]
+    return RealtimeModelMetrics(
+        request_id="resp_1",
+        timestamp=time.time(),
+        input_tokens=939,
+        output_tokens=200,
+        total_tokens=1139,
+        input_token_details=RealtimeModelMetrics.InputTokenDetails.model_validate(told),
+        output_token_details=RealtimeModelMetrics.OutputTokenDetails(text_tokens=48, audio_tokens=152),
+        metadata=Metadata(model_name="gpt-realtime", model_provider="openai"),
+    )
+
+
+def emit_turn(emitter: EventEmitter[str], number: int, times: Times) -> None:
+    for event in turn(number):
+        began = time.perf_counter_ns()
+        emitter.emit(EVENT, event)
+        times[event["type"]].append((time.perf_counter_ns() - began) / 1000)
+
+
+def collect_turn(collector: ModelUsageCollector, metrics: RealtimeModelMetrics, times: list[float]) -> None:
+    for _ in range(5):
+        began = time.perf_counter_ns()
+        collector.collect(metrics)
+        AgentSessionUsage(model_usage=collector.flatten())
+        times.append((time.perf_counter_ns() - began) / 1000)
+
+
+def measure(turns: int, folder: Path) -> tuple[Times, Times, list[float]]:
+    ours, nobody = listening(folder), EventEmitter[str]()
+    collector, metrics = ModelUsageCollector(), as_livekit_sees_it()
+    our_times, bare_times, their_times = defaultdict(list), defaultdict(list), []
+    for number in range(turns + WARM_UP):
+        if number == WARM_UP:
+            our_times, bare_times, their_times = defaultdict(list), defaultdict(list), []
+        emit_turn(ours, number, our_times)
+        emit_turn(nobody, number, bare_times)
+        collect_turn(collector, metrics, their_times)
+    return our_times, bare_times, their_times
+
+
+async def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--turns", type=int, default=2000)
+    given = options.parse_args()
+    vocabulary.load()  # as in a job process
+    gc.freeze()  # as LiveKit does
+    with tempfile.TemporaryDirectory() as folder:
+        ours, bare, theirs = measure(given.turns, Path(folder))
+    reference = median(theirs)
+    lines = []
+    for kind, times in ours.items():
+        less = median(bare[kind])
+        lines.append(Line(f"{kind}, median", median(times) - less, "us", GOAL_US, reference, GOAL_RATIO))
+        lines.append(Line(f"{kind}, p99", share(times, 0.99) - less, "us", reference=share(theirs, 0.99)))
+    title = f"Event-loop time per event, spooled, over {given.turns} turns"
+    return show(title, lines, "LiveKit's ModelUsageCollector.collect and AgentSession.usage for one response.done")
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

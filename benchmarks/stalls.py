@@ -1,0 +1,174 @@
+"""Stalls of the event loop that tracking causes during a call, its start and its end included.
+
+    python -m benchmarks.stalls [--seconds 20] [--why]
+
+A heartbeat of 1 ms in a job process says how late the loop is. A call of 20 events a second is tracked into a real
+spool and a real SQLite ledger, in a process forked from a warmed one as LiveKit does, and in a cold one; beside each,
+the same call untracked. Lateness is given less the time that the loop's thread was ready and waited for a CPU, as
+Linux counts it: that is the machine's affair. --why tells what the other threads were at during each stall.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import job
+from benchmarks.call import Call, turn
+from benchmarks.table import Line, share, show
+
+GOAL_P999_MS, GOAL_LONGEST_MS = 5.0, 10.0
+EVENTS_PER_SECOND = 20
+BEAT = 0.001
+QUIET = 0.5
+"""Seconds of heartbeat before and after the call."""
+WORTH_TELLING_MS = 3.0
+
+
+@dataclass(slots=True)
+class Beats:
+    """How late each beat was, in ms: as the clock says, and less the time waited for a CPU. What is told of the worst.
+
+    `marks` are the seconds at which the call's phases began, `at` those of each beat.
+    """
+
+    raw: list[float] = field(default_factory=list)
+    own: list[float] = field(default_factory=list)
+    at: list[float] = field(default_factory=list)
+    marks: dict[str, float] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+
+    def during(self, phase: str) -> list[float]:
+        """Lateness from the phase's mark to the next one."""
+        names = list(self.marks)
+        until = {name: self.marks[after] for name, after in zip(names, names[1:], strict=False)}
+        begin, end = self.marks[phase], until.get(phase, float("inf"))
+        return [late for late, at in zip(self.own, self.at, strict=True) if begin <= at < end]
+
+
+def cpu_wait() -> Callable[[], float]:
+    """Milliseconds that the calling thread has been ready and waiting for a CPU; 0 where the kernel does not tell."""
+    try:
+        told = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
+    except OSError:
+        return lambda: 0.0
+    return lambda: int(os.pread(told, 64, 0).split()[1]) / 1e6
+
+
+async def heartbeat(beats: Beats, *, why: bool) -> None:
+    clock, waited = time.perf_counter, cpu_wait()
+    before = waited()
+    while True:
+        due = clock() + BEAT
+        await asyncio.sleep(BEAT)
+        now, wait = clock(), waited()
+        late = (now - due) * 1000
+        beats.raw.append(late)
+        beats.own.append(late - min(late, wait - before))
+        beats.at.append(now)
+        before = wait
+        if why and beats.own[-1] > WORTH_TELLING_MS:
+            beats.told.append(_others(beats))
+
+
+def _others(beats: Beats) -> str:
+    """Where the other threads are: who held the interpreter has just let it go."""
+    phase = list(beats.marks)[-1] if beats.marks else "before"
+    lines = [f"{phase}: {beats.own[-1]:.1f} ms ({beats.raw[-1]:.1f} by the clock)"]
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - there is no other way
+        if ident != threading.get_ident():
+            stack = traceback.extract_stack(frame)[-8:]
+            lines.append("    " + " < ".join(f"{Path(s.filename).stem}:{s.lineno} {s.name}" for s in reversed(stack)))
+    return "\n".join(lines)
+
+
+async def _call(seconds: float, *, tracked: bool, why: bool) -> Beats:
+    beats, call = Beats(), Call()
+    beating = asyncio.create_task(heartbeat(beats, why=why))
+    await asyncio.sleep(QUIET)
+    tracking = _mark(beats, "start") or _track(call) if tracked else _mark(beats, "start")
+    realtime = call.start()
+    until, number = time.perf_counter() + seconds, 0
+    while time.perf_counter() < until:
+        for event in turn(number):
+            await asyncio.sleep(1 / EVENTS_PER_SECOND)
+            realtime.emit("openai_server_event_received", event)
+            if number == 2:
+                beats.marks.setdefault("middle", time.perf_counter())
+        number += 1
+    _mark(beats, "end")
+    call.close()
+    if tracking is not None:
+        await tracking.aclose()
+    await asyncio.sleep(QUIET)
+    beating.cancel()
+    return beats
+
+
+def _mark(beats: Beats, phase: str) -> None:
+    beats.marks[phase] = time.perf_counter()
+
+
+def _track(call: Call) -> Any:
+    from livekit_tokens import track  # noqa: PLC0415 - a cold process has it from its script, see `in_process`
+
+    return track(call)  # type: ignore[arg-type]
+
+
+def in_process(seconds: float, tracked: bool, why: bool) -> Beats:
+    """In the job process: the script's imports, then its loop."""
+    if tracked:
+        from livekit_tokens import track  # noqa: F401, PLC0415
+    return asyncio.run(_call(seconds, tracked=tracked, why=why))
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--seconds", type=float, default=20.0)
+    options.add_argument("--why", action="store_true")
+    given = options.parse_args()
+    warmed, cold = job.warmed(), job.cold()
+    lines: list[Line] = []
+    with tempfile.TemporaryDirectory() as folder:
+        untracked = job.run(warmed, in_process, given.seconds, False, given.why)
+        for name in ("warmed, new ledger", "warmed"):
+            tracked = job.run(warmed, in_process, given.seconds, True, given.why, folder=folder)
+            lines += _lines(name, tracked, untracked, goals=True)
+    untracked = job.run(cold, in_process, given.seconds, False, given.why)
+    lines += _lines("cold", job.run(cold, in_process, given.seconds, True, given.why), untracked, goals=False)
+    title = f"Stalls of the event loop, {EVENTS_PER_SECOND} events/s for {given.seconds:g} s, heartbeat {BEAT * 1e3:g} ms"
+    return show(title, lines, "the same call in the same kind of process, untracked")
+
+
+def _lines(name: str, tracked: Beats, untracked: Beats, *, goals: bool) -> list[Line]:
+    for told in tracked.told:
+        print(f"{name}, {told}", flush=True)
+    lines = [
+        Line(
+            f"{name}: p99.9",
+            share(tracked.own, 0.999),
+            "ms",
+            GOAL_P999_MS if goals else None,
+            share(untracked.own, 0.999),
+        ),
+        Line(f"{name}: longest", max(tracked.own), "ms", GOAL_LONGEST_MS if goals else None, max(untracked.own)),
+        Line(f"{name}: longest by the clock", max(tracked.raw), "ms", reference=max(untracked.raw)),
+    ]
+    for phase in tracked.marks:
+        longest = max(tracked.during(phase))
+        lines.append(Line(f"{name}: longest, {phase}", longest, "ms", reference=max(untracked.during(phase))))
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""The table that every benchmark prints: a promise, its goal, our figure, the reference of the same run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MET, MISSED, MISSING = 0, 1, 77
+"""Exit codes of a benchmark. 77, as test drivers have it: something is missing that it needs."""
+
+
+class Missing(Exception):
+    """The benchmark cannot run here: says what it needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One figure. `goal` is the most it may be, `ratio_goal` the most it may be of the reference.
+
+    Without either it is only told.
+    """
+
+    promise: str
+    figure: float
+    unit: str
+    goal: float | None = None
+    reference: float | None = None
+    ratio_goal: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        return self.figure / self.reference if self.reference else None
+
+    @property
+    def met(self) -> bool | None:
+        if self.goal is None and self.ratio_goal is None:
+            return None
+        within = self.goal is None or self.figure <= self.goal
+        return within and (self.ratio_goal is None or (self.ratio is not None and self.ratio <= self.ratio_goal))
+
+    def cells(self) -> tuple[str, ...]:
+        goals = [] if self.goal is None else [f"<= {_short(self.goal)} {self.unit}"]
+        if self.ratio_goal is not None:
+            goals.append(f"<= {self.ratio_goal:g} of ref")
+        return (
+            self.promise,
+            ", ".join(goals) or "-",
+            f"{_short(self.figure)} {self.unit}",
+            "-" if self.reference is None else f"{_short(self.reference)} {self.unit}",
+            "-" if self.ratio is None else f"{self.ratio:.2f}",
+            {True: "yes", False: "NO", None: "-"}[self.met],
+        )
+
+
+def show(title: str, lines: Sequence[Line], reference: str = "none") -> int:
+    """Print the table; answers the exit code."""
+    rows = [("promise", "goal", "figure", "reference", "ratio", "met"), *(line.cells() for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    print(f"\n{title}\nreference: {reference}")
+    for row in rows:
+        cells = [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        print("  ".join(cells).rstrip(), flush=True)
+    return MISSED if any(line.met is False for line in lines) else MET
+
+
+def share(figures: Sequence[float], part: float) -> float:
+    """The figure that `part` (as 0.999) of all figures do not exceed: one of them, never interpolated."""
+    ordered = sorted(figures)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+def median(figures: Sequence[float]) -> float:
+    return statistics.median(figures)
+
+
+def _short(figure: float) -> str:
+    return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.3g}"

@@ -1,0 +1,5 @@
+"""`python -m livekit_tokens`."""
+
+from livekit_tokens.cli import main
+
+main()

@@ -1,0 +1,41 @@
+"""The command line `livekit-tokens`: which commands there are. Their bodies import what they need when they run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from livekit_tokens.cli.demo import demo
+from livekit_tokens.cli.recover import recover
+from livekit_tokens.cli.report import report
+from livekit_tokens.cli.sessions import sessions
+
+app = typer.Typer(
+    help="The ledger of what LiveKit voice agents spend.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from livekit_tokens import __version__  # noqa: PLC0415
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    _ = version
+
+
+for command in (report, sessions, recover, demo):
+    app.command()(command)

@@ -1,0 +1,46 @@
+"""`livekit-tokens demo`: a call with a stand-in provider, so that there is something to see without an account."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from livekit_tokens.demo.run import Ledgered
+
+
+def demo(
+    seed: Annotated[int, typer.Option(help="What the stand-in provider draws its delays and lengths from.")] = 1,
+) -> None:
+    """Hold a call with a stand-in provider, without an account: its receipt, its report, and three counts of it."""
+    from livekit_tokens.cli.outcome import Failed, awaited  # noqa: PLC0415 - `--help` does not wait for it
+
+    try:
+        from livekit_tokens.demo.run import run_demo  # noqa: PLC0415
+    except ImportError as missing:
+        raise Failed(f"the demo needs livekit-agents and livekit-plugins-openai: {missing}") from missing
+    # Progress is for watching, also through a pipe.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    raise typer.Exit(awaited(run_demo(read_ledger=_read_ledger, seed=seed)))
+
+
+async def _read_ledger(database_url: str, spool_dir: Path) -> Ledgered:
+    """The demo's own ledger: its units by model, and the report as anybody would print it."""
+    from livekit_tokens.bootstrap import open_ledger  # noqa: PLC0415
+    from livekit_tokens.cli.text import summary_text  # noqa: PLC0415
+    from livekit_tokens.demo.run import Ledgered  # noqa: PLC0415
+    from livekit_tokens.domain.periods import read_zone  # noqa: PLC0415
+    from livekit_tokens.settings import Settings  # noqa: PLC0415
+
+    settings = Settings(database_url=database_url, spool_dir=spool_dir)
+    async with open_ledger(settings) as ledger:
+        report = await ledger.report()
+    units = {
+        (str(group.key["model"]), unit): quantity
+        for group in report.groups
+        for unit, quantity in group.totals.units.items()
+    }
+    return Ledgered(units, summary_text(report, read_zone(settings.timezone)))

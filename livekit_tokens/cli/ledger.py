@@ -1,0 +1,44 @@
+"""The ledger as the commands open it, with the settings of the command line's environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from livekit_tokens.cli.outcome import Failed, awaited, warn
+
+if TYPE_CHECKING:
+    from livekit_tokens.core.reports import Reports
+    from livekit_tokens.settings import Settings
+
+_T = TypeVar("_T")
+
+
+def usable_settings() -> Settings:
+    """The settings, with a warning for each that cannot be used."""
+    from livekit_tokens.settings import load_settings  # noqa: PLC0415 - pydantic takes its time
+
+    settings, complaints = load_settings()
+    for complaint in complaints:
+        # With the default in its place, the answer would be about another ledger.
+        if "database_url" in complaint.partition(" ")[0].lower():
+            raise Failed(complaint)
+        warn(complaint)
+    return settings
+
+
+def asked(question: Callable[[Reports], Awaitable[_T]], settings: Settings) -> _T:
+    """Open the ledger and ask it."""
+    from livekit_tokens.bootstrap import open_ledger  # noqa: PLC0415 - SQLAlchemy takes its time
+
+    async def ask() -> _T:
+        async with open_ledger(settings) as reports:
+            return await question(reports)
+
+    return awaited(ask())
+
+
+def print_json(answer: object) -> None:
+    # Letters beyond ASCII are escaped: whatever the terminal's encoding is, this stays JSON.
+    print(json.dumps(answer, indent=2))

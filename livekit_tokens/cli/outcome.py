@@ -1,0 +1,86 @@
+"""How a command ends: its exit code, and one line on stderr where it failed. Never a traceback by default.
+
+0 done, 1 failed, 2 wrong usage or an unusable value of an option, 130 ended by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
+
+import typer
+
+from livekit_tokens.domain.errors import BadSetting, LiveKitTokensError
+
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+_T = TypeVar("_T")
+
+
+class Failed(LiveKitTokensError):
+    """A command cannot do what it was asked; the message is the line to print."""
+
+
+def of(app: typer.Typer, name: str) -> int:
+    """Run the command line and say how it ended, as an exit code."""
+    try:
+        code = _run(app, name)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code
+
+
+def _run(app: typer.Typer, name: str) -> int:
+    try:
+        answer = app(prog_name=name, standalone_mode=False)
+    except typer.Abort:
+        return INTERRUPTED
+    except BadSetting as fault:
+        return _say(name, str(fault), WRONG_USAGE)
+    except LiveKitTokensError as fault:
+        return _say(name, str(fault), FAILED)
+    except (BrokenPipeError, KeyboardInterrupt):
+        raise
+    except Exception as fault:
+        # Wrong usage; by its shape, as typer has its own copy of click from 0.20 on and click's before that.
+        if callable(message := getattr(fault, "format_message", None)):
+            code = int(getattr(fault, "exit_code", WRONG_USAGE))
+            # No command at all: the help is printed already, and there is nothing to add.
+            return _say(name, f"{text} (see {name} --help)", code) if (text := str(message())) else code
+        if os.environ.get("LIVEKIT_TOKENS_LOG_LEVEL", "").upper() == "DEBUG":
+            raise
+        told = f"unexpected {type(fault).__name__}: {fault}; LIVEKIT_TOKENS_LOG_LEVEL=DEBUG shows where"
+        return _say(name, told, FAILED)
+    return answer if isinstance(answer, int) else 0
+
+
+def awaited(work: Awaitable[_T]) -> _T:
+    """Run a command's own work; Ctrl-C ends it quietly."""
+
+    async def run() -> _T:
+        return await work
+
+    coroutine: Coroutine[Any, Any, _T] = run()
+    try:
+        return asyncio.run(coroutine)
+    except KeyboardInterrupt:
+        # Said here: typer would print an empty line first.
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def warn(line: str) -> None:
+    """Something the reader should know, beside the answer."""
+    print(line, file=sys.stderr)
+
+
+def _say(name: str, text: str, code: int) -> int:
+    warn(f"{name}: {' '.join(text.split())}")
+    return code

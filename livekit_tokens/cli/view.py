@@ -1,0 +1,37 @@
+"""`view-token-usage`: the report with exactly the flags that users of other trackers know."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from livekit_tokens.cli.options import Span
+from livekit_tokens.cli.report import Wanted, show_session, show_summary
+from livekit_tokens.domain.errors import BadSetting
+from livekit_tokens.domain.periods import DEFAULT_DAYS
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def view(
+    summary: Annotated[bool, typer.Option("--summary", help="The period's summary (the default).")] = False,
+    session: Annotated[str | None, typer.Option(metavar="ID", help="One session.")] = None,
+    days: Annotated[
+        int | None, typer.Option(metavar="N", help=f"The last N x 24 hours (default: {DEFAULT_DAYS}).")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else.")] = False,
+) -> None:
+    """What was spent, in the last days or by one session (`livekit-tokens report` can do more)."""
+    if session is None:
+        show_summary(Wanted(Span(days), json=json))
+    elif summary:
+        raise BadSetting("--summary and --session ID are two reports; give one of them")
+    else:
+        # --days beside --session has always been accepted, and has never limited a session.
+        show_session(session, records=False, zone=None, json=json)

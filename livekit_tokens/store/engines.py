@@ -1,0 +1,110 @@
+"""How the databases are opened: SQLite's file, its rights and modes; PostgreSQL's connections and limits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import aiosqlite
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from livekit_tokens.store.address import PostgresAddress
+
+if TYPE_CHECKING:
+    import asyncpg  # type: ignore[import-untyped]
+
+BUSY_SECONDS = 5.0
+"""How long SQLite waits for another process's write lock before the batch is given back to the drain."""
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 30.0
+"""PostgreSQL: a server that has not answered by then counts as gone."""
+
+READERS = 4
+"""Connections to PostgreSQL that readers keep; more are opened and closed as needed."""
+
+Identity = tuple[int, int]
+"""Device and inode of a file: whether the path still leads to the file that was opened."""
+
+
+def identity_of(path: Path) -> Identity | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def make_private(path: Path) -> Identity:
+    """The file is made here rather than by SQLite, whose files everybody may read. WAL files inherit its rights."""
+    for folder in reversed(path.parents):
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    try:
+        found = os.fstat(file)
+    finally:
+        os.close(file)
+    return found.st_dev, found.st_ino
+
+
+def sqlite_engine(path: Path, mode: str) -> AsyncEngine:
+    """No pool: a kept connection would go on reading a file that has been replaced, and opening one takes 1 ms."""
+
+    async def opened(*_args: object, **_options: object) -> aiosqlite.Connection:
+        return await _open_sqlite(path, mode)
+
+    return create_async_engine("sqlite+aiosqlite://", async_creator=opened, poolclass=NullPool, hide_parameters=True)
+
+
+async def _open_sqlite(path: Path, mode: str) -> aiosqlite.Connection:
+    # isolation_level None: transactions begin where we say so, not where Python's sqlite3 guesses.
+    connecting = aiosqlite.connect(
+        f"file:{quote(str(path))}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+    )
+    # aiosqlite works in a thread of its own, which must not keep an interpreter alive that wants to exit.
+    thread: Any = getattr(connecting, "_thread", connecting)
+    thread.daemon = True
+    conn = await connecting
+    try:
+        if mode != "ro":
+            await _set_wal(conn)
+        # NORMAL: in WAL mode a power cut may take the last commits, but never their order nor the file. Records and
+        # checkpoint go together, and the spool keeps them for its replay window: they are written again. FULL would
+        # cost an fsync a batch for nothing more.
+        await conn.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        await conn.close()
+        raise
+    return conn
+
+
+async def _set_wal(conn: aiosqlite.Connection) -> None:
+    """WAL lets readers and the writer go on side by side. It is the file's property: a look, once it is set."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            await conn.execute_fetchall("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as fault:
+            # The change of mode does not wait for other processes, busy timeout or not.
+            if "locked" not in str(fault) or time.monotonic() > until:
+                raise
+            await asyncio.sleep(0.02)
+        else:
+            return
+
+
+def postgres_engine(address: PostgresAddress, **options: Any) -> AsyncEngine:
+    async def opened(*_args: object, **_options: object) -> asyncpg.Connection[asyncpg.Record]:
+        import asyncpg  # noqa: PLC0415 - an extra
+
+        # By asyncpg's own reading of the URL, which knows libpq's options: sslmode, several hosts, passfile.
+        return await asyncpg.connect(address.dsn, timeout=CONNECT_SECONDS, command_timeout=ANSWER_SECONDS)
+
+    return create_async_engine("postgresql+asyncpg://", async_creator=opened, hide_parameters=True, **options)
