@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks import job
 from benchmarks.call import Call, turn
+from benchmarks.clock import cpu_wait
 from benchmarks.table import Line, share, show
 
 GOAL_P999_MS, GOAL_LONGEST_MS = 5.0, 10.0
@@ -54,15 +53,6 @@ class Beats:
         until = {name: self.marks[after] for name, after in zip(names, names[1:], strict=False)}
         begin, end = self.marks[phase], until.get(phase, float("inf"))
         return [late for late, at in zip(self.own, self.at, strict=True) if begin <= at < end]
-
-
-def cpu_wait() -> Callable[[], float]:
-    """Milliseconds that the calling thread has been ready and waiting for a CPU; 0 where the kernel does not tell."""
-    try:
-        told = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
-    except OSError:
-        return lambda: 0.0
-    return lambda: int(os.pread(told, 64, 0).split()[1]) / 1e6
 
 
 async def heartbeat(beats: Beats, *, why: bool) -> None:
@@ -96,7 +86,8 @@ async def _call(seconds: float, *, tracked: bool, why: bool) -> Beats:
     beats, call = Beats(), Call()
     beating = asyncio.create_task(heartbeat(beats, why=why))
     await asyncio.sleep(QUIET)
-    tracking = _mark(beats, "start") or _track(call) if tracked else _mark(beats, "start")
+    _mark(beats, "start")
+    tracking = _track(call) if tracked else None
     realtime = call.start()
     until, number = time.perf_counter() + seconds, 0
     while time.perf_counter() < until:

@@ -60,12 +60,19 @@ async def entrypoint(ctx: JobContext) -> None:
     await session.start(agent=Agent(instructions=INSTRUCTIONS), room=ctx.room)
     logger.info("session started")
     await session.generate_reply(instructions="Greet the caller.")
-    think_better_of_a_reply(session)
+    await think_better_of_a_reply(session)
 
 
-def think_better_of_a_reply(session: AgentSession[None]) -> None:
-    """Ask for a reply and drop it before it begins, as turn detection does: billed, and no usage of LiveKit's."""
-    session.generate_reply(instructions="Offer help.").interrupt(force=True)
+async def think_better_of_a_reply(session: AgentSession[None]) -> None:
+    """Ask for a reply and drop it before the provider has begun it, as a caller who speaks on does.
+
+    The provider bills its input; LiveKit discards its usage.
+    """
+    asked = _once(session, "openai_client_event_queued", "response.create")
+    reply = session.generate_reply(instructions="Offer help.")
+    async with asyncio.timeout(10):
+        await asked.wait()
+    reply.interrupt(force=True)
 
 
 async def talk_without_a_room() -> None:
@@ -74,7 +81,7 @@ async def talk_without_a_room() -> None:
     tracking = track(session, on_end=write_receipt)
     await session.start(agent=Agent(instructions=INSTRUCTIONS))
     await session.generate_reply(user_input="Good morning")
-    think_better_of_a_reply(session)
+    await think_better_of_a_reply(session)
     await _while_it_speaks(session, "What are your opening hours?")
     await session.interrupt()
     await _while_it_speaks(session, "And on Sundays?")
@@ -83,12 +90,18 @@ async def talk_without_a_room() -> None:
 
 
 async def _while_it_speaks(session: AgentSession[None], question: str) -> None:
-    speaks = asyncio.Event()
-    agent = session.current_agent.realtime_llm_session
-    agent.on("openai_server_event_received", lambda e: speaks.set() if e["type"].endswith("audio.delta") else None)
+    speaks = _once(session, "openai_server_event_received", "response.output_audio.delta")
     session.generate_reply(user_input=question)
     async with asyncio.timeout(10):
         await speaks.wait()
+
+
+def _once(session: AgentSession[None], raw: str, kind: str) -> asyncio.Event:
+    """Set when a raw event of that kind has passed."""
+    passed = asyncio.Event()
+    realtime = session.current_agent.realtime_llm_session
+    realtime.on(raw, lambda event: passed.set() if event["type"] == kind else None)
+    return passed
 
 
 if __name__ == "__main__":

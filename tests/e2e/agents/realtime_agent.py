@@ -17,6 +17,7 @@ from openai.types.realtime import AudioTranscription
 from openai.types.realtime.realtime_audio_input_turn_detection import ServerVad
 
 from livekit_tokens import track
+from livekit_tokens.demo.agent import think_better_of_a_reply
 
 logger = logging.getLogger("realtime_agent")
 
@@ -58,7 +59,11 @@ async def entrypoint(ctx: JobContext) -> None:
     await session.start(agent=Agent(instructions="Be a friendly receptionist."), room=ctx.room)
     logger.info("session started")
     if os.environ.get("AGENT_GREETS", "1") == "1":
-        session.generate_reply(instructions="Greet the caller.")
+        await session.generate_reply(instructions="Greet the caller.")
+    if os.environ.get("AGENT_DROPS_A_REPLY") == "1":
+        await think_better_of_a_reply(session)
+    if os.environ.get("AGENT_SHUTS_DOWN") == "1":
+        ctx.shutdown(reason="the agent has said all")
 
 
 if __name__ == "__main__":

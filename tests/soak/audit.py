@@ -1,0 +1,126 @@
+"""The ledger against what was promised: read with plain SQL, compared record by record; no code of ours between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from tests.soak.load import units_of
+from tests.soak.result import Result
+from tests.soak.told import Told
+from tests.soak.worlds import World
+
+QUARTER = 15 * 60 * 1_000_000
+_LABELS = ("service", "provider", "model", "operation", "agent", "feature", "provenance")
+
+Row = Mapping[str, Any]
+
+
+@dataclass
+class Ledgered:
+    """Everything that a ledger holds."""
+
+    records: list[Row] = field(default_factory=list)
+    sums: list[Row] = field(default_factory=list)
+    parts: list[Row] = field(default_factory=list)
+    sources: list[Row] = field(default_factory=list)
+
+
+def ledgered(world: World) -> Ledgered:
+    queries = [f"SELECT * FROM {table}" for table in ("records", "sums", "parts", "sources")]
+    if world.url.startswith("sqlite"):
+        return Ledgered(*_from_sqlite(world, queries))
+    return Ledgered(*asyncio.run(_from_postgres(world.url, queries)))
+
+
+def _from_sqlite(world: World, queries: Iterable[str]) -> list[list[Row]]:
+    # Not read-only: WAL files that a killed process has left are read by everybody who may write.
+    with closing(sqlite3.connect(world.database, timeout=30)) as conn:
+        conn.row_factory = sqlite3.Row
+        if (said := conn.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(f"integrity_check: {said}")
+        return [[dict(row) for row in conn.execute(query)] for query in queries]
+
+
+async def _from_postgres(url: str, queries: Iterable[str]) -> list[list[Row]]:
+    conn = await asyncpg.connect(url)
+    try:
+        return [[dict(row) for row in await conn.fetch(query)] for query in queries]
+    finally:
+        await conn.close()
+
+
+def audit(world: World, told: Told, result: Result, *, runs: int, damaged: frozenset[str] = frozenset()) -> Ledgered:
+    """Compare, and add what was found to the result. `damaged` are requests whose lines were damaged on purpose:
+    they may be missing (then they are `lost`, and must be counted as such) or stand there as an estimate.
+    """
+    result.runs += runs
+    result.acknowledged += told.acknowledged
+    try:
+        found = ledgered(world)
+    except (sqlite3.Error, asyncpg.PostgresError) as error:
+        result.lost += told.acknowledged
+        result.faults.append(f"the ledger cannot be read: {error}")
+        return Ledgered()
+    result.stored += len(found.records)
+    _compare_records(found.records, told, result, damaged)
+    _compare_sums(found, result)
+    _compare_parts(found, told, result)
+    for said in told.said:
+        if said.get("fault"):
+            result.faults.append(said["fault"])
+    return found
+
+
+def _compare_records(records: list[Row], told: Told, result: Result, damaged: frozenset[str]) -> None:
+    times = Counter(row["request_id"] for row in records)
+    result.twice += sum(count - 1 for count in times.values())
+    stored = {row["request_id"]: row for row in records}
+    reported = {request for request, row in stored.items() if row["provenance"] == "reported"}
+    result.lost += len((told.records - reported - damaged) | (told.in_flight - stored.keys() - damaged))
+    for request in reported:
+        if json.loads(stored[request]["units"]) != units_of(request):
+            result.faults.append(f"the units of {request} are not what was recorded")
+
+
+def _compare_sums(found: Ledgered, result: Result) -> None:
+    """Unit by unit: the table of sums is what the records add up to."""
+    expected: Counter[tuple[Any, ...]] = Counter()
+    for row in found.records:
+        key = (bytes(row["part"]), row["at"] - row["at"] % QUARTER, *(row[name] for name in _LABELS))
+        expected[*key, "requests"] += 1
+        for name, quantity in json.loads(row["units"]).items():
+            expected[*key, name] += quantity
+    summed: Counter[tuple[Any, ...]] = Counter()
+    names = {key[-1] for key in expected}
+    for row in found.sums:
+        key = (bytes(row["part"]), row["bucket"], *(row[name] for name in _LABELS))
+        for name in names:
+            if row[name]:
+                summed[*key, name] += row[name]
+    if summed != expected:
+        wrong = sum(1 for key in expected.keys() | summed.keys() if expected[key] != summed[key])
+        result.faults.append(f"{wrong} sums differ from the records")
+
+
+def _compare_parts(found: Ledgered, told: Told, result: Result) -> None:
+    status = {bytes(row["part" if "part" in row else "key"]).hex(): row["status"] for row in found.parts}
+    if missing := told.opened - status.keys():
+        result.faults.append(f"{len(missing)} parts are missing")
+    if still_open := [key for key, state in status.items() if state == "open"]:
+        result.faults.append(f"{len(still_open)} parts are still open")
+    if changed := [key for key in told.closed if status.get(key) not in (None, "closed")]:
+        result.faults.append(f"{len(changed)} parts that had closed are not closed")
+
+
+def owned_up_to(found: Ledgered) -> int:
+    """Losses that the ledger itself has counted."""
+    return sum(row["lost"] for row in found.sources)

@@ -1,0 +1,84 @@
+"""Child processes that are made to be killed: forked from a warmed server, and never left behind.
+
+A forkserver has imported what the children need, as LiveKit's own has: a child lives after some milliseconds, so
+that hundreds of them can be killed in a minute.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import weakref
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from tests.soak.told import Listener, Teller, Told
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.soak.writer", "tests.soak.taker"])
+_alive: weakref.WeakSet[Victim] = weakref.WeakSet()
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Victim:
+    """A child that runs `work(teller, *args)`; `kill` is SIGKILL and returns when it is gone."""
+
+    def __init__(self, work: Callable[..., None], *args: Any) -> None:
+        ours, theirs = _context.Pipe(duplex=False)
+        self._process = _context.Process(target=_live, args=(theirs, work, args), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._listener = Listener(ours)
+        _alive.add(self)
+
+    @property
+    def running(self) -> bool:
+        return self._process.is_alive()
+
+    def wait_for(self, moment: str, within: float = 20.0, times: int = 1) -> bool:
+        return self._listener.wait_for(moment, within, times)
+
+    def kill(self) -> Told:
+        if self._process.is_alive():
+            self._process.kill()
+        return self.end(10)
+
+    def stop(self) -> None:
+        """Ask it to end by itself, as SIGTERM does."""
+        self._process.terminate()
+
+    def end(self, within: float) -> Told:
+        """Wait until it has ended and give what it told. One that does not end in time is killed, and says so."""
+        self._process.join(within)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join(10)
+            self._listener.told.said.append({"fault": f"a child did not end within {within:g} s"})
+        _alive.discard(self)
+        return self._listener.all_told()
+
+
+def kill_all() -> None:
+    """Nobody is left, whatever interrupted the experiments."""
+    for victim in list(_alive):
+        victim.kill()
+
+
+def _live(pipe: Connection, work: Callable[..., None], args: tuple[Any, ...]) -> None:
+    # Ctrl-C goes to the whole group of the terminal; the parent decides what happens then. A parent that is killed
+    # takes the forkserver with it, and that its children.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
+    work(Teller(pipe), *args)
+
+
+def die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:
+            os._exit(1)

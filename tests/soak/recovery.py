@@ -1,0 +1,40 @@
+"""Bring a world home after its processes are dead, with takers that may be killed as well."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from tests.soak.processes import Victim
+from tests.soak.result import Result
+from tests.soak.taker import Taking, take
+from tests.soak.told import Told
+from tests.soak.worlds import World
+
+_MOST_TRIES = 40
+
+
+def recover(world: World, result: Result, rng: random.Random, *, killed_share: float = 0.0) -> None:
+    """Take over until a taker finds nothing more to do. Some takers are killed on the way, at a random moment."""
+    if killed_share:
+        while rng.random() < killed_share:
+            kill_a_taker(world, rng)
+    for _ in range(_MOST_TRIES):
+        told = Victim(take, Taking(world)).end(60)
+        if is_finished(told):
+            return
+        time.sleep(0.05)
+    result.faults.append(f"recovery did not come to an end; the last taker said {told.said}")
+
+
+def kill_a_taker(world: World, rng: random.Random) -> None:
+    taker = Victim(take, Taking(world))
+    taker.wait_for("taking")
+    time.sleep(rng.uniform(0, 0.03))
+    taker.kill()
+
+
+def is_finished(told: Told) -> bool:
+    """Whether the taker found every spool settled and drained already."""
+    found = [said["recovered"] for said in told.said if "recovered" in said]
+    return bool(found) and not any(found[-1][name] for name in ("sources", "records", "parts", "estimated", "held"))

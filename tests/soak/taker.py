@@ -1,0 +1,60 @@
+"""A process that takes over what dead ones have left, and may be killed at it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from livekit_tokens.core import spool
+from livekit_tokens.core.drain import SpoolDrain
+from livekit_tokens.core.takeover import read_state, take_over
+from livekit_tokens.domain.errors import LiveKitTokensError
+from livekit_tokens.store.connection import StoreLedger
+from tests.soak.dying_ledger import Death, DyingLedger
+from tests.soak.told import Teller
+from tests.soak.worlds import World
+
+
+@dataclass(frozen=True)
+class Taking:
+    world: World
+    death: Death | None = None
+    times: int = 1
+
+
+def take(teller: Teller, taking: Taking) -> None:
+    """A child's work: take over, so many times, and tell what was found; an unavailable ledger is told, too."""
+    asyncio.run(_take(teller, taking))
+
+
+async def _take(teller: Teller, taking: Taking) -> None:
+    ledger = DyingLedger(StoreLedger(taking.world.url), taking.death)
+    for _ in range(taking.times):
+        try:
+            connection = await ledger.connect()
+            teller.moment("taking")
+            try:
+                found = await take_over(taking.world.root, connection)
+            finally:
+                await connection.aclose()
+        except LiveKitTokensError as error:
+            teller.said(unavailable=str(error))
+        else:
+            teller.said(recovered=found.to_dict())
+
+
+def drain_without_locks(teller: Teller, world: World) -> None:
+    """A child's work: drain every spool as if there were no locks; only the ledger's checkpoint stands between."""
+    asyncio.run(_drain_without_locks(teller, world))
+
+
+async def _drain_without_locks(teller: Teller, world: World) -> None:
+    connection = await StoreLedger(world.url).connect()
+    teller.moment("taking")
+    records = 0
+    for folder in spool.sources_of(world.root):
+        source = read_state(folder).source
+        if source is not None:
+            records += (await SpoolDrain(folder, source, connection).drain()).records
+    await connection.aclose()
+    teller.said(drained=records)

@@ -1,0 +1,218 @@
+"""A process that writes, and is killed: a recorder and its background on a real ledger, without LiveKit."""
+
+from __future__ import annotations
+
+import os
+import resource
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# What the first use would import while the clock is running.
+import alembic.command  # noqa: F401
+import sqlalchemy.dialects.sqlite.aiosqlite  # noqa: F401
+
+from livekit_tokens.core import background, faults, spool
+from livekit_tokens.core.background import Background
+from livekit_tokens.core.ledger import Source
+from livekit_tokens.core.lines import Use, to_bytes
+from livekit_tokens.core.recorder import Recorder
+from livekit_tokens.store.connection import StoreLedger
+from tests.soak.dying_ledger import Death, DyingLedger
+from tests.soak.load import Load, now
+from tests.soak.phases import Phases
+from tests.soak.told import Teller
+from tests.soak.worlds import HOST, World
+
+FLUSH_SECONDS = 60.0
+NOBODY = 65534
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How a writer goes about it."""
+
+    world: World
+    seed: int
+    records: int | None = None
+    """Ends by itself after so many plain records; None: goes on until it is told to stop, or killed."""
+    segment_bytes: int = 6_000
+    """Small, so that rotation happens often."""
+    gather_s: float = 0.02
+    """Short, so that drains happen often; longer, so that they do not."""
+    pause_s: float = 0.004
+    phases: Path | None = None
+    death: Death | None = None
+    ends_s: float | None = None
+    """Calls end (parts close, sync, flush) about so often."""
+    user: int | None = None
+    """Give root up first: for root no file is read-only."""
+
+
+class _WatchedLedger(DyingLedger):
+    """Tells when it connects, and marks what the process is doing."""
+
+    def __init__(self, world: World, teller: Teller, phases: Phases | None, death: Death | None) -> None:
+        super().__init__(StoreLedger(world.url), death)
+        self._teller = teller
+        self._phases = phases
+
+    async def connect(self) -> Any:
+        self._teller.moment("connecting")
+        if self._phases is None:
+            return await super().connect()
+        with self._phases.during("connecting"):
+            connection = await super().connect()
+        apply = connection.apply
+
+        async def watched(batch: Any) -> bool:
+            with self._phases.during("draining"):
+                return await apply(batch)
+
+        connection.apply = watched
+        return connection
+
+
+class Writer:
+    """The child's side of a `Writing`."""
+
+    def __init__(self, teller: Teller, writing: Writing) -> None:
+        self._teller = teller
+        self._writing = writing
+        self._stopping = False
+        signal.signal(signal.SIGTERM, self._stop)
+        spool.SEGMENT_BYTES = writing.segment_bytes
+        background.GATHER_SECONDS = writing.gather_s
+        # 30 s in production; what is looked at here is what arrives, not how late.
+        background._LAST_RETRY_SECONDS = 1.0
+        if writing.user is not None:
+            os.setresgid(writing.user, writing.user, writing.user)
+            os.setresuid(writing.user, writing.user, writing.user)
+        self._phases = Phases(writing.phases) if writing.phases else None
+        world = writing.world
+        self._recorder = Recorder(
+            world.root, Source(secrets.token_hex(8), HOST, os.getpid(), now()), now, self._written
+        )
+        if self._phases is not None:
+            self._watch(self._recorder, self._phases)
+        ledger = _WatchedLedger(world, teller, self._phases, writing.death)
+        self._background = Background(self._recorder, ledger, world.root)
+        self._background.start()
+        self.load = Load(self._recorder, teller, writing.seed, writing.pause_s)
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _written(self) -> None:
+        if hasattr(self, "_background"):
+            self._background.written()
+
+    @staticmethod
+    def _watch(recorder: Recorder, phases: Phases) -> None:
+        for name, phase in (("record", "recording"), ("_rotate", "rotating")):
+            setattr(recorder, name, _during(phases, phase, getattr(recorder, name)))
+
+    def go_on(self) -> None:
+        """Until the count is reached or somebody says stop."""
+        self._teller.moment("writing")
+        end_at = time.monotonic() + (self._writing.ends_s or float("inf"))
+        while not self._stopping and (self._writing.records is None or self.load.written < self._writing.records):
+            if self._writing.records is None:
+                self.load.step()
+            else:
+                self.load.record()
+            if time.monotonic() > end_at:
+                self.end_calls(2.0)
+                end_at = time.monotonic() + (self._writing.ends_s or float("inf"))
+
+    def end_calls(self, seconds: float) -> bool:
+        self._teller.moment("ending")
+        if self._phases is None:
+            return self._end_calls(seconds)
+        with self._phases.during("ending"):
+            return self._end_calls(seconds)
+
+    def _end_calls(self, seconds: float) -> bool:
+        self.load.end()
+        self._recorder.sync()
+        return self._background.flush_blocking(seconds)
+
+    def end(self) -> None:
+        """Everything into the ledger, and a last word."""
+        until = time.monotonic() + FLUSH_SECONDS
+        done = self.end_calls(10)
+        while not done and time.monotonic() < until:
+            time.sleep(0.2)
+            done = self._background.flush_blocking(10)
+        self._teller.said(
+            drained=done,
+            error=self._background.last_error,
+            longest_ms=round(self.load.longest_s * 1000, 2),
+            unkept=self._recorder.unkept,
+            noted=faults.counts(),
+        )
+
+    # -- a disk that takes only part of a line -----------------------------------------------------------------------
+
+    def write_cut(self, cuts: int) -> None:
+        """Records whose line meets the limit of the file's size at every kind of place, then the limit is lifted."""
+        for number in range(cuts):
+            for _ in range(3):
+                self.load.record()
+            record = self.load.next_record()
+            raw = to_bytes(Use(self._recorder._seq + 1, record))
+            with _file_size_limit(self._newest_size() + _cut_place(number, len(raw))):
+                self.load.write(record)
+                self.load.record()
+            time.sleep(0.002)
+            self._recorder.tend()
+
+    def _newest_size(self) -> int:
+        newest = spool.segments_of(self._recorder.folder)[-1]
+        return spool.segment_path(self._recorder.folder, newest).stat().st_size
+
+
+def _during(phases: Phases, phase: str, method: Any) -> Any:
+    def watched(*args: Any, **given: Any) -> Any:
+        with phases.during(phase):
+            return method(*args, **given)
+
+    return watched
+
+
+def _cut_place(number: int, length: int) -> int:
+    """How much of a line is written: all but its newline, all but a byte, one byte, nothing, ..."""
+    places = (length - 1, length - 2, 1, 0, length // 2, 8, 9, length)
+    return places[number % len(places)] if number % 3 else number * 7 % length
+
+
+@contextmanager
+def _file_size_limit(size: int) -> Iterator[None]:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python does by itself: the write says EFBIG instead
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+def write(teller: Teller, writing: Writing) -> None:
+    """A child's work: write until the end, whoever brings it."""
+    writer = Writer(teller, writing)
+    writer.go_on()
+    writer.end()
+
+
+def write_with_short_writes(teller: Teller, writing: Writing, cuts: int) -> None:
+    """A child's work: write on a disk that cuts lines; then be ready to be killed."""
+    writer = Writer(teller, writing)
+    writer.write_cut(cuts)
+    writer._recorder.sync()
+    teller.moment("cut")
+    time.sleep(60)
