@@ -6,6 +6,7 @@ A process that writes has one Runtime, made at first use and never at import: Li
 from __future__ import annotations
 
 import atexit
+import errno
 import logging
 import os
 import secrets
@@ -111,14 +112,21 @@ class _Unopened(Ledger):
 
 def _recorder(spool_dir: Path, on_written: Callable[[], None]) -> tuple[Recorder, Path] | None:
     source = Source(secrets.token_hex(16), host(), os.getpid(), now())
-    fallback = Path(tempfile.gettempdir()) / f"livekit-tokens-{os.getuid()}"
-    for folder in (spool_dir, fallback):
+    for folder in _spool_folders(spool_dir):
         root = folder / source.host
         try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder.stat().st_uid != os.getuid():
+                raise PermissionError(errno.EPERM, "it is somebody else's", str(folder))
             return Recorder(root, source, now, on_written), root
         except OSError as error:
             faults.note(f"the spool folder {folder} cannot be written; set SPOOL_DIR to a folder that can", error)
     return None
+
+
+def _spool_folders(spool_dir: Path) -> tuple[Path, Path]:
+    """Where spools are: in the folder of the settings, or in the system's temporary one where that cannot be written."""
+    return spool_dir, Path(tempfile.gettempdir()) / f"livekit-tokens-{os.getuid()}"
 
 
 _runtime: Runtime | None = None
@@ -213,13 +221,16 @@ async def recover(settings: Settings | None = None, on_host: str | None = None) 
     settings = settings or load_settings()[0]
     connection = await _Unopened(settings.database_url).connect()
     try:
-        return await take_over(settings.spool_dir / (on_host or host()), connection)
+        recovered = Recovered()
+        for folder in _spool_folders(settings.spool_dir):
+            recovered += await take_over(folder / (on_host or host()), connection)
+        return recovered
     finally:
         await connection.aclose()
 
 
 async def _bring_home(settings: Settings) -> None:
-    if not spool.sources_of(settings.spool_dir / host()):
+    if not any(spool.sources_of(folder / host()) for folder in _spool_folders(settings.spool_dir)):
         return
     try:
         await recover(settings)

@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     database_url: str = Field(default_factory=default_database_url)
     spool_dir: Path = Field(default_factory=lambda: user_data_dir() / "spool")
     enabled: bool = True
-    stale_after_seconds: float = Field(300, gt=0, le=86_400, allow_inf_nan=False)
+    stale_after_seconds: float = Field(default=300, gt=0, le=86_400, allow_inf_nan=False)
     timezone: str = "UTC"
     tags: Annotated[dict[str, str], NoDecode, BeforeValidator(_read_tags)] = Field(default_factory=dict)
     log_level: Annotated[

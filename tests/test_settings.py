@@ -96,8 +96,8 @@ def test_the_file_is_read_after_the_environment(monkeypatch):
             "STALE_AFTER_SECONDS",
             "soon",
             (
-                "LIVEKIT_TOKENS_STALE_AFTER_SECONDS is 'soon': Input should be a valid number, unable to parse string as a "
-                "number; accepted: a number of seconds above 0, at most 86400"
+                "LIVEKIT_TOKENS_STALE_AFTER_SECONDS is 'soon': Input should be a valid number, unable to parse string "
+                "as a number; accepted: a number of seconds above 0, at most 86400"
             ),
         ),
         (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from livekit_tokens.core import faults, spool
 from livekit_tokens.core.ledger import START, Batch, Checkpoint, LedgerConnection, Source
-from livekit_tokens.core.lines import PartLine, StayLine, Use
+from livekit_tokens.core.lines import Head, PartLine, StayLine, Use
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -91,9 +91,16 @@ class SpoolDrain:
         for found in reading.lines:
             line = found.line
             if isinstance(line, Use):
+                if line.seq <= seq:  # a short write had taken all of it but the newline, and it was written again
+                    continue
                 missing += line.seq - seq - 1
                 seq = line.seq
                 records.append((seq, line.record))
+            elif isinstance(line, Head):
+                # It says what was written before it: without this, damage at the very end of a source would be
+                # counted as damaged lines, and not as lost records.
+                missing += max(0, line.seq - seq)
+                seq = max(seq, line.seq)
             elif isinstance(line, PartLine):
                 parts[line.part.key] = line.part
             elif isinstance(line, StayLine):

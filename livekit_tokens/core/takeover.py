@@ -17,7 +17,7 @@ from livekit_tokens.core import faults, spool
 from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.estimates import cut_response
 from livekit_tokens.core.ledger import Checkpoint, LedgerConnection, Source
-from livekit_tokens.core.lines import Head, Line, More, PartLine, Pend, StayLine, Use, to_bytes
+from livekit_tokens.core.lines import Head, Line, More, PartLine, Pend, StayLine, Use, from_bytes, to_bytes
 from livekit_tokens.core.recorder import ended
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
@@ -40,6 +40,9 @@ class Recovered:
     lost: int = 0
     removed: int = 0
     unreadable: list[str] = field(default_factory=list)
+
+    def __add__(self, other: Recovered) -> Recovered:
+        return Recovered(**{name: getattr(self, name) + getattr(other, name) for name in self.__slots__})
 
     def to_dict(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -88,10 +91,13 @@ def _only_taker(root: Path) -> Iterator[bool]:
 
 
 async def _take(folder: Path, connection: LedgerConnection, known: Checkpoint | None, recovered: Recovered) -> None:
+    _finish_line(folder)
     state = read_state(folder)
     if state.source is None:
         _take_unreadable(folder, recovered)
         return
+    if known is not None:  # the last records' lines may have been damaged since they were drained
+        state.seq = max(state.seq, known.seq)
     end = missing_end(state)
     if end:
         _append(folder, end)
@@ -215,6 +221,18 @@ def estimated(pend: Pend, progress: More | None) -> UsageRecord:
         provenance="estimated",
         processing_ms=max(0, last.at - pend.at) // 1000,
     )
+
+
+def _finish_line(folder: Path) -> None:
+    """A kill may have cut the last line just before its newline: it is whole, and must be read before its number is
+    given again. A torn one is left as it is.
+    """
+    for number in spool.segments_of(folder)[-1:]:
+        path = spool.segment_path(folder, number)
+        tail = path.read_bytes().rpartition(b"\n")[2]
+        if tail and from_bytes(tail) is not None:
+            with path.open("ab") as file:
+                file.write(b"\n")
 
 
 def _append(folder: Path, lines: list[Line]) -> None:

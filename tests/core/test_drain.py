@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,37 @@ async def test_a_damaged_record_is_counted_as_lost(tmp_path: Path) -> None:
     done = await drain_of(recorder, ledger).drain()
     assert ledger.seqs() == [1, 3]
     assert (done.damaged, done.lost) == (1, 1)
+
+
+async def test_a_line_that_lacked_only_its_newline_is_not_counted_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short write took all but the last byte; the line is written again whole, and both can be read."""
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    really_write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, raw: really_write(fd, raw[:-1]))
+    recorder.record(a_record())
+    monkeypatch.setattr(os, "write", really_write)
+    assert recorder.sync()
+    record(recorder, 2)
+    done = await drain_of(recorder, ledger).drain()
+    assert ledger.seqs() == [1, 2, 3]
+    assert (done.records, done.lost) == (3, 0)
+
+
+async def test_damage_at_the_end_of_a_segment_is_counted_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A segment's head says what was before it, also when no record follows."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    while len(spool.segments_of(recorder.folder)) < 2:
+        record(recorder, 1)
+    first, second = (spool.segment_path(recorder.folder, number) for number in (1, 2))
+    first.write_bytes(first.read_bytes()[:-10])
+    second.write_bytes(second.read_bytes().splitlines(keepends=True)[0])
+    done = await drain_of(recorder, ledger).drain()
+    assert (done.damaged, done.lost, ledger.lost) == (1, 1, 1)
 
 
 async def test_a_part_arrives_also_when_its_first_segment_is_gone(

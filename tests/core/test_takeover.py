@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from livekit_tokens.core import spool, takeover
+from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.lines import Use
 from livekit_tokens.core.recorder import Recorder, ended
 from livekit_tokens.core.takeover import ABANDONED, take_over
@@ -81,6 +82,43 @@ async def test_a_taker_killed_in_the_middle_of_its_writing_repeats_harmlessly(tm
     await take_over(tmp_path, ledger)
     assert ledger.seqs() == [1, 2]
     assert ledger.parts[KEY].status == "abandoned"
+
+
+async def test_a_kill_just_before_a_newline_neither_loses_the_line_nor_gives_its_number_twice(tmp_path: Path) -> None:
+    """The record that settled the request is whole but for its newline: it counts, and no estimate takes its place."""
+    recorder = a_call(tmp_path)
+    recorder.record(a_record(9_000_000), settles="r1.1")
+    killed(recorder)
+    path = spool.segment_path(recorder.folder, 1)
+    path.write_bytes(path.read_bytes()[:-1])
+    ledger = MemoryLedger()
+    recovered = await take_over(tmp_path, ledger)
+    assert (recovered.estimated, ledger.seqs()) == (0, [1, 2])
+    assert [record.provenance for record in ledger.records.values()] == ["reported", "reported"]
+
+
+async def test_a_taker_killed_just_before_its_last_newline_repeats_harmlessly(tmp_path: Path) -> None:
+    """What it wrote is whole; the next taker reads it instead of writing it again."""
+    recorder = killed(a_call(tmp_path))
+    path = spool.segment_path(recorder.folder, 1)
+    estimate, *_ = takeover.missing_end(takeover.read_state(recorder.folder))
+    takeover._append(recorder.folder, [estimate])
+    path.write_bytes(path.read_bytes()[:-1])
+    ledger = MemoryLedger()
+    recovered = await take_over(tmp_path, ledger)
+    assert (recovered.estimated, ledger.seqs()) == (0, [1, 2])
+
+
+async def test_a_number_that_is_in_the_ledger_is_not_given_again(tmp_path: Path) -> None:
+    """The last record's line was damaged after it had been drained: the estimate has a number of its own."""
+    recorder, ledger = a_call(tmp_path), MemoryLedger()
+    recorder.record(a_record())
+    await SpoolDrain(recorder.folder, recorder.source, ledger).drain()
+    killed(recorder)
+    path = spool.segment_path(recorder.folder, 1)
+    path.write_bytes(path.read_bytes().replace(b'"seq":2', b'"seq":7'))
+    await take_over(tmp_path, ledger)
+    assert ledger.seqs() == [1, 2, 3]
 
 
 async def test_a_taker_killed_between_commit_and_anything_else_repeats_harmlessly(tmp_path: Path) -> None:

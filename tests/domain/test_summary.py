@@ -54,8 +54,8 @@ def test_the_receipt_has_a_line_per_service_and_model():
     ]
     assert str(summarize([CLOSED], lines, now=BEGIN)).splitlines() == [
         (
-            "support_abc123def closed after 327.0 s (user_initiated): 5 requests, 2,047 tokens, $0.024000 (2 unpriced), "
-            "estimated 0 of 5 requests and 547 of 2,047 tokens"
+            "support_abc123def closed after 327.0 s (user_initiated): 5 requests, 2,047 tokens, $0.024000 (2 unpriced)"
+            ", estimated 0 of 5 requests and 547 of 2,047 tokens"
         ),
         (
             "  transcriber whisper-1: audio_ms 12,345, ~input_audio 547; 2 requests, 547 tokens, unpriced, "

@@ -1,0 +1,152 @@
+"""The database is locked, deleted, replaced, restored, read-only while several processes write; the calls go on."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from tests.soak.audit import audit
+from tests.soak.processes import Victim
+from tests.soak.recovery import recover
+from tests.soak.result import Result
+from tests.soak.told import Told
+from tests.soak.worlds import World, Worlds
+from tests.soak.writer import NOBODY, Writing, write
+
+WRITERS = 3
+LONGEST_MS = 100.0
+"""No record() may wait for the database; this much is a busy machine's own doing."""
+
+Fault = Callable[[World, float], None]
+Say = Callable[[str], None]
+
+
+def database_fault(worlds: Worlds, result: Result, fault: Fault, seconds: float, seed: int, say: Say) -> None:
+    """Three writers and the spool of a dead one; the fault, which lasts `seconds`; and a time of peace."""
+    rng = random.Random(seed)
+    user = NOBODY if fault is read_only and os.geteuid() == 0 else None
+    with worlds.new() as world:
+        if user is not None:
+            _give_to(world.folder, user)
+        told = _dead_writer(world, rng, user)
+        writers = [Victim(write, _writing(world, rng, user)) for _ in range(WRITERS)]
+        for writer in writers:
+            writer.wait_for("writing")
+        time.sleep(0.6)
+        say("writers are at it")
+        fault(world, seconds)
+        say("the fault is over")
+        time.sleep(1.5)
+        _end(writers, told)
+        recover(world, result, rng)
+        audit(world, told, result, runs=1)
+    _look_at_calls(told, result)
+
+
+def _writing(world: World, rng: random.Random, user: int | None) -> Writing:
+    return Writing(world, rng.getrandbits(32), segment_bytes=20_000, gather_s=0.05, pause_s=0.03, ends_s=2, user=user)
+
+
+def _dead_writer(world: World, rng: random.Random, user: int | None) -> Told:
+    writer = Victim(write, _writing(world, rng, user))
+    writer.wait_for("writing")
+    time.sleep(0.3)
+    return writer.kill()
+
+
+def _end(writers: list[Victim], told: Told) -> None:
+    for writer in writers:
+        writer.stop()
+    for writer in writers:
+        told.add(writer.end(90))
+
+
+def _look_at_calls(told: Told, result: Result) -> None:
+    last_words = [said for said in told.said if "longest_ms" in said]
+    if len(last_words) < WRITERS:
+        result.faults.append(f"{WRITERS - len(last_words)} of {WRITERS} calls did not go on to their end")
+    for said in last_words:
+        if not said["drained"]:
+            result.faults.append(f"a process could not bring its spool home: {said}")
+    longest = max((said["longest_ms"] for said in last_words), default=0)
+    noted = sorted({name for said in last_words for name in said["noted"]})
+    result.notes.append(f"longest record() {longest} ms; noted: {', '.join(noted) or 'nothing'}")
+    if longest > LONGEST_MS:
+        result.faults.append(f"a record() took {longest} ms")
+
+
+def _give_to(folder: Path, user: int) -> None:
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, user, user)
+
+
+# -- the faults ---------------------------------------------------------------------------------------------------------
+
+
+def locked(world: World, seconds: float) -> None:
+    """Another process holds the write lock, longer than SQLite waits for it."""
+    with closing(sqlite3.connect(world.database, timeout=30, isolation_level=None)) as conn:
+        conn.execute("BEGIN IMMEDIATE")
+        time.sleep(seconds)
+        conn.execute("ROLLBACK")
+
+
+def deleted(world: World, seconds: float) -> None:
+    """Somebody removes the file and its companions under the living writers."""
+    for path in (world.database, *_companions(world)):
+        path.unlink(missing_ok=True)
+    time.sleep(seconds / 3)
+
+
+def replaced(world: World, seconds: float) -> None:
+    """A backup of some time ago is moved to where the database was."""
+    backup = _backup(world)
+    time.sleep(seconds / 3)
+    for path in _companions(world):  # as SQLite's own advice for a restore says
+        path.unlink(missing_ok=True)
+    backup.replace(world.database)
+    time.sleep(seconds / 3)
+
+
+def restored(world: World, seconds: float) -> None:
+    """A backup of some time ago is written back into the same file by SQLite's own backup."""
+    backup = _backup(world)
+    time.sleep(seconds / 3)
+    with closing(sqlite3.connect(backup)) as source, closing(sqlite3.connect(world.database, timeout=30)) as target:
+        source.backup(target)
+    time.sleep(seconds / 3)
+
+
+def read_only(world: World, seconds: float) -> None:
+    """File and folder may only be read for a while; a file of the same content takes its place, to be opened anew."""
+    copy = world.folder / "copy.db"
+    with closing(sqlite3.connect(world.database)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    if os.geteuid() == 0:
+        os.chown(copy, NOBODY, NOBODY)
+    copy.chmod(0o444)
+    world.folder.chmod(0o555)
+    for path in _companions(world):
+        path.unlink(missing_ok=True)
+    copy.replace(world.database)
+    time.sleep(seconds)
+    world.folder.chmod(0o755)
+    world.database.chmod(0o600)
+
+
+def _companions(world: World) -> list[Path]:
+    return [world.database.with_name(world.database.name + end) for end in ("-wal", "-shm", "-journal")]
+
+
+def _backup(world: World) -> Path:
+    backup = world.folder / "backup.db"
+    with closing(sqlite3.connect(world.database, timeout=30)) as source, closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+    shutil.copymode(world.database, backup)
+    return backup

@@ -1,0 +1,159 @@
+"""The rooms wired together: one Runtime a process, whatever is wrong with its folders and settings."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RECORD = """
+import logging, os, sys
+logging.basicConfig(level=logging.WARNING)
+from livekit_tokens.bootstrap import runtime, new_key, now
+from livekit_tokens.domain.sessions import Part
+from livekit_tokens.domain.usage import UsageRecord
+
+def record(session_id):
+    own, key = runtime(), new_key()
+    own.recorder.put_part(Part(key=key, session_id=session_id, started_at=now()))
+    own.recorder.record(UsageRecord(part=key, at=now(), service="tool", provider="openai", model="gpt-4o",
+                                    operation="chat_completion", units={"input_text": 7}))
+"""
+REPORT = """
+import asyncio
+from livekit_tokens import open_ledger
+async def main():
+    async with open_ledger() as ledger:
+        for session in (await ledger.sessions()).to_dict()["sessions"]:
+            print(session["session_id"], session["status"], session["totals"]["requests"])
+asyncio.run(main())
+"""
+
+
+def run(tmp_path: Path, code: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+    own = {
+        **os.environ,
+        "LIVEKIT_TOKENS_DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.db'}",
+        "LIVEKIT_TOKENS_SPOOL_DIR": str(tmp_path / "spool"),
+        "TMPDIR": str(tmp_path),
+    }
+    return subprocess.run(
+        [sys.executable, "-c", code], env=own | env, check=check, capture_output=True, text=True, timeout=60, cwd=tmp_path
+    )
+
+
+def sessions(tmp_path: Path, **env: str) -> list[str]:
+    return sorted(run(tmp_path, REPORT, **env).stdout.splitlines())
+
+
+def test_a_process_that_ends_by_itself_leaves_a_closed_part_in_the_ledger(tmp_path: Path) -> None:
+    """Exit right after the last record: the end waits for the ledger a moment, and nothing is left to recover."""
+    run(tmp_path, RECORD + "record('a')")
+    assert (tmp_path / "ledger.db").exists()
+    assert sessions(tmp_path) == ["a closed 1"]
+
+
+def test_a_report_brings_home_what_a_killed_process_left(tmp_path: Path) -> None:
+    """Nobody has to know of `recover` for the figures to be there."""
+    run(tmp_path, RECORD + "record('a'); os.kill(os.getpid(), 9)", check=False)
+    assert sessions(tmp_path) == ["a abandoned 1"]
+
+
+def test_a_forked_child_writes_a_source_of_its_own(tmp_path: Path) -> None:
+    """Parent and child go on after the fork; each record is there once."""
+    code = """
+record('parent')
+child = os.fork()
+record('parent again' if child else 'child')
+if child:
+    os.waitpid(child, 0)
+else:
+    import atexit
+    atexit._run_exitfuncs()
+    os._exit(0)
+"""
+    run(tmp_path, RECORD + code)
+    assert sessions(tmp_path) == ["child closed 1", "parent again closed 1", "parent closed 1"]
+
+
+def test_a_spool_folder_that_cannot_be_written_falls_back_with_one_warning(tmp_path: Path) -> None:
+    """The system's temporary folder is taken; the line says which folder was wrong and what to do."""
+    (tmp_path / "file").write_text("in the way")
+    done = run(tmp_path, RECORD + "record('a')", LIVEKIT_TOKENS_SPOOL_DIR=str(tmp_path / "file" / "spool"))
+    warnings = [line for line in done.stderr.splitlines() if "WARNING" in line]
+    assert len(warnings) == 1
+    assert str(tmp_path / "file" / "spool") in warnings[0]
+    assert "SPOOL_DIR" in warnings[0]
+    assert sessions(tmp_path) == ["a closed 1"]
+
+
+def test_what_a_killed_process_left_in_the_fallback_folder_is_brought_home_too(tmp_path: Path) -> None:
+    """The report looks where spools can be, not only where they should."""
+    (tmp_path / "file").write_text("in the way")
+    elsewhere = {"LIVEKIT_TOKENS_SPOOL_DIR": str(tmp_path / "file" / "spool")}
+    run(tmp_path, RECORD + "record('a'); os.kill(os.getpid(), 9)", check=False, **elsewhere)
+    assert sessions(tmp_path, **elsewhere) == ["a abandoned 1"]
+
+
+def test_a_wrong_database_url_refuses_no_call(tmp_path: Path) -> None:
+    """One clear line; the spool keeps the records, and they are in the ledger once the URL is right."""
+    done = run(tmp_path, RECORD + "record('a')", LIVEKIT_TOKENS_DATABASE_URL="sqlite:////proc/nowhere/ledger.db")
+    assert "Traceback" not in done.stderr
+    assert sum("ledger" in line for line in done.stderr.splitlines() if "WARNING" in line) == 1
+    assert sessions(tmp_path) == ["a closed 1"]
+
+
+@pytest.mark.parametrize("url", ["mysql://u:secret@h/db", "not a url"])
+def test_an_unusable_database_url_falls_back_to_the_default_and_is_said_once(tmp_path: Path, url: str) -> None:
+    """The setting is named, what is accepted is said, the password is not."""
+    home = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data")}
+    done = run(tmp_path, RECORD + "record('a')", LIVEKIT_TOKENS_DATABASE_URL=url, **home)
+    assert done.stderr.count("DATABASE_URL") == 1
+    assert "secret" not in done.stderr
+    assert (tmp_path / "data" / "livekit-tokens" / "ledger.db").exists()
+
+
+def test_when_tracking_is_off_nothing_is_written(tmp_path: Path) -> None:
+    """`track` returns a Tracking that does nothing; no folder, no ledger, no thread."""
+    code = """
+import asyncio, threading
+from livekit_tokens import track
+async def main():
+    own = track(None, user="ada")
+    print((await own.aclose()).totals.requests, threading.active_count())
+asyncio.run(main())
+"""
+    done = run(tmp_path, code, LIVEKIT_TOKENS_ENABLED="false")
+    assert done.stdout.split()[0] == "0"
+    assert not (tmp_path / "spool").exists()
+    assert not (tmp_path / "ledger.db").exists()
+
+
+def test_files_of_the_ledger_are_the_owners_only(tmp_path: Path) -> None:
+    """Folders 0700, files 0600."""
+    run(tmp_path, RECORD + "record('a')")
+    segments = list((tmp_path / "spool").rglob("*.jsonl"))
+    for path in [tmp_path / "ledger.db", *segments]:
+        assert path.stat().st_mode & 0o777 == 0o600
+    for path in {segment.parent for segment in segments}:
+        assert path.stat().st_mode & 0o777 == 0o700
+
+
+def test_track_survives_anything_it_is_given(tmp_path: Path) -> None:
+    """A fault of ours or of the caller's does not reach the call: one warning, and a Tracking that does nothing."""
+    code = """
+import asyncio, logging
+logging.basicConfig(level=logging.WARNING)
+from livekit_tokens import track
+async def main():
+    own = track("not a session", object())
+    print((await own.aclose()).totals.requests)
+asyncio.run(main())
+"""
+    done = run(tmp_path, code)
+    assert done.stdout.strip() == "0"
+    assert "a call could not be tracked" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,70 @@
+"""The package's face: light to import, complete, typed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import livekit_tokens
+
+
+def python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def test_importing_the_package_imports_neither_livekit_nor_a_database_library() -> None:
+    """Nor a web framework, nor anything else that is heavy."""
+    heavy = "livekit", "sqlalchemy", "pydantic", "msgspec", "tiktoken", "typer", "aiosqlite", "fastapi"
+    out = python(f"import sys, livekit_tokens; print([name for name in {heavy!r} if name in sys.modules])")
+    assert out.strip() == "[]"
+
+
+def test_importing_track_registers_the_plugin_with_its_preload_package() -> None:
+    """LiveKit puts it into its forkserver only if it knows of it before the worker starts."""
+    code = "from livekit_tokens import track; from livekit.agents import Plugin; print([p.package for p in Plugin.registered_plugins])"
+    assert "livekit_tokens.preload" in python(code)
+
+
+def test_registering_twice_registers_once() -> None:
+    """The shim under livekit's namespace and the face may both be imported."""
+    code = (
+        "import livekit_tokens, livekit.plugins.livekit_tokens; livekit_tokens.track; livekit_tokens.Tracking\n"
+        "from livekit.agents import Plugin\n"
+        "print([p.package for p in Plugin.registered_plugins].count('livekit_tokens.preload'))"
+    )
+    assert python(code).strip() == "1"
+
+
+def test_importing_track_off_the_main_thread_is_harmless() -> None:
+    """LiveKit refuses a registration there; the name is there all the same."""
+    code = (
+        "import threading, livekit_tokens\n"
+        "thread = threading.Thread(target=lambda: print(callable(livekit_tokens.track)))\n"
+        "thread.start(); thread.join()"
+    )
+    assert python(code).strip() == "True"
+
+
+def test_livekits_own_download_command_finds_the_plugin() -> None:
+    """It looks under livekit.plugins only; what must be on disk before calls begin is checked there."""
+    done = subprocess.run(
+        [sys.executable, "-m", "livekit.agents", "download-files"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0
+    assert "finished downloading files for livekit_tokens.preload" in done.stdout + done.stderr
+
+
+def test_preloading_starts_no_thread() -> None:
+    """The forkserver forks: a thread or a loop of the parent's would be missing in the child."""
+    code = "import threading, livekit_tokens.preload; print(threading.active_count())"
+    assert python(code).strip() == "1"
+
+
+def test_every_name_of_the_face_is_there() -> None:
+    """Also those that are loaded when they are first used."""
+    for name in livekit_tokens.__all__:
+        assert getattr(livekit_tokens, name) is not None
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = livekit_tokens.no_such_name
