@@ -125,7 +125,7 @@ def _recorder(spool_dir: Path, on_written: Callable[[], None]) -> tuple[Recorder
 
 
 def _spool_folders(spool_dir: Path) -> tuple[Path, Path]:
-    """Where spools are: in the folder of the settings, or in the system's temporary one where that cannot be written."""
+    """Where spools can be: the folder of the settings, and the system's temporary one where that cannot be written."""
     return spool_dir, Path(tempfile.gettempdir()) / f"livekit-tokens-{os.getuid()}"
 
 
@@ -242,8 +242,8 @@ async def _bring_home(settings: Settings) -> None:
 async def open_ledger(settings: Settings | None = None) -> AsyncIterator[Reports]:
     """The ledger's reports: `async with open_ledger() as ledger: await ledger.report()`.
 
-    First brings home what killed processes of this host have left, so that it is in the answers. Asking raises LedgerUnavailable where there is
-    none. Raises BadSetting for settings that cannot be used.
+    First brings home what killed processes of this host have left, so that it is in the answers. Asking raises
+    LedgerUnavailable where there is no ledger. Raises BadSetting for settings that cannot be used.
     """
     from livekit_tokens.core.reports import open_reports  # noqa: PLC0415 - a process that only writes needs neither
     from livekit_tokens.store.connection import StoreLedger  # noqa: PLC0415

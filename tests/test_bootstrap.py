@@ -41,7 +41,13 @@ def run(tmp_path: Path, code: str, check: bool = True, **env: str) -> subprocess
         "TMPDIR": str(tmp_path),
     }
     return subprocess.run(
-        [sys.executable, "-c", code], env=own | env, check=check, capture_output=True, text=True, timeout=60, cwd=tmp_path
+        [sys.executable, "-c", code],
+        env=own | env,
+        check=check,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
     )
 
 
