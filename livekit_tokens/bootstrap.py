@@ -190,9 +190,18 @@ def track(
     """
     from livekit_tokens.capture import tracking  # noqa: PLC0415 - imports livekit
     from livekit_tokens.capture.part import Process  # noqa: PLC0415
+    from livekit_tokens.capture.who import Naming  # noqa: PLC0415
 
     own = runtime(settings)
-    process = Process(own.recorder, own.flush, now, new_key)
+    set_ = own.settings
+    process = Process(
+        own.recorder,
+        own.flush,
+        now,
+        new_key,
+        naming=Naming(set_.identities, set_.user_from, set_.tenant_from),
+        rejoin_grace=set_.rejoin_grace_seconds,
+    )
     if not own.settings.enabled:
         return tracking.inert(process)
     try:

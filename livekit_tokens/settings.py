@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from livekit_tokens.domain.errors import BadSetting
+from livekit_tokens.domain.identity import IDENTITY, Identities, Kept, Source, read_source
 from livekit_tokens.domain.periods import read_zone
 from livekit_tokens.store.address import address_of
 
@@ -27,12 +28,16 @@ OTHER_NAMES = {"enabled": "USAGE_TRACKING_ENABLED"}
 _ACCEPTED = {
     "spool_dir": "a folder's path",
     "enabled": "true or false",
-    "stale_after_seconds": "a number of seconds above 0, at most 86400",
+    "rejoin_grace_seconds": "a number of seconds from 0 to 3600",
+    "user_identity": "plain, hashed (with USER_IDENTITY_KEY) or none",
+    "user_identity_key": "a secret text",
+    "user_from": "identity, attribute:NAME (such as attribute:sip.phoneNumber) or metadata:FIELD",
+    "tenant_from": "attribute:NAME or metadata:FIELD",
     "timezone": "an IANA name such as Europe/Berlin, or UTC",
     "tags": "key=value pairs such as env=prod,version=1.4",
     "log_level": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
 }
-_SECRET = ("database_url",)
+_SECRET = ("database_url", "user_identity_key")
 
 
 def user_data_dir() -> Path:
@@ -59,6 +64,10 @@ def _read_tags(value: object) -> object:
     return tags
 
 
+def _read_source(value: object) -> object:
+    return read_source(value) if isinstance(value, str) else value
+
+
 class Settings(BaseSettings):
     """Every setting that does something now, checked. Frozen."""
 
@@ -67,7 +76,11 @@ class Settings(BaseSettings):
     database_url: str = Field(default_factory=default_database_url)
     spool_dir: Path = Field(default_factory=lambda: user_data_dir() / "spool")
     enabled: bool = True
-    stale_after_seconds: float = Field(default=300, gt=0, le=86_400, allow_inf_nan=False)
+    rejoin_grace_seconds: float = Field(default=15.0, ge=0, le=3600, allow_inf_nan=False)
+    user_identity_key: SecretStr = SecretStr("")
+    user_identity: Kept = "plain"
+    user_from: Annotated[Source, NoDecode, BeforeValidator(_read_source)] = IDENTITY
+    tenant_from: Annotated[Source | None, NoDecode, BeforeValidator(_read_source)] = None
     timezone: str = "UTC"
     tags: Annotated[dict[str, str], NoDecode, BeforeValidator(_read_tags)] = Field(default_factory=dict)
     log_level: Annotated[
@@ -95,6 +108,17 @@ class Settings(BaseSettings):
     def _is_a_zone(cls, value: str) -> str:
         read_zone(value)
         return value
+
+    @field_validator("user_identity")
+    @classmethod
+    def _has_its_key(cls, value: Kept, info: ValidationInfo) -> Kept:
+        Identities(value, info.data.get("user_identity_key", SecretStr("")).get_secret_value())
+        return value
+
+    @property
+    def identities(self) -> Identities:
+        """What of an identity is kept."""
+        return Identities(self.user_identity, self.user_identity_key.get_secret_value())
 
     @classmethod
     def settings_customise_sources(
@@ -129,6 +153,8 @@ def load_settings(**values: Any) -> tuple[Settings, list[str]]:
     except ValidationError as faults:
         unusable = {str(fault["loc"][0]) for fault in faults.errors()}
         defaults = {name: Settings.model_fields[name].get_default(call_default_factory=True) for name in unusable}
+        if unusable & {"user_identity", "user_identity_key"}:
+            defaults["user_identity"] = "none"  # who wants less kept must not get more by a mistyped word
         return Settings(**{**values, **defaults}), complaints + _lines(faults, values)
 
 

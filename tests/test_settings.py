@@ -30,7 +30,7 @@ def test_the_defaults_need_nothing(monkeypatch, tmp_path):
     assert settings.database_url.startswith("sqlite:///")
     assert settings.database_url.endswith("livekit-tokens/ledger.db")
     assert settings.spool_dir.parts[-2:] == ("livekit-tokens", "spool")
-    assert (settings.enabled, settings.stale_after_seconds, settings.timezone) == (True, 300, "UTC")
+    assert (settings.enabled, settings.rejoin_grace_seconds, settings.timezone) == (True, 15, "UTC")
     assert (settings.tags, settings.log_level) == ({}, "INFO")
 
 
@@ -39,14 +39,14 @@ def test_the_environment_is_read(monkeypatch):
     monkeypatch.setenv("LIVEKIT_TOKENS_DATABASE_URL", "sqlite:////tmp/x.db")
     monkeypatch.setenv("LIVEKIT_TOKENS_SPOOL_DIR", "~/spool")
     monkeypatch.setenv("LIVEKIT_TOKENS_ENABLED", "no")
-    monkeypatch.setenv("LIVEKIT_TOKENS_STALE_AFTER_SECONDS", "60")
+    monkeypatch.setenv("LIVEKIT_TOKENS_REJOIN_GRACE_SECONDS", "60")
     monkeypatch.setenv("LIVEKIT_TOKENS_TIMEZONE", "Asia/Kathmandu")
     monkeypatch.setenv("LIVEKIT_TOKENS_TAGS", "env=prod, version = 1.4,")
     monkeypatch.setenv("LIVEKIT_TOKENS_LOG_LEVEL", "")
     settings = read_settings()
     assert settings.database_url == "sqlite:////tmp/x.db"
     assert settings.spool_dir == Path.home() / "spool"
-    assert (settings.enabled, settings.stale_after_seconds) == (False, 60)
+    assert (settings.enabled, settings.rejoin_grace_seconds) == (False, 60)
     assert (settings.timezone, settings.tags) == ("Asia/Kathmandu", {"env": "prod", "version": "1.4"})
     assert settings.log_level == "INFO"
 
@@ -93,11 +93,11 @@ def test_the_file_is_read_after_the_environment(monkeypatch):
             ),
         ),
         (
-            "STALE_AFTER_SECONDS",
+            "REJOIN_GRACE_SECONDS",
             "soon",
             (
-                "LIVEKIT_TOKENS_STALE_AFTER_SECONDS is 'soon': Input should be a valid number, unable to parse string "
-                "as a number; accepted: a number of seconds above 0, at most 86400"
+                "LIVEKIT_TOKENS_REJOIN_GRACE_SECONDS is 'soon': Input should be a valid number, unable to parse string "
+                "as a number; accepted: a number of seconds from 0 to 3600"
             ),
         ),
         (
@@ -155,3 +155,28 @@ def test_importing_the_settings_imports_neither_livekit_nor_sqlalchemy():
     code = "import sys, livekit_tokens.settings; print({'livekit', 'sqlalchemy'} & set(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert answer.stdout.strip() == "set()"
+
+
+def test_a_mistyped_privacy_setting_keeps_less_not_more(monkeypatch):
+    """Who wants identities hashed must not get them plain by a mistyped word or a missing key."""
+    monkeypatch.setenv("LIVEKIT_TOKENS_USER_IDENTITY", "hashd")
+    settings, warnings = load_settings()
+    assert settings.identities.identity("ada") is None
+    assert len(warnings) == 1
+    monkeypatch.setenv("LIVEKIT_TOKENS_USER_IDENTITY", "hashed")
+    settings, (warning,) = load_settings()
+    assert settings.identities.identity("ada") is None
+    assert "USER_IDENTITY_KEY" in warning
+    monkeypatch.setenv("LIVEKIT_TOKENS_USER_IDENTITY_KEY", "a secret")
+    settings, warnings = load_settings()
+    assert (warnings, len(settings.identities.identity("ada"))) == ([], 32)
+    assert "a secret" not in repr(settings)
+
+
+def test_where_user_and_tenant_come_from_is_read(monkeypatch):
+    """An attribute of the caller's, a field of the job's metadata."""
+    monkeypatch.setenv("LIVEKIT_TOKENS_USER_FROM", "attribute:sip.phoneNumber")
+    monkeypatch.setenv("LIVEKIT_TOKENS_TENANT_FROM", "metadata:account.id")
+    settings = read_settings()
+    assert settings.user_from.read("ada", {"sip.phoneNumber": "+49"}, {}) == "+49"
+    assert settings.tenant_from.read("ada", {}, {"account": {"id": 7}}) == "7"

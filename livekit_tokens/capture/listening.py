@@ -9,6 +9,7 @@ from typing import Any
 from livekit_tokens.core import faults
 
 _ONE = inspect.Signature([inspect.Parameter("event", inspect.Parameter.POSITIONAL_ONLY)])
+_TWO = inspect.Signature([inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in ("first", "second")])
 
 
 def listener(handler: Callable[[Any], None], kind: str) -> Callable[[Any], None]:
@@ -26,4 +27,15 @@ def listener(handler: Callable[[Any], None], kind: str) -> Callable[[Any], None]
             faults.note(kind, error)
 
     listen.__signature__ = _ONE  # type: ignore[attr-defined]
+    return listen
+
+
+def second_listener(handler: Callable[[Any], None], kind: str) -> Callable[[Any, Any], None]:
+    """The same for an event whose second argument is the one that matters."""
+    told = listener(handler, kind)
+
+    def listen(_: Any, event: Any) -> None:
+        told(event)
+
+    listen.__signature__ = _TWO  # type: ignore[attr-defined]
     return listen

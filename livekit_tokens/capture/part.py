@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from livekit_tokens.capture.who import BY_IDENTITY, Naming, Whose
 from livekit_tokens.core import faults
 from livekit_tokens.core.lines import Pend
 from livekit_tokens.core.recorder import Recording, ended
@@ -30,12 +31,15 @@ Flush = Callable[[float], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What the process gives to capture: its recorder, a wait for its ledger, the wall clock, new keys for parts."""
+    """What the process gives to capture: its recorder, a wait for its ledger, the wall clock, new keys for parts,
+    how people are named, and how long a caller may be gone (seconds) before the call counts as over."""
 
     recorder: Recording
     flush: Flush
     now: Callable[[], Micros]
     new_key: Callable[[], str]
+    naming: Naming = BY_IDENTITY
+    rejoin_grace: float = 15.0
 
 
 class LivePart:
@@ -99,11 +103,12 @@ class LivePart:
         self._stays[stay.sid] = stay
         self._recorder.put_stay(stay)
 
-    def is_of(self, user: str, user_name: str | None) -> None:
-        """Whose call it is, once that is known; nothing is written if it is known already."""
-        if not self.ended and (self._part.user, self._part.user_name) != (user, user_name):
-            self._part = replace(self._part, user=user, user_name=user_name)
-            self._recorder.put_part(self._part)
+    def is_of(self, whose: Whose) -> None:
+        """Whose call it is, as far as that is known now; nothing is written if it is known already."""
+        part = replace(self._part, user=whose.user, user_name=whose.user_name, tenant=whose.tenant)
+        if not self.ended and part != self._part:
+            self._part = part
+            self._recorder.put_part(part)
 
     # -- its summary and end --------------------------------------------------------------------------------------
 
@@ -111,10 +116,10 @@ class LivePart:
         """What it adds up to now, from memory; after the end, what it was."""
         return self._final or self._summary(self._part)
 
-    def fix(self, reason: str | None) -> SessionSummary:
-        """End the part: from here on its summary does not change. Idempotent."""
+    def fix(self, reason: str | None, at: Micros | None = None) -> SessionSummary:
+        """End the part, now or at a time that has passed: from here on its summary does not change. Idempotent."""
         if self._final is None:
-            part = ended(self._part, self.now(), reason)
+            part = ended(self._part, at or self.now(), reason)
             self._final = self._summary(part)
             self._part = part
             self._recorder.put_part(part)

@@ -102,6 +102,10 @@ class RealtimeWitness:
             "conversation.item.input_audio_transcription.failed": self._on_transcription_failed,
         }
 
+    def write_to(self, writer: Writer) -> None:
+        """Write for another part from now on: the call goes on in a new one."""
+        self._writer = writer
+
     def attach(self, session: Any) -> None:
         """Listen to a livekit RealtimeSession from its first event on."""
         session.on("openai_server_event_received", listener(self.on_event, "a realtime event could not be read"))

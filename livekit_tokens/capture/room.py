@@ -8,35 +8,43 @@ from typing import Any
 
 from livekit import rtc
 
-from livekit_tokens.capture.listening import listener
+from livekit_tokens.capture.listening import listener, second_listener
+from livekit_tokens.capture.part import LivePart
+from livekit_tokens.domain.identity import Identities
 from livekit_tokens.domain.sessions import Stay
-from livekit_tokens.domain.times import Micros
 
 _KIND = rtc.ParticipantKind
 _NOT_CALLERS = (_KIND.PARTICIPANT_KIND_AGENT, _KIND.PARTICIPANT_KIND_EGRESS, _KIND.PARTICIPANT_KIND_INGRESS)
 
 
 class RoomWitness:
-    """Listens to a room for one part. Its own agent is not a participant; other agents are, but are no callers."""
+    """Listens to a room for a call. Its own agent is not a participant; other agents are, but are no callers.
+
+    `on_callers` is told of every caller's join, leave and change, with the caller and how many are there now.
+    """
 
     def __init__(
         self,
         room: Any,
-        part: str,
-        now: Callable[[], Micros],
-        put: Callable[[Stay], None],
-        on_caller: Callable[[str, str | None], None],
+        live: Callable[[], LivePart],
+        identities: Identities,
+        on_callers: Callable[[Any, int], None],
     ) -> None:
         self._room = room
-        self._part = part
-        self._now = now
-        self._put = put
-        self._on_caller = on_caller
+        self._live = live
+        self._identities = identities
+        self._on_callers = on_callers
         self._here: dict[str, Stay] = {}
-        self._listeners: list[tuple[str, Callable[[Any], None]]] = [
+        self._callers: set[str] = set()
+        self._listeners: list[tuple[str, Callable[..., None]]] = [
             ("participant_connected", listener(self._joined, "a join could not be recorded")),
             ("participant_disconnected", listener(self._left, "a leave could not be recorded")),
             ("connection_state_changed", listener(lambda _: self.look(), "the room could not be read")),
+            ("participant_name_changed", listener(self._changed, "a participant's name could not be read")),
+            (
+                "participant_attributes_changed",
+                second_listener(self._changed, "a participant's attributes could not be read"),
+            ),
         ]
         for event, handler in self._listeners:
             room.on(event, handler)
@@ -56,21 +64,35 @@ class RoomWitness:
             self._close(stay)
 
     def _joined(self, participant: Any) -> None:
-        stay = Stay(self._part, participant.sid, participant.identity, participant.name or None, self._now())
-        self._here[participant.sid] = stay
-        self._put(stay)
         if participant.kind not in _NOT_CALLERS:
-            self._on_caller(participant.identity, participant.name or None)
+            self._callers.add(participant.sid)
+            # First: who comes back after the call had ended begins a new part, and their stay belongs to it.
+            self._on_callers(participant, len(self._callers))
+        live, keep = self._live(), self._identities
+        stay = Stay(
+            part=live.part.key,
+            sid=participant.sid,
+            identity=keep.identity(participant.identity),
+            name=keep.name(participant.name),
+            joined_at=live.now(),
+        )
+        self._here[participant.sid] = stay
+        live.put_stay(stay)
 
     def _left(self, participant: Any) -> None:
         stay = self._here.get(participant.sid)
-        if stay is not None:
-            self._close(stay)
+        if stay is None:
+            return
+        self._close(stay)
+        if participant.sid in self._callers:
+            self._callers.discard(participant.sid)
+            self._on_callers(participant, len(self._callers))
+
+    def _changed(self, participant: Any) -> None:
+        if participant.sid in self._callers:
+            self._on_callers(participant, len(self._callers))
 
     def _close(self, stay: Stay) -> None:
         self._here.pop(stay.sid, None)
-        self._put(replace(stay, left_at=self._now()))
-
-    @property
-    def participants(self) -> int:
-        return len(self._here)
+        live = self._live()
+        live.put_stay(replace(stay, left_at=live.now()))

@@ -17,6 +17,7 @@ from livekit_tokens.capture.listening import listener
 from livekit_tokens.capture.part import LivePart, OnEnd, OnUsage, Process
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.capture.room import RoomWitness
+from livekit_tokens.capture.who import Who, Whose
 from livekit_tokens.core import faults
 from livekit_tokens.core.recorder import Unrecorded
 from livekit_tokens.domain.providers import provider_of
@@ -37,17 +38,22 @@ class Tracking:
         self,
         session: AgentSession[Any] | None,
         ctx: JobContext | None,
+        process: Process,
+        who: Who,
         new_part: Callable[[], LivePart],
     ) -> None:
         self._session = session
         self._ctx = ctx
+        self._process = process
+        self._who = who
         self._new_part = new_part
         self._live = new_part()
         self._witnesses: list[RealtimeWitness] = []
         self._room: RoomWitness | None = None
+        self._caller: Any = None
+        self._gone: asyncio.TimerHandle | None = None
         self._ending: asyncio.Task[SessionSummary] | None = None
         self._asking = Asking(self._listen_to)
-        self._user_given = self._live.part.user is not None
 
     @property
     def session_id(self) -> str:
@@ -59,6 +65,7 @@ class Tracking:
 
     async def aclose(self) -> SessionSummary:
         """End the part if it has not ended; returns its final summary once it is durable. Idempotent."""
+        self._stop_watching()
         self._end("user_initiated")
         assert self._ending is not None
         return await asyncio.shield(self._ending)
@@ -78,8 +85,7 @@ class Tracking:
 
     def _watch_room(self) -> None:
         assert self._ctx is not None
-        live = self._live
-        self._room = RoomWitness(self._ctx.room, live.part.key, live.now, live.put_stay, self._on_caller)
+        self._room = RoomWitness(self._ctx.room, lambda: self._live, self._process.naming.identities, self._on_callers)
 
     def _catch_up(self, session: AgentSession[Any]) -> None:
         """Tracked after its start: what was before is lost, what comes is not."""
@@ -96,10 +102,12 @@ class Tracking:
             self._look()
 
     def _start_again(self) -> None:
-        """The same AgentSession was started again after it had closed: that is a new part."""
+        """The same AgentSession goes on after its part had ended (started again, a caller came back): a new part."""
         self._live = self._new_part()
-        self._witnesses, self._ending = [], None
-        if self._ctx is not None:
+        self._ending = None
+        for witness in self._witnesses:
+            witness.write_to(self._live)
+        if self._ctx is not None and self._room is None:
             self._watch_room()
 
     def _listen_to(self, realtime: Any) -> None:
@@ -126,6 +134,8 @@ class Tracking:
                 await close()
             finally:
                 witness.give_up()
+                if witness in self._witnesses:
+                    self._witnesses.remove(witness)
 
         realtime.aclose = aclose
 
@@ -133,14 +143,12 @@ class Tracking:
         # At a handoff, the session's current agent is the next one already.
         return self._session is not None and _realtime_session_of(self._session) is realtime
 
+    # -- who is there ---------------------------------------------------------------------------------------------
+
     def _look(self) -> None:
         if self._room is not None and not self._live.ended:
             self._room.look()
             self._look_at_linked()
-
-    def _on_caller(self, identity: str, name: str | None) -> None:
-        if not self._user_given and self._live.part.user is None:
-            self._live.is_of(identity, name)
 
     def _look_at_linked(self) -> None:
         """LiveKit says whose voice the session hears; until it does, the first caller in the room is taken."""
@@ -148,29 +156,68 @@ class Tracking:
             linked = self._session.room_io.linked_participant if self._session is not None else None
         except RuntimeError:  # started without a room
             return
-        if linked is not None and not self._user_given:
-            self._live.is_of(linked.identity, linked.name or None)
+        if linked is not None:
+            self._caller = linked
+            self._live.is_of(self._who.by(linked))
+
+    def _on_callers(self, caller: Any, here: int) -> None:
+        """A caller came, left or changed; `here` are in the room now."""
+        if here == 0:
+            self._wait_for_return()
+            return
+        self._is_back()
+        if self._caller is None or self._caller.sid == caller.sid or self._caller.identity == caller.identity:
+            self._caller = caller
+            self._live.is_of(self._who.by(caller))
+
+    def _wait_for_return(self) -> None:
+        """The last caller left. LiveKit closes the session by itself, unless it was told not to."""
+        left_at = self._process.now()
+
+        def over() -> None:
+            self._gone = None
+            self._caller = None
+            self._end("participant_disconnected", at=left_at)
+
+        if self._session is not None and self._gone is None:
+            self._gone = asyncio.get_running_loop().call_later(self._process.rejoin_grace, over)
+
+    def _is_back(self) -> None:
+        if self._gone is not None:
+            self._gone.cancel()
+            self._gone = None
+        if self._live.ended and self._session is not None and _is_running(self._session):
+            self._start_again()
 
     # -- the end --------------------------------------------------------------------------------------------------
 
     def _on_close(self, event: Any) -> None:
+        self._stop_watching()
         self._end(getattr(event.reason, "value", None) or str(event.reason))
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, at: Micros | None = None) -> None:
         if self._ending is not None:
             return
+        self._live.fix(reason, at)
+        self._ending = asyncio.create_task(self._live.settle(), name="livekit_tokens_end")
+
+    def _stop_watching(self) -> None:
+        """The session is over: nothing more comes from its realtime sessions, nor does its room matter any more."""
+        if self._gone is not None:
+            self._gone.cancel()
+            self._gone = None
         for witness in self._witnesses:
             witness.give_up()
+        self._witnesses = []
         if self._room is not None:
             self._room.stop()
             self._room = None
-        self._live.fix(reason)
-        self._ending = asyncio.create_task(self._live.settle(), name="livekit_tokens_end")
 
     def _shutdown_callback(self) -> Callable[[str], Any]:
         # LiveKit wants a real function. It awaits it, so that the end is not cut off with the job's other tasks.
         async def finish_tracking(reason: str) -> None:
             try:
+                self._stop_watching()
                 self._end(reason or "job_shutdown")
                 assert self._ending is not None
                 await asyncio.shield(self._ending)
@@ -197,13 +244,15 @@ def begin(
         logger.warning("track() was called twice for one AgentSession; the first call counts")
         return found
 
+    who = Who(process.naming, ctx, user=user, tenant=tenant)
+
     def new_part() -> LivePart:
-        part = _part_of(ctx, process.new_key(), process.now(), user=user, tenant=tenant, tags=tags)
+        part = _part_of(ctx, process.new_key(), process.now(), who.at_start(), tags)
         return LivePart(
             part, process, agent=lambda: _agent_of(session), feature=feature, on_end=on_end, on_usage=on_usage
         )
 
-    tracking = Tracking(session, ctx, new_part)
+    tracking = Tracking(session, ctx, process, who, new_part)
     tracking.begin()
     if session is not None:
         _trackings[session] = tracking
@@ -214,20 +263,23 @@ def inert(process: Process) -> Tracking:
     """A Tracking that hooks into nothing and records nothing: tracking is off, or could not begin."""
     part = Part(key=process.new_key(), session_id="untracked", started_at=process.now())
     unrecorded = replace(process, recorder=Unrecorded())
-    return Tracking(None, None, lambda: LivePart(part, unrecorded, agent=lambda: None))
+    who = Who(process.naming, None, user=None, tenant=None)
+    return Tracking(None, None, unrecorded, who, lambda: LivePart(part, unrecorded, agent=lambda: None))
 
 
-def _part_of(ctx: JobContext | None, key: str, at: Micros, *, user: Any, tenant: Any, tags: Any) -> Part:
-    given = {"key": key, "started_at": at, "user": user, "tenant": tenant, "tags": dict(tags)}
-    if ctx is None or ctx.is_fake_job() or not ctx.job.room.sid:
-        return Part(session_id=f"local_{suffix(int(key, 16))}", job=ctx.job.id if ctx else None, **given)
-    room = ctx.job.room
+def _part_of(ctx: JobContext | None, key: str, at: Micros, whose: Whose, tags: Mapping[str, str]) -> Part:
+    room = None if ctx is None or ctx.is_fake_job() or not ctx.job.room.sid else ctx.job.room
     return Part(
-        session_id=session_id(room.name, room.sid),
-        room=room.name,
-        job=ctx.job.id,
-        agent_name=ctx.job.agent_name or None,
-        **given,
+        key=key,
+        session_id=session_id(room.name, room.sid) if room else f"local_{suffix(int(key, 16))}",
+        started_at=at,
+        room=room.name if room else None,
+        job=ctx.job.id if ctx else None,
+        agent_name=(ctx.job.agent_name or None) if ctx else None,
+        user=whose.user,
+        user_name=whose.user_name,
+        tenant=whose.tenant,
+        tags=dict(tags),
     )
 
 
@@ -236,6 +288,10 @@ def _agent_of(session: AgentSession[Any] | None) -> str | None:
         return session.current_agent.id if session is not None else None
     except RuntimeError:  # not running
         return None
+
+
+def _is_running(session: AgentSession[Any]) -> bool:
+    return _agent_of(session) is not None
 
 
 def _model_of(session: AgentSession[Any]) -> object:
