@@ -30,7 +30,7 @@ USAGE = {
 AUDIO = base64.b64encode(bytes(9_600)).decode()
 """200 ms of 24 kHz pcm16, about what one delta carries."""
 
-WORDS = "Certainly, let me look that up for you: Thursday morning is still open, and the consultation is free.".split()
+WORDS = ("Certainly,", "let", "me", "look", "that", "up", "for", "you:", "Thursday", "morning", "is", "still", "open.")
 
 
 def turn(number: int, deltas: int = 8) -> Iterator[dict[str, Any]]:

@@ -11,21 +11,34 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "track": "livekit_tokens.bootstrap",
+    "active_sessions": "livekit_tokens.bootstrap",
     "open_ledger": "livekit_tokens.bootstrap",
     "Tracking": "livekit_tokens.capture.tracking",
     "LiveKitTokens": "livekit_tokens.capture.plugin",
     "SessionSummary": "livekit_tokens.domain.summary",
     "UsageRecord": "livekit_tokens.domain.usage",
+    "count_tokens": "livekit_tokens.core.vocabulary",
 }
 _REGISTERING = ("track", "Tracking", "LiveKitTokens")
 """Who uses one of these has an agent: LiveKit must know of the plugin before it starts its forkserver."""
 
-__all__ = ["LiveKitTokens", "SessionSummary", "Tracking", "UsageRecord", "__version__", "open_ledger", "track"]
+__all__ = [
+    "LiveKitTokens",
+    "SessionSummary",
+    "Tracking",
+    "UsageRecord",
+    "__version__",
+    "active_sessions",
+    "count_tokens",
+    "open_ledger",
+    "track",
+]
 
 if TYPE_CHECKING:
-    from livekit_tokens.bootstrap import open_ledger, track
+    from livekit_tokens.bootstrap import active_sessions, open_ledger, track
     from livekit_tokens.capture.plugin import LiveKitTokens
     from livekit_tokens.capture.tracking import Tracking
+    from livekit_tokens.core.vocabulary import count_tokens
     from livekit_tokens.domain.summary import SessionSummary
     from livekit_tokens.domain.usage import UsageRecord
 

@@ -14,10 +14,12 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from livekit_tokens.core import faults, spool
 from livekit_tokens.core.background import Background
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
 
     from livekit_tokens.capture.part import OnEnd, OnUsage
     from livekit_tokens.capture.tracking import Tracking
+    from livekit_tokens.core.findings import Check, Finding
     from livekit_tokens.core.reports import Reports
+    from livekit_tokens.domain.summary import SessionSummary
 
 logger = logging.getLogger("livekit_tokens")
 
@@ -61,6 +65,10 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        if "log_level" in settings.model_fields_set:
+            logger.setLevel(settings.log_level)
+        self._tracked: WeakSet[Tracking] = WeakSet()
+        self._tracking = threading.Lock()
         self.background: Background | None = None
         self.recorder: Recording = Unrecorded()
         if settings.enabled and (made := _recorder(settings.spool_dir, self._written)) is not None:
@@ -73,6 +81,16 @@ class Runtime:
     async def flush(self, seconds: float) -> bool:
         """Wait until all that is written now is in the ledger, at most so long."""
         return self.background is not None and await self.background.flush(seconds)
+
+    def keep(self, tracking: Tracking) -> Tracking:
+        """Remember a Tracking for as long as its call holds it; jobs of a THREAD executor come from many threads."""
+        with self._tracking:
+            self._tracked.add(tracking)
+        return tracking
+
+    def tracked(self) -> list[Tracking]:
+        with self._tracking:
+            return list(self._tracked)
 
     def _written(self) -> None:
         if self.background is not None:
@@ -205,7 +223,7 @@ def track(
     if not own.settings.enabled:
         return tracking.inert(process)
     try:
-        return tracking.begin(
+        begun = tracking.begin(
             session,
             ctx,
             process,
@@ -216,9 +234,18 @@ def track(
             on_end=on_end,
             on_usage=on_usage,
         )
+        return own.keep(begun)
     except Exception as error:  # noqa: BLE001 - the call goes on, untracked, and it is said
         faults.note("a call could not be tracked", error)
         return tracking.inert(process)
+
+
+def active_sessions() -> list[SessionSummary]:
+    """The sessions that are tracked in this process now, as their parts stand; oldest first, from memory, no I/O."""
+    if _runtime is None:
+        return []
+    summaries = [tracking.summary() for tracking in _runtime.tracked()]
+    return sorted((s for s in summaries if s.status == "open"), key=lambda s: (s.started_at, s.session_id))
 
 
 async def recover(settings: Settings | None = None, on_host: str | None = None) -> Recovered:
@@ -265,3 +292,29 @@ async def open_ledger(settings: Settings | None = None) -> AsyncIterator[Reports
         yield open_reports(StoredUsage(ledger), now=now, timezone=settings.timezone)
     finally:
         await ledger.aclose()
+
+
+def checks(settings: Settings, complaints: Sequence[str]) -> list[Check]:
+    """What `livekit-tokens doctor` looks at, with the settings as they are used and the complaints about them."""
+    from livekit_tokens import origins  # noqa: PLC0415 - only doctor needs these
+    from livekit_tokens.capture import preloaded  # noqa: PLC0415
+    from livekit_tokens.core import backlog, findings, installed, places  # noqa: PLC0415
+    from livekit_tokens.store import condition  # noqa: PLC0415
+
+    url, roots = settings.database_url, _spool_folders(settings.spool_dir)
+    spools = places.spool_place(*roots)
+    ledgers = condition.places_of(url)
+
+    def waiting() -> Iterator[Finding]:
+        return backlog.look_at_spools(roots, host(), lambda ids: condition.checkpoints_of(url, ids), now())
+
+    return [
+        findings.Check("versions", installed.look_at_versions),
+        findings.Check("settings", lambda: origins.look_at_settings(settings, complaints)),
+        findings.Check("vocabulary", installed.look_at_vocabulary),
+        findings.Check("preload", preloaded.look_at_preload, 2 * findings.LOOK_SECONDS),
+        *(findings.Check(f"{place.name} folder", partial(places.look_at_place, place)) for place in (spools, *ledgers)),
+        findings.Check("ledger", lambda: condition.look_at_ledger(url), 2 * findings.LOOK_SECONDS),
+        findings.Check("spools", waiting, 2 * findings.LOOK_SECONDS),
+        findings.Check("faults", findings.look_at_faults),
+    ]

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from livekit_tokens.capture.listening import listener
-from livekit_tokens.core import estimates, faults
+from livekit_tokens.core import estimates, faults, whisper
 from livekit_tokens.core.estimates import Conversation
 from livekit_tokens.core.lines import Pend
 from livekit_tokens.core.takeover import estimated
-from livekit_tokens.core.vocabulary import tokens_in
+from livekit_tokens.core.vocabulary import count_in_call, tokens_in
+from livekit_tokens.core.whisper import Transcription
 from livekit_tokens.domain.errors import ImpossibleUsage
 from livekit_tokens.domain.splitting import split_realtime_usage, split_transcription_usage
 from livekit_tokens.domain.times import Micros
@@ -82,6 +83,7 @@ class RealtimeWitness:
         self._conversation = Conversation()
         self._prompt_tokens = 0
         self._speech_started_ms: int | None = None
+        self._spoken_ms: dict[str, int] = {}
         self._transcription_model = _UNKNOWN_MODEL
         self._all_settled = asyncio.Event()
         self._all_settled.set()
@@ -167,6 +169,13 @@ class RealtimeWitness:
         self._speech_started_ms = None
         if started is not None and isinstance(stopped, int) and 0 <= started <= stopped <= started + _LONGEST_SPEECH_MS:
             self._conversation = estimates.with_user_audio(self._conversation, stopped - started)
+            if (item := _text(event.get("item_id"))) is not None:
+                self._keep_spoken(item, stopped - started)
+
+    def _keep_spoken(self, item: str, milliseconds: int) -> None:
+        self._spoken_ms[item] = milliseconds
+        if len(self._spoken_ms) > _REMEMBERED:
+            del self._spoken_ms[next(iter(self._spoken_ms))]
 
     # -- responses ------------------------------------------------------------------------------------------------
 
@@ -296,23 +305,29 @@ class RealtimeWitness:
             if place in self._transcribed:
                 return
             self._transcribed.add(place)
-        usage = event.get("usage")
-        if usage is None:
-            self._write_transcription(item, {}, "unknown")
-            return
         try:
-            units = split_transcription_usage(usage)
+            transcription = self._transcription(event, item)
         except ImpossibleUsage as error:
             faults.note("a transcription holds impossible usage; recorded as unknown", error)
-            self._write_transcription(item, {}, "unknown", metadata={"fault": str(error)})
-            return
-        self._write_transcription(item, units, "reported")
+            transcription = Transcription({}, "unknown", metadata={"fault": str(error)})
+        self._write_transcription(item, transcription)
+
+    def _transcription(self, event: Mapping[str, Any], item: str | None) -> Transcription:
+        usage, text = event.get("usage"), event.get("transcript")
+        spoken_ms = self._spoken_ms.pop(item, None) if item is not None else None
+        units = split_transcription_usage(usage) if usage is not None else {}
+        if usage is not None and "seconds" not in usage:
+            return Transcription(units, "reported")
+        model = self._transcription_model
+        count = count_in_call(text, model) if isinstance(text, str) else None
+        return whisper.without_usage(model, count, spoken_ms) if usage is None else whisper.with_duration(units, count)
 
     def _on_transcription_failed(self, event: Mapping[str, Any]) -> None:
         error = _text(_mapping(event.get("error")).get("code")) or "transcription_failed"
-        self._write_transcription(_text(event.get("item_id")), {}, "reported", success=False, error=error[:100])
+        item = _text(event.get("item_id"))
+        self._write_transcription(item, Transcription({}, "reported"), success=False, error=error[:100])
 
-    def _write_transcription(self, item: str | None, units: Units, provenance: Provenance, **fields: Any) -> None:
+    def _write_transcription(self, item: str | None, told: Transcription, **fields: Any) -> None:
         _, provider = self._model()
         self._writer.write(
             self._writer.new_record(
@@ -320,8 +335,12 @@ class RealtimeWitness:
                 provider=provider,
                 model=self._transcription_model,
                 operation="transcription",
-                units=units,
-                provenance=provenance,
+                units=told.units,
+                provenance=told.provenance,
+                informational=told.informational,
+                low=told.low,
+                high=told.high,
+                metadata=told.metadata,
                 request_id=item,
                 **fields,
             )

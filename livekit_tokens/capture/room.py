@@ -12,6 +12,7 @@ from livekit_tokens.capture.listening import listener, second_listener
 from livekit_tokens.capture.part import LivePart
 from livekit_tokens.domain.identity import Identities
 from livekit_tokens.domain.sessions import Stay
+from livekit_tokens.domain.times import Micros
 
 _KIND = rtc.ParticipantKind
 _NOT_CALLERS = (_KIND.PARTICIPANT_KIND_AGENT, _KIND.PARTICIPANT_KIND_EGRESS, _KIND.PARTICIPANT_KIND_INGRESS)
@@ -36,6 +37,7 @@ class RoomWitness:
         self._on_callers = on_callers
         self._here: dict[str, Stay] = {}
         self._callers: set[str] = set()
+        self._left_at: dict[str, Micros] = {}
         self._listeners: list[tuple[str, Callable[..., None]]] = [
             ("participant_connected", listener(self._joined, "a join could not be recorded")),
             ("participant_disconnected", listener(self._left, "a leave could not be recorded")),
@@ -55,6 +57,10 @@ class RoomWitness:
         for participant in list(self._room.remote_participants.values()):
             if participant.sid not in self._here:
                 self._joined(participant)
+
+    def left_at(self, sid: str) -> Micros | None:
+        """When that caller left; None for who is here, or never was."""
+        return self._left_at.get(sid)
 
     def stop(self) -> None:
         """Listen no more, and close the stays that are open: for this part they end now."""
@@ -86,6 +92,7 @@ class RoomWitness:
         self._close(stay)
         if participant.sid in self._callers:
             self._callers.discard(participant.sid)
+            self._left_at[participant.sid] = self._live().now()
             self._on_callers(participant, len(self._callers))
 
     def _changed(self, participant: Any) -> None:

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from livekit.agents import AgentSession, JobContext, llm
 
+from livekit_tokens.capture.components import ComponentWitness
 from livekit_tokens.capture.handoffs import Asking
 from livekit_tokens.capture.listening import listener
 from livekit_tokens.capture.part import LivePart, OnEnd, OnUsage, Process
@@ -29,6 +30,7 @@ logger = logging.getLogger("livekit_tokens")
 
 _trackings: WeakKeyDictionary[AgentSession[Any], Tracking] = WeakKeyDictionary()
 _pending_prefixes = itertools.count(1)
+_LEFT = "participant_disconnected"
 
 
 class Tracking:
@@ -49,9 +51,11 @@ class Tracking:
         self._new_part = new_part
         self._live = new_part()
         self._witnesses: list[RealtimeWitness] = []
+        self._components = ComponentWitness(lambda: self._live)
         self._room: RoomWitness | None = None
         self._caller: Any = None
         self._gone: asyncio.TimerHandle | None = None
+        self._gone_at: Micros | None = None
         self._ending: asyncio.Task[SessionSummary] | None = None
         self._asking = Asking(self._listen_to)
 
@@ -76,8 +80,10 @@ class Tracking:
         """Hook into the session, the room and the job. Called once, by `track`."""
         if self._session is not None:
             self._session.on("conversation_item_added", listener(self._on_item, "a handoff could not be followed"))
+            self._session.on("speech_created", listener(self._components.on_speech, "a reply could not be followed"))
             self._session.on("agent_state_changed", listener(lambda _: self._look(), "the room could not be read"))
             self._session.on("close", listener(self._on_close, "the end of a session could not be recorded"))
+            self._components.begin(self._session)
             self._catch_up(self._session)
         if self._ctx is not None:
             self._watch_room()
@@ -89,9 +95,11 @@ class Tracking:
 
     def _catch_up(self, session: AgentSession[Any]) -> None:
         """Tracked after its start: what was before is lost, what comes is not."""
-        realtime = _realtime_session_of(session)
-        if realtime is not None:
-            logger.warning("track() was called after session.start(): usage until now is not counted; call it before")
+        if not _is_running(session):
+            return
+        logger.warning("track() was called after session.start(): usage until now is not counted; call it before")
+        self._components.follow(session)
+        if (realtime := _realtime_session_of(session)) is not None:
             self._listen_to(realtime)
 
     def _on_item(self, event: Any) -> None:
@@ -99,6 +107,7 @@ class Tracking:
             if self._live.ended:
                 self._start_again()
             self._asking.expect_from(_model_of(self._session))
+            self._components.follow(self._session, event.item.new_agent_id)
             self._look()
 
     def _start_again(self) -> None:
@@ -113,6 +122,7 @@ class Tracking:
     def _listen_to(self, realtime: Any) -> None:
         witness = RealtimeWitness(self._live, lambda: _named(realtime.realtime_model), f"r{next(_pending_prefixes)}")
         witness.attach(realtime)
+        self._components.listen_to_realtime(realtime)
         self._witnesses.append(witness)
         self._finish_before_closing(realtime, witness)
 
@@ -177,9 +187,10 @@ class Tracking:
         def over() -> None:
             self._gone = None
             self._caller = None
-            self._end("participant_disconnected", at=left_at)
+            self._end(_LEFT, at=left_at)
 
         if self._session is not None and self._gone is None:
+            self._gone_at = left_at
             self._gone = asyncio.get_running_loop().call_later(self._process.rejoin_grace, over)
 
     def _is_back(self) -> None:
@@ -192,8 +203,21 @@ class Tracking:
     # -- the end --------------------------------------------------------------------------------------------------
 
     def _on_close(self, event: Any) -> None:
+        reason, at = self._over_since(getattr(event.reason, "value", None) or str(event.reason))
         self._stop_watching()
-        self._end(getattr(event.reason, "value", None) or str(event.reason))
+        self._end(reason, at)
+
+    def _over_since(self, reason: str) -> tuple[str, Micros | None]:
+        """The call was over when its caller left, whatever closes the session after that, and however late.
+
+        LiveKit closes it by itself 10 ms later, or up to 2 s when an open response is asked to finish; not at all for
+        a caller who was killed or removed: then the job's end does (seen on livekit-agents 1.8.9).
+        """
+        if self._gone is not None:
+            return _LEFT, self._gone_at
+        if reason == _LEFT and self._room is not None and self._caller is not None:
+            return reason, self._room.left_at(self._caller.sid)
+        return reason, None
 
     def _end(self, reason: str, at: Micros | None = None) -> None:
         if self._ending is not None:
@@ -209,6 +233,7 @@ class Tracking:
         for witness in self._witnesses:
             witness.give_up()
         self._witnesses = []
+        self._components.stop()
         if self._room is not None:
             self._room.stop()
             self._room = None
@@ -217,8 +242,9 @@ class Tracking:
         # LiveKit wants a real function. It awaits it, so that the end is not cut off with the job's other tasks.
         async def finish_tracking(reason: str) -> None:
             try:
+                why, at = self._over_since(reason or "job_shutdown")
                 self._stop_watching()
-                self._end(reason or "job_shutdown")
+                self._end(why, at)
                 assert self._ending is not None
                 await asyncio.shield(self._ending)
             except Exception as error:  # noqa: BLE001 - one that raises would cut off all the others

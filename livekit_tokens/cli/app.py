@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from livekit_tokens.cli.demo import demo
+from livekit_tokens.cli.doctor import doctor
+from livekit_tokens.cli.live import live
 from livekit_tokens.cli.recover import recover
 from livekit_tokens.cli.report import report
 from livekit_tokens.cli.sessions import sessions
@@ -37,5 +39,5 @@ def root(
     _ = version
 
 
-for command in (report, sessions, recover, demo):
+for command in (report, sessions, live, doctor, recover, demo):
     app.command()(command)

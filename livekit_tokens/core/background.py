@@ -16,7 +16,7 @@ from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.ledger import Ledger, LedgerConnection
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.takeover import take_over
-from livekit_tokens.domain.errors import LedgerTooNew, LiveKitTokensError
+from livekit_tokens.domain.errors import LedgerTooNew
 
 GATHER_SECONDS = 0.5
 """How long lines are gathered before a drain: the ledger follows the call at about this distance."""
@@ -64,7 +64,12 @@ class Background:
         """Wait, from any loop, until all that is written now is in the ledger; False if it took longer or failed."""
         if not await asyncio.to_thread(self._started.wait, seconds) or self._loop is None:
             return False
-        future = asyncio.run_coroutine_threadsafe(self._drain_once(), self._loop)
+        draining = self._drain_once()
+        try:
+            future = asyncio.run_coroutine_threadsafe(draining, self._loop)
+        except RuntimeError:  # the thread has ended
+            draining.close()
+            return False
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
         except TimeoutError:
@@ -74,7 +79,12 @@ class Background:
         """The same for a process that is about to exit and has no loop any more."""
         if not self._started.wait(seconds) or self._loop is None:
             return False
-        future = asyncio.run_coroutine_threadsafe(self._drain_once(), self._loop)
+        draining = self._drain_once()
+        try:
+            future = asyncio.run_coroutine_threadsafe(draining, self._loop)
+        except RuntimeError:  # the thread has ended
+            draining.close()
+            return False
         try:
             return future.result(seconds)
         except (TimeoutError, RuntimeError):
@@ -100,7 +110,6 @@ class Background:
                 self._retry_seconds = _FIRST_RETRY_SECONDS
                 await self._take_over_sometimes()
             else:
-                self._dirty = True
                 await asyncio.sleep(self._retry_seconds)
                 self._retry_seconds = min(2 * self._retry_seconds, _LAST_RETRY_SECONDS)
 
@@ -122,15 +131,25 @@ class Background:
                     self._connection = await self._ledger.connect()
                     self._drain = SpoolDrain(self._recorder.folder, self._recorder.source, self._connection)
                 await self._drain.drain()
-            except (LiveKitTokensError, OSError) as error:
-                self.last_error = str(error)
+            except asyncio.CancelledError:  # who waited for it waits no longer
+                self._ask_again()
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the drain for this process
+                self.last_error = faults.reason(error)
                 faults.note("the ledger cannot be written; the spool keeps it", error)
                 if isinstance(error, LedgerTooNew):
                     self._retry_seconds = _LAST_RETRY_SECONDS
                 await self._disconnect()
+                self._ask_again()
                 return False
             self.last_error = None
             return True
+
+    def _ask_again(self) -> None:
+        """What was not brought is still to be brought, also when it was a `flush` that could not, and nobody writes."""
+        assert self._wake is not None
+        self._dirty = True
+        self._wake.set()
 
     async def _take_over_sometimes(self) -> None:
         if time.monotonic() - self._took_over_at < _TAKEOVER_EVERY_SECONDS or self._connection is None:
@@ -140,7 +159,7 @@ class Background:
         async with self._turn:
             try:
                 await take_over(self._root, self._connection, own=self._recorder.source.id)
-            except (LiveKitTokensError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - as above
                 faults.note("spools of dead processes could not be taken over", error)
                 await self._disconnect()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from livekit_tokens.core.ledger import START, Batch, Checkpoint, LedgerConnectio
 from livekit_tokens.core.lines import Head, PartLine, StayLine, Use
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.usage import UsageRecord
+
+logger = logging.getLogger("livekit_tokens")
 
 _MOST_REFUSALS = 5
 
@@ -59,6 +62,7 @@ class SpoolDrain:
                 done.records += len(batch.records)
                 done.lost += batch.lost
                 self._gap = 0
+                _say(batch)
             self._at = batch.after
             done.damaged += reading.damaged
             if reading.damaged:
@@ -114,6 +118,12 @@ class SpoolDrain:
             records=tuple(records),
             lost=self._gap + missing,
         )
+
+
+def _say(batch: Batch) -> None:
+    counts = {"records": len(batch.records), "parts": len(batch.parts), "stays": len(batch.stays), "lost": batch.lost}
+    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    logger.debug("a batch is in the ledger: %s", told, extra={"source": batch.source.id, **counts})
 
 
 def _brings_something(batch: Batch) -> bool:

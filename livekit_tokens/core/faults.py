@@ -25,9 +25,9 @@ def note(kind: str, error: BaseException | None = None, **fields: object) -> Non
         if now - _last_said.get(kind, -_QUIET_SECONDS) < _QUIET_SECONDS:
             return
         _last_said[kind] = now
-    reason = f": {_reason(error)}" if error is not None else ""
+    said = f": {reason(error)}" if error is not None else ""
     logger.warning(
-        "%s%s", kind, reason, extra={"fault": kind, "count": count, **fields}, exc_info=_is_ours(error) and error
+        "%s%s", kind, said, extra={"fault": kind, "count": count, **fields}, exc_info=_is_ours(error) and error
     )
 
 
@@ -37,7 +37,8 @@ def counts() -> dict[str, int]:
         return dict(_counts)
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """What may be said of an error."""
     from livekit_tokens.domain.errors import LiveKitTokensError  # noqa: PLC0415 - only when something went wrong
 
     # Another library's message may quote what was said; its class does not.

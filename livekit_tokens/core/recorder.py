@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -18,6 +19,8 @@ from livekit_tokens.core.tally import Tally
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
+
+logger = logging.getLogger("livekit_tokens")
 
 _BACKLOG_LINES = 20_000
 _RETRY_SECONDS = 0.2
@@ -138,6 +141,8 @@ class Recorder:
             if tally is not None:
                 tally.add(record)
         self._on_written()
+        if logger.isEnabledFor(logging.DEBUG):
+            _say(seq, record)
         return seq
 
     def pend(self, pend: Pend) -> None:
@@ -292,6 +297,11 @@ class Recorder:
                 faults.note("spool could not be synced", error)
             finally:
                 os.close(fd)
+
+
+def _say(seq: int, record: UsageRecord) -> None:
+    fields = {"part": record.part, "seq": seq, "units": dict(record.units), "provenance": record.provenance}
+    logger.debug("a record was written: %s %s", record.service, record.model, extra=fields)
 
 
 def ended(part: Part, at: Micros, reason: str | None, *, abandoned: bool = False) -> Part:

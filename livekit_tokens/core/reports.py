@@ -130,6 +130,10 @@ class UsageReader(Protocol):
         """Sessions with a matching record or, where only sessions are filtered, a start in the period."""
         ...
 
+    async def open_sessions(self, limit: int) -> Sequence[str]:
+        """Sessions with an open part, newest first."""
+        ...
+
     async def parts(self, sessions: Sequence[str]) -> Sequence[Part]: ...
 
     async def stays(self, session: str) -> Sequence[Stay]: ...
@@ -190,6 +194,38 @@ class SessionList:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveSession:
+    """A session that goes on: what it has spent so far, and of that, what each of its open parts has."""
+
+    session: SessionSummary
+    running: tuple[SessionSummary, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        return {**self.session.to_dict(), "running": [part.to_dict() for part in self.running]}
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What goes on at a moment, newest first, as far as it is in the ledger. `more`: the limit left some out."""
+
+    at: Micros
+    sessions: tuple[LiveSession, ...]
+    more: bool = False
+
+    @property
+    def totals(self) -> Totals:
+        return sum((line.session.totals for line in self.sessions), Totals())
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "time": rfc3339(self.at),
+            "totals": {"sessions": len(self.sessions), **self.totals.to_dict()},
+            "sessions": [line.to_dict() for line in self.sessions],
+            "more": self.more,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Reports:
     """The ledger, read. Times are aware datetimes; a period is half-open and by default the last 7 x 24 hours."""
 
@@ -244,8 +280,7 @@ class Reports:
         **filters: Unpack[FilterArguments],
     ) -> SessionList:
         """The newest sessions of a period with what they spent in it."""
-        if limit < 1:
-            raise BadSetting(f"limit is {limit}; accepted: a whole number from 1")
+        _check_limit(limit)
         zone = timezone or self.timezone
         read_zone(zone)
         period = self._period(since, until)
@@ -262,6 +297,18 @@ class Reports:
         now = self.now()
         lines = tuple(SessionLine(summarize(of[i], (), now=now), totals.get(i, Totals())) for i in ids)
         return SessionList(period, zone, lines, more=len(found) > limit)
+
+    async def live(self, *, limit: int = DEFAULT_LIMIT) -> Live:
+        """The sessions that go on now, with what they have spent until now; a call is in the ledger within seconds."""
+        _check_limit(limit)
+        async with self.store.reader() as reader:
+            found = await reader.open_sessions(limit + 1)
+            ids = tuple(found[:limit])
+            parts = await reader.parts(ids)
+            groups = await reader.grouped(Question(("service", "provider", "model", "part"), sessions=ids))
+        now = self.now()
+        sessions = (_live_session([part for part in parts if part.session_id == i], groups, now) for i in ids)
+        return Live(now, tuple(sessions), more=len(found) > limit)
 
     def _period(self, since: datetime | None, until: datetime | None) -> Period:
         try:
@@ -306,6 +353,16 @@ async def _cuts(reader: UsageReader, asked: Question, timezone: str) -> tuple[Cu
     return () if extent is None else cut(extent, cutting, zone)
 
 
+def _live_session(parts: Sequence[Part], groups: Sequence[Group], now: Micros) -> LiveSession:
+    def summary_of(some: Sequence[Part]) -> SessionSummary:
+        of = {part.key: part for part in some}
+        lines = _service_lines([group for group in groups if group.key["part"] in of], of)
+        return summarize(some, lines, now=now)
+
+    running = sorted((part for part in parts if part.status == "open"), key=lambda part: (part.started_at, part.key))
+    return LiveSession(summary_of(parts), tuple(summary_of([part]) for part in running))
+
+
 def _service_lines(groups: Sequence[Group], parts: Mapping[str, Part]) -> list[ServiceLine]:
     """Lines by service, provider and model out of groups that tell the parts apart."""
     lines: dict[tuple[str, str, str], tuple[list[Part], Totals]] = {}
@@ -339,6 +396,11 @@ def _in_order(groups: Sequence[Group], cuts: Sequence[Cut]) -> list[Group]:
         return service_order(value) if name == "service" else (value is None, value or "")
 
     return sorted(groups, key=lambda group: tuple(standing(*pair) for pair in group.key.items()))
+
+
+def _check_limit(limit: int) -> None:
+    if limit < 1:
+        raise BadSetting(f"limit is {limit}; accepted: a whole number from 1")
 
 
 def _check_tag(name: str) -> None:

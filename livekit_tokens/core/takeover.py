@@ -155,6 +155,8 @@ def read_state(folder: Path) -> State:
         state = State()
         for line in spool.all_lines(folder, kept[0]):
             _fold(state, line)
+    if state.source is None and state.active_at:  # the heads are damaged, other lines are not
+        state.source = Source(folder.name, folder.parent.name, 0, min(state.active_at.values()))
     return state
 
 

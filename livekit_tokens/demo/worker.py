@@ -8,7 +8,7 @@ import re
 import select
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from livekit_tokens.demo.processes import Child, ChildFailed
@@ -18,11 +18,22 @@ _JOB = re.compile(r'"pid": (\d+), "job_id": "(AJ_\w+)"')
 
 
 class Worker(Child):
-    """`python -m livekit.agents start AGENT.py --dev`: --dev, so that SIGTERM does not wait an hour for its jobs."""
+    """`python -m livekit.agents start AGENT.py --dev`: --dev, so that SIGTERM does not wait an hour for its jobs.
 
-    def __init__(self, agent: Path, env: Mapping[str, str], echo: Callable[[str], object] | None = None) -> None:
-        command = [sys.executable, "-u", "-m", "livekit.agents", "start", str(agent), "--dev"]
-        super().__init__(f"worker of {agent.name}", command, env=env, echo=echo)
+    Without `dev` it drains at SIGTERM, as in production. `options` are further ones of that command.
+    """
+
+    def __init__(
+        self,
+        agent: Path,
+        env: Mapping[str, str],
+        echo: Callable[[str], object] | None = None,
+        *,
+        dev: bool = True,
+        options: Sequence[str] = (),
+    ) -> None:
+        command = [sys.executable, "-u", "-m", "livekit.agents", "start", str(agent)]
+        super().__init__(f"worker of {agent.name}", [*command, *(["--dev"] if dev else []), *options], env=env, echo=echo)
 
     async def ready(self, within: float = 30.0) -> None:
         """Registered with the server; 7 s on a cold start, most of it LiveKit's preloading."""

@@ -88,6 +88,16 @@ class SqlReader:
         )
         return list((await self._conn.execute(listed)).scalars())
 
+    async def open_sessions(self, limit: int) -> list[str]:
+        listed = (
+            sa.select(parts.c.session_id)
+            .where(parts.c.status == "open")
+            .group_by(parts.c.session_id)
+            .order_by(sa.func.min(parts.c.started_at).desc(), parts.c.session_id)
+            .limit(limit)
+        )
+        return list((await self._conn.execute(listed)).scalars())
+
     async def parts(self, sessions: Sequence[str]) -> list[Part]:
         rows = await self._conn.execute(sa.select(parts).where(parts.c.session_id.in_(sessions)))
         return [

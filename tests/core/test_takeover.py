@@ -195,6 +195,16 @@ async def test_a_folder_without_a_readable_head_is_left_and_named(tmp_path: Path
     assert recorder.folder.exists()
 
 
+async def test_a_damaged_head_does_not_hide_the_records_behind_it(tmp_path: Path) -> None:
+    """Whose spool it is, its folder says too; the lines behind the head are as good as ever."""
+    recorder = killed(a_call(tmp_path))
+    path = spool.segment_path(recorder.folder, 1)
+    path.write_bytes(path.read_bytes().replace(b'"head"', b'"haed"'))
+    recovered = await take_over(tmp_path, ledger := MemoryLedger())
+    assert (recovered.unreadable, ledger.seqs()) == ([], [1, 2])
+    assert list(ledger.at) == [recorder.source.id]
+
+
 def test_nothing_is_missing_in_a_spool_that_ended(tmp_path: Path) -> None:
     """A clean end leaves nothing for a taker to write."""
     recorder = a_recorder(tmp_path)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,18 +17,37 @@ import pytest_asyncio
 from livekit_tokens.demo.call import Caller
 from livekit_tokens.demo.processes import Child
 from livekit_tokens.demo.provider import Provider
-from livekit_tokens.demo.server import API_KEY, API_SECRET, LiveKitServer, NoLiveKitServer, find_or_build
+from livekit_tokens.demo.server import API_KEY, API_SECRET, LiveKitServer, NoLiveKitServer, Operator, find_or_build
 from livekit_tokens.demo.worker import Worker
+from livekit_tokens.domain.sessions import session_id
+from tests.e2e.matrix import Ledger, Matrix
 
 AGENTS = Path(__file__).parent / "agents"
 
 StartWorker = Callable[..., Awaitable[Worker]]
 StartCaller = Callable[..., Awaitable[Caller]]
 StartCallerProcess = Callable[..., Child]
+OpenRoom = Callable[..., Awaitable["Room"]]
+
+_MATRIX = pytest.StashKey[Matrix]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "e2e: a real call through a real LiveKit server; 10 to 25 s each")
+    config.stash[_MATRIX] = Matrix()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The lifecycle matrix, as far as this run has filled it."""
+    if config.stash[_MATRIX].rows:
+        terminalreporter.section("how calls begin, go on and end")
+        for line in config.stash[_MATRIX].lines():
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def matrix(pytestconfig: pytest.Config) -> Matrix:
+    return pytestconfig.stash[_MATRIX]
 
 
 @pytest.fixture(scope="session")
@@ -82,8 +103,10 @@ async def worker(
         "LIVEKIT_TOKENS_SPOOL_DIR": str(tmp_path / "spool"),
     }
 
-    async def start(agent: str | Path = "realtime_agent.py", **env: str) -> Worker:
-        started.append(Worker(AGENTS / agent, {**own, **env}))
+    async def start(
+        agent: str | Path = "realtime_agent.py", *, dev: bool = True, options: tuple[str, ...] = (), **env: str
+    ) -> Worker:
+        started.append(Worker(AGENTS / agent, {**own, **env}, dev=dev, options=options))
         await started[-1].ready()
         return started[-1]
 
@@ -121,3 +144,77 @@ def caller_process(livekit_server: LiveKitServer, room: str) -> Iterator[StartCa
     yield start
     for one in started:
         one.kill()
+
+
+# -- the lifecycle matrix ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A room whose agents are sent by name, each told what to do."""
+
+    name: str
+    sid: str
+    operator: Operator
+    provider: Provider
+    worker: Worker
+    ledger: Ledger
+
+    @property
+    def session_id(self) -> str:
+        return session_id(self.name, self.sid)
+
+    async def send(self, agent_name: str = "lifecycle", **options: object) -> None:
+        """Dispatch an agent; `options` are those of agents/lifecycle_agent.py."""
+        metadata = json.dumps({"provider": self.provider.base_url, **options})
+        await self.operator.send_agent(self.name, agent_name, metadata)
+
+    async def line(self, text: str, *, within: float = 10.0, start: int = 0) -> str:
+        """What the shared worker's log says of this room."""
+        return await self.worker.line(text.replace("ROOM", f"room={self.name}"), within=within, start=start)
+
+    async def is_over(self, within: float = 15.0) -> None:
+        """Its job has ended, and said all that it had to say."""
+        await self.line("job ends ROOM", within=within)
+        await self.worker.job_ended(await self.job())
+
+    async def job(self) -> int:
+        """The process of its (first) job."""
+        line = await self.line("job begins ROOM")
+        return int(line.split("pid=")[1].split()[0])
+
+
+@pytest_asyncio.fixture
+async def operator(livekit_server: LiveKitServer) -> AsyncIterator[Operator]:
+    async with Operator(livekit_server) as operator:
+        yield operator
+
+
+@pytest.fixture(scope="session")
+def shared_ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    return Ledger(tmp_path_factory.mktemp("lifecycle"))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_worker(livekit_server: LiveKitServer, shared_ledger: Ledger) -> AsyncIterator[Worker]:
+    """One worker for all cases that do not need their own; it takes only the jobs that are sent to it by name."""
+    env = {**livekit_server.env, **shared_ledger.env, "LIVEKIT_AGENT_NAME": "lifecycle"}
+    worker = Worker(AGENTS / "lifecycle_agent.py", env)
+    try:
+        await worker.ready()
+        yield worker
+    finally:
+        await worker.stop()
+
+
+@pytest_asyncio.fixture
+async def open_room(
+    operator: Operator, provider: Provider, shared_worker: Worker, shared_ledger: Ledger, room: str
+) -> OpenRoom:
+    """`await open_room(departure_seconds=1)`: the test's room; `worker` and `ledger` are the shared ones, or its own."""
+
+    async def create(departure_seconds: int = 1) -> Room:
+        sid = await operator.create_room(room, departure_seconds=departure_seconds)
+        return Room(room, sid, operator, provider, shared_worker, shared_ledger)
+
+    return create

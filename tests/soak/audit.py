@@ -58,9 +58,9 @@ async def _from_postgres(url: str, queries: Iterable[str]) -> list[list[Row]]:
         await conn.close()
 
 
-def audit(world: World, told: Told, result: Result, *, runs: int, damaged: frozenset[str] = frozenset()) -> Ledgered:
+def audit(world: World, told: Told, result: Result, *, runs: int, damaged: frozenset[str] | None = None) -> Ledgered:
     """Compare, and add what was found to the result. `damaged` are requests whose lines were damaged on purpose:
-    they may be missing (then they are `lost`, and must be counted as such) or stand there as an estimate.
+    whether they were lost is for the caller to say, and what became of the parts is not looked at.
     """
     result.runs += runs
     result.acknowledged += told.acknowledged
@@ -71,9 +71,10 @@ def audit(world: World, told: Told, result: Result, *, runs: int, damaged: froze
         result.faults.append(f"the ledger cannot be read: {error}")
         return Ledgered()
     result.stored += len(found.records)
-    _compare_records(found.records, told, result, damaged)
-    _compare_sums(found, result)
-    _compare_parts(found, told, result)
+    _compare_records(found.records, told, result, damaged or frozenset())
+    compare_sums(found, result)
+    if damaged is None:
+        _compare_parts(found, told, result)
     for said in told.said:
         if said.get("fault"):
             result.faults.append(said["fault"])
@@ -91,7 +92,7 @@ def _compare_records(records: list[Row], told: Told, result: Result, damaged: fr
             result.faults.append(f"the units of {request} are not what was recorded")
 
 
-def _compare_sums(found: Ledgered, result: Result) -> None:
+def compare_sums(found: Ledgered, result: Result) -> None:
     """Unit by unit: the table of sums is what the records add up to."""
     expected: Counter[tuple[Any, ...]] = Counter()
     for row in found.records:
@@ -112,7 +113,7 @@ def _compare_sums(found: Ledgered, result: Result) -> None:
 
 
 def _compare_parts(found: Ledgered, told: Told, result: Result) -> None:
-    status = {bytes(row["part" if "part" in row else "key"]).hex(): row["status"] for row in found.parts}
+    status = {bytes(row["key"]).hex(): row["status"] for row in found.parts}
     if missing := told.opened - status.keys():
         result.faults.append(f"{len(missing)} parts are missing")
     if still_open := [key for key, state in status.items() if state == "open"]:

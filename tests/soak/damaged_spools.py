@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from tests.soak.audit import audit, ledgered, owned_up_to
+from tests.soak.audit import audit, owned_up_to
 from tests.soak.processes import Victim
 from tests.soak.recovery import recover
 from tests.soak.result import Result
@@ -62,9 +62,7 @@ def _dead_writer(world: World, rng: random.Random) -> Told:
 def _compare(world: World, told: Told, damage: Damage, result: Result) -> int:
     """Adds the run to the result; returns how many were lost at the very end."""
     # A damaged line of a part may cost its end or its name; the records are what is counted here.
-    only_records = Told(records=told.records, in_flight=told.in_flight, said=told.said)
-    audit(world, only_records, result, runs=1, damaged=damage.held | _in_flight_only(told))
-    found = ledgered(world)
+    found = audit(world, told, result, runs=1, damaged=damage.held | _in_flight_only(told))
     reported = {row["request_id"] for row in found.records if row["provenance"] == "reported"}
     lost = damage.held - reported
     if back := damage.held & reported:
@@ -104,9 +102,11 @@ def _damage(raw: bytearray, rng: random.Random) -> None:
     if not raw:
         return
     place = rng.randrange(len(raw))
-    match rng.choice(("flip", "newline", "zeros", "foreign", "torn")):
+    match rng.choice(("flip", "head", "newline", "zeros", "foreign", "torn")):
         case "flip":
             raw[place] ^= 1 << rng.randrange(8)
+        case "head":
+            raw[rng.randrange(min(len(raw), 100))] ^= 1 << rng.randrange(8)
         case "newline":
             found = raw.find(b"\n", place)
             if found >= 0:

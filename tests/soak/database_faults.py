@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import sqlite3
@@ -17,9 +16,11 @@ from tests.soak.recovery import recover
 from tests.soak.result import Result
 from tests.soak.told import Told
 from tests.soak.worlds import World, Worlds
-from tests.soak.writer import NOBODY, Writing, write
+from tests.soak.writer import Writing, write
 
-WRITERS = 3
+GATHER_S = (0.05, 0.05, 0.9)
+"""How often each writer drains. One is slow: it comes to what happened long after the others have dealt with it."""
+WRITERS = len(GATHER_S)
 LONGEST_MS = 100.0
 """No record() may wait for the database; this much is a busy machine's own doing."""
 
@@ -30,12 +31,9 @@ Say = Callable[[str], None]
 def database_fault(worlds: Worlds, result: Result, fault: Fault, seconds: float, seed: int, say: Say) -> None:
     """Three writers and the spool of a dead one; the fault, which lasts `seconds`; and a time of peace."""
     rng = random.Random(seed)
-    user = NOBODY if fault is read_only and os.geteuid() == 0 else None
     with worlds.new() as world:
-        if user is not None:
-            _give_to(world.folder, user)
-        told = _dead_writer(world, rng, user)
-        writers = [Victim(write, _writing(world, rng, user)) for _ in range(WRITERS)]
+        told = _dead_writer(world, rng)
+        writers = [Victim(write, _writing(world, rng, gather_s)) for gather_s in GATHER_S]
         for writer in writers:
             writer.wait_for("writing")
         time.sleep(0.6)
@@ -49,12 +47,15 @@ def database_fault(worlds: Worlds, result: Result, fault: Fault, seconds: float,
     _look_at_calls(told, result)
 
 
-def _writing(world: World, rng: random.Random, user: int | None) -> Writing:
-    return Writing(world, rng.getrandbits(32), segment_bytes=20_000, gather_s=0.05, pause_s=0.03, ends_s=2, user=user)
+def _writing(world: World, rng: random.Random, gather_s: float) -> Writing:
+    seed = rng.getrandbits(32)
+    return Writing(
+        world, seed, segment_bytes=20_000, gather_s=gather_s, pause_s=0.1, ends_s=gather_s * 40, as_anybody=True
+    )
 
 
-def _dead_writer(world: World, rng: random.Random, user: int | None) -> Told:
-    writer = Victim(write, _writing(world, rng, user))
+def _dead_writer(world: World, rng: random.Random) -> Told:
+    writer = Victim(write, _writing(world, rng, GATHER_S[0]))
     writer.wait_for("writing")
     time.sleep(0.3)
     return writer.kill()
@@ -81,12 +82,7 @@ def _look_at_calls(told: Told, result: Result) -> None:
         result.faults.append(f"a record() took {longest} ms")
 
 
-def _give_to(folder: Path, user: int) -> None:
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, user, user)
-
-
-# -- the faults ---------------------------------------------------------------------------------------------------------
+# -- the faults --------------------------------------------------------------------------------------------------------
 
 
 def locked(world: World, seconds: float) -> None:
@@ -114,6 +110,14 @@ def replaced(world: World, seconds: float) -> None:
     time.sleep(seconds / 3)
 
 
+def moved_over(world: World, seconds: float) -> None:
+    """The same by somebody who has not read SQLite's advice: the WAL of the old file stays beside the new one."""
+    backup = _backup(world)
+    time.sleep(seconds / 3)
+    backup.replace(world.database)
+    time.sleep(seconds / 3)
+
+
 def restored(world: World, seconds: float) -> None:
     """A backup of some time ago is written back into the same file by SQLite's own backup."""
     backup = _backup(world)
@@ -128,8 +132,6 @@ def read_only(world: World, seconds: float) -> None:
     copy = world.folder / "copy.db"
     with closing(sqlite3.connect(world.database)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
-    if os.geteuid() == 0:
-        os.chown(copy, NOBODY, NOBODY)
     copy.chmod(0o444)
     world.folder.chmod(0o555)
     for path in _companions(world):

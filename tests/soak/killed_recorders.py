@@ -16,7 +16,7 @@ from tests.soak.told import Told
 from tests.soak.worlds import World, Worlds
 from tests.soak.writer import Writing, write
 
-KILLS_A_WORLD = 10
+KILLS_A_WORLD = 6
 AT_ONCE = 2
 
 Say = Callable[[str], None]
@@ -42,8 +42,9 @@ def _live_through(world: World, result: Result, rng: random.Random, kills: int, 
     told = Told()
     left = kills
     while left:
-        count = min(AT_ONCE, left)
-        told.add(_kill_a_generation(world, rng, count, hit))
+        # The first one is alone: it makes the ledger, and is killed at about that time.
+        count = 1 if left == kills else min(AT_ONCE, left)
+        told.add(_kill_a_generation(world, rng, count, hit, first=left == kills))
         left -= count
         if rng.random() < 0.7:  # otherwise the next generation finds the dead
             recover(world, result, rng, killed_share=0.35)
@@ -51,7 +52,7 @@ def _live_through(world: World, result: Result, rng: random.Random, kills: int, 
     return told
 
 
-def _kill_a_generation(world: World, rng: random.Random, count: int, hit: Counter[str]) -> Told:
+def _kill_a_generation(world: World, rng: random.Random, count: int, hit: Counter[str], *, first: bool) -> Told:
     told = Told()
     writers = []
     for number in range(count):
@@ -62,30 +63,34 @@ def _kill_a_generation(world: World, rng: random.Random, count: int, hit: Counte
             segment_bytes=rng.choice((2_500, 6_000, 20_000)),
             gather_s=rng.choice((0.005, 0.02, 0.1)),
             pause_s=rng.choice((0.001, 0.01, 0.03)),
-            ends_s=rng.choice((0.1, 0.4, 3.0)),
+            ends_s=rng.choice((0.1, 0.3, 1.0)),
             phases=phases,
         )
         writers.append((Victim(write, writing), phases))
     if rng.random() < 0.2:
         kill_a_taker(world, rng)
     for writer, phases in writers:
-        _wait_for_its_hour(writer, rng)
+        _wait_for_its_hour(writer, "connecting" if first else _hour(rng), rng)
         told.add(writer.kill())
         hit.update(phases_in(phases) or ["between"])
     return told
 
 
-def _wait_for_its_hour(writer: Victim, rng: random.Random) -> None:
+def _hour(rng: random.Random) -> str:
+    return rng.choices(("birth", "connecting", "ending", "any"), (1, 2, 3, 6))[0]
+
+
+def _wait_for_its_hour(writer: Victim, hour: str, rng: random.Random) -> None:
     """A moment of its birth, of its first connection (migration), of an end of its calls, or any other."""
-    match rng.choices(("birth", "connecting", "ending", "any"), (1, 3, 3, 6))[0]:
+    match hour:
         case "birth":
             time.sleep(rng.uniform(0, 0.05))
         case "connecting":
             writer.wait_for("connecting")
-            time.sleep(rng.uniform(0, 0.08))
+            time.sleep(rng.uniform(0, 0.05))
         case "ending":
             writer.wait_for("ending", times=rng.randint(1, 2), within=4)
             time.sleep(rng.uniform(0, 0.03))
         case _:
             writer.wait_for("writing")
-            time.sleep(rng.uniform(0, 0.6))
+            time.sleep(rng.uniform(0, 0.4))

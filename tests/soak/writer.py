@@ -26,11 +26,11 @@ from livekit_tokens.store.connection import StoreLedger
 from tests.soak.dying_ledger import Death, DyingLedger
 from tests.soak.load import Load, now
 from tests.soak.phases import Phases
+from tests.soak.privileges import respect_file_modes
 from tests.soak.told import Teller
 from tests.soak.worlds import HOST, World
 
 FLUSH_SECONDS = 60.0
-NOBODY = 65534
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Writing:
     death: Death | None = None
     ends_s: float | None = None
     """Calls end (parts close, sync, flush) about so often."""
-    user: int | None = None
-    """Give root up first: for root no file is read-only."""
+    as_anybody: bool = False
+    """Give up root's right to write what is read-only, if this is root."""
 
 
 class _WatchedLedger(DyingLedger):
@@ -90,9 +90,8 @@ class Writer:
         background.GATHER_SECONDS = writing.gather_s
         # 30 s in production; what is looked at here is what arrives, not how late.
         background._LAST_RETRY_SECONDS = 1.0
-        if writing.user is not None:
-            os.setresgid(writing.user, writing.user, writing.user)
-            os.setresuid(writing.user, writing.user, writing.user)
+        if writing.as_anybody:
+            respect_file_modes()
         self._phases = Phases(writing.phases) if writing.phases else None
         world = writing.world
         self._recorder = Recorder(

@@ -1,0 +1,266 @@
+"""The metrics of pipelines: every llm, stt and tts that a session or its agents use, each request recorded once.
+
+Who speaks for which request, in one place:
+
+| spent by | witness |
+|---|---|
+| a realtime conversation whose raw OpenAI events are heard | those events (`realtime.py`); its metrics only for time that is billed by connection |
+| any other realtime or duplex conversation | the metrics of its realtime session |
+| an llm, stt or tts, alone or in a FallbackAdapter or StreamAdapter | the metrics of the outermost component, which passes on those of the inner ones under their own names |
+
+A component may serve several calls at once, and tells its metrics to all of them. Whose they are is said by the
+context of the stream's own tasks: measured on livekit-agents 1.8.9, metrics are emitted in a task that inherits the
+context in which the stream was made. So each agent's nodes (public, called in a task of their own) put call and agent
+into a context variable. Setting it at AgentHandoff alone misses what is asked for from outside (`generate_reply` in
+an entrypoint) and what is swapped in later (`Agent.update_options`), and a transcriber's stream outlives the agent.
+"""  # noqa: E501 - a table
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary, WeakSet, ref
+
+from livekit.agents import get_job_context, llm, stt, tts
+from livekit.agents.metrics import STTMetrics
+
+from livekit_tokens.capture.listening import listener
+from livekit_tokens.capture.metrics import Fields, failed, session_time, spent, unavailable
+from livekit_tokens.core import faults
+from livekit_tokens.domain.sessions import Part
+from livekit_tokens.domain.usage import UsageRecord
+
+_NODES = ("stt_node", "llm_node", "tts_node")
+_KINDS = (llm.LLM, stt.STT, tts.TTS)
+_FALLBACKS = {
+    llm.FallbackAdapter: "llm_availability_changed",
+    stt.FallbackAdapter: "stt_availability_changed",
+    tts.FallbackAdapter: "tts_availability_changed",
+}
+
+
+class Writer(Protocol):
+    """What the witness needs of a part."""
+
+    @property
+    def part(self) -> Part: ...
+    def new_record(self, **fields: Any) -> UsageRecord: ...
+    def write(self, record: UsageRecord) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Spending:
+    """Whose money this context spends: which call's, and which agent of it asked."""
+
+    witness: ComponentWitness
+    agent: str | None
+
+
+_spending: ContextVar[_Spending | None] = ContextVar("livekit_tokens_spending", default=None)
+_ears: WeakKeyDictionary[Any, _Ear] = WeakKeyDictionary()
+_followed: WeakKeyDictionary[Any, ComponentWitness] = WeakKeyDictionary()
+_attaching = threading.Lock()  # calls in threads of one process may share a component
+_numbers = itertools.count()
+_lately: deque[object] = deque(maxlen=32)
+"""The last metrics: an adapter passes on its inner component's event, which may be listened to as well."""
+
+
+class ComponentWitness:
+    """Records what one call's components tell. `writer` answers the part that is written for now."""
+
+    def __init__(self, writer: Callable[[], Writer]) -> None:
+        self._writer = writer
+        self._speaking: str | None = None
+        self.number = next(_numbers)
+        self.over = False
+
+    @property
+    def job(self) -> str | None:
+        return self._writer().part.job
+
+    # -- where to listen ------------------------------------------------------------------------------------------
+
+    def begin(self, session: Any) -> None:
+        """The session is tracked from here on, and not yet started."""
+        _spending.set(_Spending(self, None))
+        self.listen_to(session)
+
+    def follow(self, session: Any, agent_id: str | None = None) -> None:
+        """Listen to the session's components and to those of its current agent, which starts now.
+
+        Called where the agent is announced: what its tasks spend from here on is this call's.
+        """
+        self.over = False  # a session may be started again
+        agent = session.current_agent
+        self._speaking = agent_id or agent.id
+        _spending.set(_Spending(self, self._speaking))
+        self.listen_to(session)
+        self.listen_to(agent)
+        _followed[agent] = self
+        _mark_nodes(agent)
+
+    def on_speech(self, _: object) -> None:
+        """A reply begins, in the context that asked for it: its tools may use the components by themselves."""
+        _spending.set(_Spending(self, self._speaking))
+
+    def listen_to(self, owner: Any) -> None:
+        """Listen to the llm, stt and tts of a session or an agent. What is listened to already stays so."""
+        for component in _components_of(owner):
+            with _attaching:
+                if (ear := _ears.get(component)) is None:
+                    ear = _ears[component] = _Ear(component)
+                ear.witnesses.add(self)
+
+    def listen_to_realtime(self, session: Any) -> None:
+        """Listen to the metrics of a realtime session, for what its raw events do not tell."""
+        _RealtimeEar(self, session)
+
+    def stop(self) -> None:
+        """The session is over: listen no more."""
+        self.over = True
+        with _attaching:
+            for ear in list(_ears.values()):
+                ear.forget(self)
+        for agent in [agent for agent, witness in _followed.items() if witness is self]:
+            del _followed[agent]
+
+    # -- what is told ---------------------------------------------------------------------------------------------
+
+    def write(self, fields: Fields | None, agent: str | None = None) -> None:
+        """Record what an event told, if it was a request; by the agent that speaks now where no other is named."""
+        if fields is None:
+            return
+        if self.over:
+            faults.note("a component told its usage after its call was over; not counted")
+            return
+        writer = self._writer()
+        writer.write(writer.new_record(**fields, **({"agent": agent} if agent is not None else {})))
+
+
+class _Ear:
+    """The one listener on one component, whichever calls it serves."""
+
+    def __init__(self, component: Any) -> None:
+        self._component = ref(component)
+        self.witnesses: WeakSet[ComponentWitness] = WeakSet()
+        # A FallbackAdapter's own error is no request: it only says that all of its components have failed.
+        fallback = next((event for kind, event in _FALLBACKS.items() if isinstance(component, kind)), None)
+        self._listeners = {
+            "metrics_collected": listener(self._on_metrics, "a component's metrics could not be read"),
+            fallback or "error": listener(
+                self._on_unavailable if fallback else self._on_error, "a component's error could not be read"
+            ),
+        }
+        for event, handler in self._listeners.items():
+            component.on(event, handler)
+
+    def forget(self, witness: ComponentWitness) -> None:
+        """Listen no more for this call; for the last one, no more at all."""
+        if witness not in self.witnesses:
+            return
+        self.witnesses.discard(witness)
+        component = self._component()
+        if not self.witnesses and component is not None:
+            for event, handler in self._listeners.items():
+                component.off(event, handler)
+            _ears.pop(component, None)
+
+    def _on_metrics(self, event: Any) -> None:
+        if any(event is seen for seen in list(_lately)):
+            return
+        _lately.append(event)
+        self._tell(spent(event, self._component()), isinstance(event, STTMetrics))
+
+    def _on_error(self, event: Any) -> None:
+        self._tell(failed(event, self._component()), isinstance(event, stt.STTError))
+
+    def _on_unavailable(self, event: Any) -> None:
+        self._tell(unavailable(event), hasattr(event, "stt"))
+
+    def _tell(self, fields: Fields | None, heard: bool) -> None:
+        """`heard`: a transcriber's stream is handed on from agent to agent, so it is the current agent's."""
+        spending = _spending.get()
+        if spending is not None and (spending.witness in self.witnesses or spending.witness.over):
+            spending.witness.write(fields, None if heard else spending.agent)
+        elif (witness := self._only_witness()) is not None:
+            witness.write(fields)
+
+    def _only_witness(self) -> ComponentWitness | None:
+        """Whose it is where no context says so: what the app itself asked of the component, outside of any reply."""
+        witnesses = sorted(self.witnesses, key=lambda witness: witness.number)
+        if len(witnesses) > 1 and (ctx := get_job_context(required=False)) is not None:
+            witnesses = [witness for witness in witnesses if witness.job == ctx.job.id] or witnesses
+        if len(witnesses) > 1:
+            faults.note("a component that calls share was used outside of them; counted for the one that began first")
+        return witnesses[0] if witnesses else None
+
+
+class _RealtimeEar:
+    """Listens to one realtime session's metrics, and to whether its raw events speak for it.
+
+    A RealtimeModelFallbackAdapter may go on with another provider: after each reconnection it is open again.
+    """
+
+    def __init__(self, witness: ComponentWitness, session: Any) -> None:
+        self._witness = witness
+        self._session = ref(session)
+        self._raw = False
+        self._await_raw()
+        session.on("metrics_collected", listener(self._on_metrics, "a realtime session's metrics could not be read"))
+        session.on("session_reconnected", listener(self._on_reconnected, "a reconnection could not be followed"))
+
+    def _await_raw(self) -> None:
+        if (session := self._session()) is not None:
+            handler = listener(self._on_raw, "a realtime event could not be noticed")
+            session.once("openai_server_event_received", handler)
+
+    def _on_raw(self, _: object) -> None:
+        self._raw = True
+
+    def _on_reconnected(self, _: object) -> None:
+        if self._raw:
+            self._raw = False
+            self._await_raw()
+
+    def _on_metrics(self, event: Any) -> None:
+        session = self._session()
+        model = session.realtime_model if session is not None else None
+        self._witness.write(session_time(event, model) if self._raw else spent(event, model))
+
+
+def _components_of(owner: Any) -> Iterator[Any]:
+    # An agent's may be NOT_GIVEN (the session's is used) or None (none is); a realtime model has no metrics.
+    for name in ("llm", "stt", "tts"):
+        component = getattr(owner, name, None)
+        if isinstance(component, _KINDS):
+            yield component
+
+
+def _mark_nodes(agent: Any) -> None:
+    """Let the agent's nodes say whose money they spend, and notice a component that was swapped in since."""
+    for name in _NODES:
+        node = getattr(agent, name)
+        if not hasattr(node, "livekit_tokens_marks"):
+            setattr(agent, name, _marking(agent, node))
+
+
+def _marking(agent: Any, node: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(node)
+    def marked(*args: Any, **kwargs: Any) -> Any:
+        witness = _followed.get(agent)
+        if witness is not None:
+            _spending.set(_Spending(witness, agent.id))
+            try:
+                witness.listen_to(agent)
+            except Exception as error:  # noqa: BLE001 - the node runs in any case
+                faults.note("an agent's components could not be listened to", error)
+        return node(*args, **kwargs)
+
+    marked.livekit_tokens_marks = True  # type: ignore[attr-defined]
+    return marked

@@ -1,0 +1,58 @@
+"""`livekit-tokens live`: the calls that are going on, and their counts as they grow."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from livekit_tokens.cli.options import Json
+from livekit_tokens.domain.errors import LedgerUnavailable
+from livekit_tokens.domain.periods import read_zone
+
+if TYPE_CHECKING:
+    from livekit_tokens.core.reports import Reports
+
+
+def live(
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", help="On a terminal, how often it is drawn again.", min=0.2, max=3600)
+    ] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="One look, also on a terminal.")] = False,
+    limit: Annotated[int, typer.Option(metavar="N", help="At most so many, the newest.", min=1, max=10_000)] = 50,
+    json: Json = False,
+) -> None:
+    """The calls that are going on with what they have spent so far, redrawn until Ctrl-C (once through a pipe)."""
+    from livekit_tokens.cli import ledger  # noqa: PLC0415 - `--help` does not wait for it
+
+    settings = ledger.usable_settings()
+    zone = read_zone(settings.timezone)
+    if not (once or json) and sys.stdout.isatty():
+        ledger.asked(lambda reports: _watch(reports, every, limit, zone), settings)
+    answer = ledger.asked(lambda reports: reports.live(limit=limit), settings)
+    if json:
+        ledger.print_json(answer.to_dict())
+    else:
+        from livekit_tokens.cli.live_table import live_text  # noqa: PLC0415
+
+        print(live_text(answer, zone))
+
+
+async def _watch(reports: Reports, every: float, limit: int, zone: tzinfo) -> NoReturn:
+    """Draw it again and again; a ledger that is away for a while is said below the last picture."""
+    from rich.live import Live as Screen  # noqa: PLC0415
+
+    from livekit_tokens.cli.live_table import live_table  # noqa: PLC0415
+
+    answer, fault = await reports.live(limit=limit), None
+    with Screen(auto_refresh=False) as screen:
+        while True:
+            screen.update(live_table(answer, zone, fault), refresh=True)
+            await asyncio.sleep(every)
+            try:
+                answer, fault = await reports.live(limit=limit), None
+            except LedgerUnavailable as unavailable:
+                fault = str(unavailable)

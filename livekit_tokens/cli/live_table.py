@@ -1,0 +1,85 @@
+"""The table of calls that are going on."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import timedelta, tzinfo
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from livekit_tokens.cli.text import plain, time_text
+from livekit_tokens.core.reports import Live, LiveSession
+from livekit_tokens.domain.summary import SessionSummary, cost_text
+from livekit_tokens.domain.times import to_datetime
+from livekit_tokens.domain.totals import Totals
+
+_PIPED_WIDTH = 80
+
+
+def live_text(answer: Live, zone: tzinfo) -> str:
+    """One look, in 80 columns and without escape codes."""
+    file = io.StringIO()
+    Console(file=file, width=_PIPED_WIDTH, force_terminal=False).print(live_table(answer, zone))
+    return "\n".join(line.rstrip() for line in file.getvalue().rstrip("\n").split("\n"))
+
+
+def live_table(answer: Live, zone: tzinfo, fault: str | None = None) -> Table:
+    """A row a session and one below it for each of its running parts; `fault` is why it is not newer."""
+    table = Table(
+        title=Text(_title(answer, zone)),
+        title_justify="left",
+        caption=Text(plain(fault)) if fault else None,
+        caption_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        show_header=bool(answer.sessions),
+    )
+    table.add_column("Session", overflow="fold", ratio=1)
+    for name in ("Running", "Requests", "Input", "Output", "Cost"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in answer.sessions:
+        for name, counts in _rows(line):
+            table.add_row(Text(name), *counts)
+    return table
+
+
+def _title(answer: Live, zone: tzinfo) -> str:
+    at = time_text(to_datetime(answer.at), zone)
+    if not answer.sessions:
+        return f"No call is going on at {at}."
+    parts = sum(len(line.running) for line in answer.sessions)
+    shown = f"; the newest {len(answer.sessions)} are shown" if answer.more else ""
+    return f"{_counted(len(answer.sessions), 'session')}, {_counted(parts, 'running part')} at {at}{shown}"
+
+
+def _rows(line: LiveSession) -> Iterator[tuple[str, tuple[str, ...]]]:
+    yield plain(line.session.session_id), _counts(line.session)
+    for part in line.running:
+        # A session's only part has the session's counts.
+        yield f"  {_part_name(part)}", _counts(part) if len(line.session.parts) > 1 else ()
+
+
+def _part_name(part: SessionSummary) -> str:
+    """Whose it is and what it uses: names that callers choose are made plain."""
+    whose = part.user_name or part.user or part.agent_name or part.job
+    uses = ", ".join(f"{plain(service.service)} {plain(service.model)}" for service in part.services)
+    return f"{plain(whose)}: {uses or 'nothing used yet'}"
+
+
+def _counts(session: SessionSummary) -> tuple[str, ...]:
+    totals: Totals = session.totals
+    counts = (totals.requests, totals.input_tokens, totals.output_tokens)
+    return (_clock(session.duration), *(f"{count:,}" for count in counts), cost_text(totals))
+
+
+def _clock(length: timedelta) -> str:
+    minutes, seconds = divmod(int(length.total_seconds()), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

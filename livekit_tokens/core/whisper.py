@@ -1,0 +1,150 @@
+"""What a transcription amounts to that reports no tokens, from its transcript and the length of its audio.
+
+Whisper is billed by duration: its tokens only inform, and are always estimates. Pure functions; every constant names
+its source. A transcript is counted and dropped: nothing of it is kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from livekit_tokens.core.estimates import USER_AUDIO_MS_PER_TOKEN
+from livekit_tokens.domain.units import Units
+from livekit_tokens.domain.usage import Provenance
+
+CountedBy = Literal["o200k", "cl100k", "words"]
+"""What a transcript's tokens were counted by; `words` is the coarser way, where no vocabulary is loaded."""
+
+# Recorded OpenAI usage (facts/prices-and-tokens.md, 2026-11; `python -m benchmarks.whisper` has public recordings):
+# gpt-4o-transcribe bills the transcript's o200k tokens and two of framing, and one token per 100 ms heard.
+OUTPUT_FRAMING = 2
+# The common approximation for English. Against o200k it is off by 35% on average, most where words are not spaced.
+TOKENS_PER_WORD = 1.33
+# Recorded speech, all languages (same source): about 3 tokens of transcript a second.
+TOKENS_PER_SECOND, FEWEST_PER_SECOND, MOST_PER_SECOND = 3.0, 1.8, 4.5
+
+_BY_TOKENS = re.compile(r"gpt-4o(-mini)?-transcribe(-\d|$)")
+_BY_DURATION = re.compile(r"whisper|gpt-realtime-whisper|gpt-(live-)?transcribe")
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Tokens of a text, and what they were counted by."""
+
+    tokens: int
+    by: CountedBy
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure that was inferred, and the bounds that the true one most likely lies within."""
+
+    likely: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """A transcription request as it is recorded; the fields are those of a UsageRecord.
+
+    `metadata` marks what was estimated: `counted_by`, and where the provider reported no duration `audio_from`
+    (`measured`, or `inferred` with `inferred_audio_ms`). `low` and `high` bound what follows from an inferred length.
+    """
+
+    units: Units
+    provenance: Provenance
+    informational: Units = field(default_factory=dict)
+    low: Units | None = None
+    high: Units | None = None
+    metadata: Mapping[str, str | int] = field(default_factory=dict)
+
+
+def count_by_words(text: str) -> Count:
+    """The coarser way, where no vocabulary is loaded."""
+    return Count(round(len(text.split()) * TOKENS_PER_WORD), "words")
+
+
+def audio_tokens(milliseconds: int) -> int:
+    return milliseconds // USER_AUDIO_MS_PER_TOKEN
+
+
+def audio_ms_of(tokens: int) -> Interval:
+    """How long it most likely took to say what has so many tokens, in milliseconds. Nothing is ever billed from it.
+
+    Utterances of a word or two lie outside the interval as often as inside: pauses outweigh what is said.
+    """
+    likely, low, high = (
+        round(tokens * 1000 / per_second) for per_second in (TOKENS_PER_SECOND, MOST_PER_SECOND, FEWEST_PER_SECOND)
+    )
+    return Interval(likely, low, high)
+
+
+def billed_by(model: str) -> Literal["duration", "tokens"] | None:
+    """What a transcription model is billed by; None if that is not known, or (diarize) its tokens cannot be derived.
+
+    Source: OpenAI's price pages, as in facts/prices-and-tokens.md.
+    """
+    name = model.rpartition("/")[2].lower()
+    if "diarize" in name:
+        return None
+    if _BY_TOKENS.match(name):
+        return "tokens"
+    return "duration" if _BY_DURATION.match(name) else None
+
+
+def with_duration(units: Units, transcript: Count | None) -> Transcription:
+    """A transcription whose seconds the provider reported: billed as reported, its tokens only inform."""
+    informational = _tokens(units.get("audio_ms", 0), transcript)
+    return Transcription(units, "reported", informational, metadata=_marks(transcript))
+
+
+def without_usage(model: str, transcript: Count | None, measured_ms: int | None) -> Transcription:
+    """A transcription that reported nothing.
+
+    With its audio measured, what the model is billed by is estimated. Without, the length is inferred from the
+    transcript: that only informs, and what was billed stays unknown.
+    """
+    if "diarize" in model.lower():
+        transcript = None  # its output cannot be derived from the text
+    if measured_ms is None:
+        return _inferred(transcript)
+    tokens = _tokens(measured_ms, transcript)
+    marks = {**_marks(transcript), "audio_from": "measured"}
+    match billed_by(model):
+        case "duration":
+            return Transcription(_kept({"audio_ms": measured_ms}), "estimated", tokens, metadata=marks)
+        case "tokens" if transcript is not None:
+            return Transcription(tokens, "estimated", metadata=marks)
+        case _:
+            return Transcription({}, "unknown", tokens, metadata=marks)
+
+
+def _inferred(transcript: Count | None) -> Transcription:
+    if transcript is None:
+        return Transcription({}, "unknown")
+    length = audio_ms_of(transcript.tokens)
+    return Transcription(
+        {},
+        "unknown",
+        _tokens(length.likely, transcript),
+        low=_kept({"audio_ms": length.low, **_tokens(length.low, transcript)}),
+        high=_kept({"audio_ms": length.high, **_tokens(length.high, transcript)}),
+        metadata={**_marks(transcript), "audio_from": "inferred", "inferred_audio_ms": length.likely},
+    )
+
+
+def _tokens(audio_ms: int, transcript: Count | None) -> Units:
+    output = 0 if transcript is None else transcript.tokens + OUTPUT_FRAMING
+    return _kept({"input_audio": audio_tokens(audio_ms), "output_text": output})
+
+
+def _marks(transcript: Count | None) -> dict[str, str | int]:
+    return {} if transcript is None else {"counted_by": transcript.by}
+
+
+def _kept(units: Units) -> Units:
+    return {name: quantity for name, quantity in units.items() if quantity}

@@ -1,0 +1,541 @@
+"""Pipelines and agents on real AgentSessions: nothing twice, nothing missed, each under the agent that spoke."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import pytest
+from livekit.agents import Agent, AgentSession, AgentTask, RunContext, function_tool, inference, llm, stt, tts
+from livekit.agents.llm import RealtimeModelFallbackAdapter
+from livekit.agents.metrics import LLMMetrics, STTMetrics, TTSMetrics
+from livekit.agents.types import APIConnectOptions
+from livekit.plugins import openai
+
+from livekit_tokens.bootstrap import new_key, now
+from livekit_tokens.capture import tracking
+from livekit_tokens.capture.part import Process
+from livekit_tokens.capture.tracking import Tracking
+from livekit_tokens.core.recorder import Unrecorded
+from livekit_tokens.demo.plan import QUICK
+from livekit_tokens.demo.provider import Provider
+from livekit_tokens.domain.usage import UsageRecord
+from tests.capture.chat_provider import ChatProvider
+from tests.capture.pipeline import Ear, Microphone, Script, Speaker, Voice, until
+
+NO_WAIT = APIConnectOptions(max_retry=2, retry_interval=0.01)
+
+
+class Call:
+    """A tracked AgentSession without a room, and the records that were written for it."""
+
+    def __init__(self, **components: Any) -> None:
+        self.session: AgentSession[Any] = AgentSession(**components)
+        self.records: list[UsageRecord] = []
+        self.mic = Microphone()
+        self.session.input.audio = self.mic
+        self.session.output.audio = Speaker()
+        self.tracking = self._track()
+
+    def _track(self) -> Tracking:
+        async def flush(_: float) -> bool:
+            return True
+
+        return tracking.begin(
+            self.session,
+            None,
+            Process(Unrecorded(), flush, now, new_key),
+            user=None,
+            tenant=None,
+            feature=None,
+            tags={},
+            on_end=None,
+            on_usage=self.records.append,
+        )
+
+    async def start(self, agent: Agent) -> Call:
+        await self.session.start(agent)
+        return self
+
+    async def say(self, text: str = "Hello?") -> None:
+        """One turn of the caller, by text, and the whole reply to it."""
+        await self.session.generate_reply(user_input=text)
+
+    async def end(self) -> None:
+        await self.session.aclose()
+        await self.tracking.aclose()
+
+    def by(self, service: str) -> list[UsageRecord]:
+        return [record for record in self.records if record.service == service]
+
+
+def spoken(records: Iterable[UsageRecord]) -> Counter[tuple[str, str | None]]:
+    """How many requests each model served for each agent."""
+    return Counter((record.model, record.agent) for record in records)
+
+
+def billed(script: Script) -> tuple[int, int]:
+    return sum(prompt for prompt, _ in script.bill), sum(output for _, output in script.bill)
+
+
+def counted(records: Iterable[UsageRecord]) -> tuple[int, int]:
+    """Input and output tokens."""
+    units: Counter[str] = Counter()
+    for record in records:
+        units.update(record.units)
+    return units["input_text"] + units["cached_input_text"], units["output_text"]
+
+
+class Greeter(Agent):
+    def __init__(self, **own: Any) -> None:
+        super().__init__(instructions="Be kind.", **own)
+
+    @function_tool
+    async def hand_over(self) -> Agent:
+        """Hand over to the closer."""
+        return Closer(llm=self.next_llm) if self.next_llm else Closer()
+
+    next_llm: Script | None = None
+
+
+class Closer(Agent):
+    def __init__(self, **own: Any) -> None:
+        super().__init__(instructions="Come to an end.", **own)
+
+    async def on_enter(self) -> None:
+        await self.session.generate_reply(instructions="Say that you are here.")
+
+
+# -- one call ---------------------------------------------------------------------------------------------------------
+
+
+async def test_each_request_of_a_pipeline_is_counted_as_billed() -> None:
+    """A transcriber by audio, a language model by tokens, a voice by characters; nothing else."""
+    ear, script, voice = Ear(), Script("Good day to you.", "And good night."), Voice()
+    call = await Call(stt=ear, llm=script, tts=voice).start(Greeter())
+    call.mic.speak(2.1)
+    await until(lambda: len(call.by("transcriber")) == 2)
+    await call.say()
+    await call.say()
+    await call.end()
+    assert counted(call.by("agent")) == billed(script)
+    assert sum(record.units["characters"] for record in call.by("tts")) == sum(voice.bill)
+    assert sum(record.units["audio_ms"] for record in call.by("transcriber")) == round(sum(ear.bill) * 1000)
+    assert len(call.records) == len(script.bill) + len(voice.bill) + len(ear.bill)
+    assert {record.provenance for record in call.records} == {"reported"}
+
+
+async def test_a_run_in_a_test_is_counted() -> None:
+    """`session.run()`: no room, no audio, no job."""
+    script = Script("Good day.")
+    call = await Call(llm=script).start(Greeter())
+    await call.session.run(user_input="Hello?")
+    await call.end()
+    assert counted(call.records) == billed(script)
+
+
+async def test_a_cut_completion_is_one_unknown_request() -> None:
+    """Interrupted, or open when the session closes: billed by the provider, figures told by nobody."""
+    script = Script("slow one two three", "slow one two three")
+    call = await Call(llm=script).start(Greeter())
+    handle = call.session.generate_reply(user_input="Hello?")
+    await until(lambda: script.asked == 1)
+    await asyncio.sleep(0.02)
+    await handle.interrupt(force=True)
+    await until(lambda: len(call.records) == 1)
+    call.session.generate_reply(user_input="Hello?")
+    await until(lambda: script.asked == 2)
+    await asyncio.sleep(0.02)
+    await call.end()
+    assert [(record.provenance, record.units) for record in call.records] == [("unknown", {})] * 2
+
+
+async def test_a_retried_request_is_a_failed_one_and_a_good_one() -> None:
+    """The attempt that failed is counted and costs nothing; no metric comes for it."""
+    script = Script("fail", "Good day.")
+    call = Call(llm=script)
+    call.session.conn_options.llm_conn_options = NO_WAIT
+    await call.start(Greeter())
+    await call.say()
+    await call.end()
+    assert [(record.success, record.error) for record in call.records] == [(False, "APIStatusError"), (True, None)]
+    assert counted(call.records) == billed(script)
+
+
+async def test_what_a_tool_asks_of_the_models_itself_is_counted() -> None:
+    """The same components, used beside the reply."""
+
+    class Clerk(Agent):
+        @function_tool
+        async def summarize(self, context: RunContext[Any]) -> str:
+            """Summarize."""
+            model = context.session.llm
+            assert isinstance(model, llm.LLM)
+            return (await model.chat(chat_ctx=llm.ChatContext.empty()).collect()).text
+
+    script = Script("call summarize", "A summary.", "Here it is.")
+    call = await Call(llm=script).start(Clerk(instructions="Help."))
+    await call.say()
+    await call.end()
+    assert len(call.records) == len(script.bill) == 3
+    assert counted(call.records) == billed(script)
+
+
+# -- agents -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_handoff_to_an_agent_with_its_own_model() -> None:
+    """Each request once, under its model and the agent that spoke; the voice and the ear are the session's."""
+    first, second, voice, ear = Script("call hand_over"), Script(model="script-2"), Voice(), Ear()
+    greeter = Greeter()
+    greeter.next_llm = second
+    call = await Call(llm=first, tts=voice, stt=ear).start(greeter)
+    await call.say()
+    await until(lambda: len(second.bill) == 1)
+    await call.say()
+    call.mic.speak(1.1)
+    await until(lambda: call.by("transcriber"))
+    await call.end()
+    assert spoken(call.by("agent")) == {("script-1", "greeter"): 1, ("script-2", "closer"): 2}
+    assert spoken(call.by("tts")) == {("voice-1", "closer"): 2}
+    assert spoken(call.by("transcriber")) == {("ear-1", "closer"): 1}
+    assert counted(record for record in call.records if record.model == "script-2") == billed(second)
+
+
+async def test_an_agent_that_comes_back_is_not_listened_to_twice() -> None:
+    """The same objects again, handoff after handoff."""
+    script, voice = Script(), Voice()
+    greeter, closer = Greeter(llm=script), Greeter(llm=script, tts=voice)
+    call = await Call(llm=script, tts=voice).start(greeter)
+    for agent in (closer, greeter, closer):
+        call.session.update_agent(agent)
+        await until(lambda agent=agent: call.session.current_agent is agent and call.session.agent_state == "listening")
+        await asyncio.sleep(0.05)
+        await call.say()
+    await call.end()
+    assert len(call.by("agent")) == len(script.bill) == 3
+    assert len(call.by("tts")) == len(voice.bill) == 3
+
+
+async def test_a_task_speaks_for_itself_and_then_its_agent_goes_on() -> None:
+    """An AgentTask with a model of its own, awaited on entering; afterwards the first agent is heard again."""
+    own = Script("What is your name?", "call finish", model="script-task")
+
+    class AskName(AgentTask[str]):
+        def __init__(self) -> None:
+            super().__init__(instructions="Ask for the name.", llm=own)
+
+        async def on_enter(self) -> None:
+            await self.session.generate_reply(instructions="Ask.")
+
+        @function_tool
+        async def finish(self) -> None:
+            """The name is known."""
+            self.complete("Ada")
+
+    class Host(Agent):
+        async def on_enter(self) -> None:
+            await AskName()
+            await self.session.generate_reply(instructions="Thank them.")
+
+    script = Script()
+    call = await Call(llm=script).start(Host(instructions="Welcome."))
+    await until(lambda: len(own.bill) == 1)
+    await asyncio.sleep(0.05)
+    await call.say("Ada.")
+    await until(lambda: len(script.bill) == 1)
+    await asyncio.sleep(0.05)
+    await call.say()
+    await call.end()
+    assert spoken(call.records) == {("script-task", "ask_name"): 2, ("script-1", "host"): 2}
+    assert counted(call.records)[1] == billed(script)[1] + billed(own)[1]
+
+
+async def test_a_reply_asked_for_while_the_agent_changes_is_the_old_agents() -> None:
+    """`update_agent` says the new one is current at once; LiveKit still lets the old one answer."""
+    first, second = Script(), Script(model="script-2")
+    call = await Call(llm=first).start(Greeter())
+    call.session.update_agent(Closer(llm=second))
+    await call.session.generate_reply(user_input="Still there?")
+    await until(lambda: len(second.bill) == 1)
+    await call.end()
+    assert spoken(call.records) == {("script-1", "greeter"): 1, ("script-2", "closer"): 1}
+
+
+async def test_components_swapped_in_during_the_call_are_heard() -> None:
+    """`Agent.update_options`: LiveKit announces nothing."""
+    old, new, ear, voice = Script(), Script(model="script-2"), Ear(model="ear-2"), Voice(model="voice-2")
+    greeter = Greeter()
+    call = await Call(llm=old, stt=Ear(), tts=Voice()).start(greeter)
+    greeter.update_options(llm=new, stt=ear, tts=voice)
+    await call.say()
+    call.mic.speak(1.1)
+    await until(lambda: ear.bill)
+    await until(lambda: call.by("transcriber"))
+    await call.end()
+    assert {record.model for record in call.records} == {"script-2", "ear-2", "voice-2"}
+    assert len(call.records) == 3
+
+
+async def test_a_pipeline_tracked_after_its_start_is_counted_from_then_on() -> None:
+    """With a warning; what was before is lost."""
+    script = Script()
+    session: AgentSession[Any] = AgentSession(llm=script)
+    await session.start(Greeter())
+    late = Call.__new__(Call)
+    late.session, late.records = session, []
+    late.tracking = late._track()
+    await late.say()
+    await late.end()
+    assert len(late.records) == 1
+
+
+async def test_a_session_started_again_is_heard_again() -> None:
+    """The same session, agents and components, in a part of its own."""
+    script = Script()
+    call = Call(llm=script)
+    for _ in range(2):
+        await call.session.start(Greeter())
+        await call.say()
+        await call.session.aclose()
+    await call.tracking.aclose()
+    assert len(call.records) == len(script.bill) == 2
+    assert len({record.part for record in call.records}) == 2
+
+
+async def test_after_its_end_a_call_hears_its_components_no_more() -> None:
+    """They may serve others."""
+    script = Script()
+    call = await Call(llm=script).start(Greeter())
+    await call.say()
+    await call.end()
+    await script.chat(chat_ctx=llm.ChatContext.empty()).collect()
+    assert (len(call.records), len(script.bill)) == (1, 2)
+
+
+# -- several calls in one process -------------------------------------------------------------------------------------
+
+
+async def _talk(call: Call, turns: int) -> None:
+    for _ in range(turns):
+        await call.say()
+    call.mic.speak(turns * 1.04)
+    await until(lambda: len(call.by("transcriber")) == turns)
+
+
+def _shared() -> tuple[dict[str, Any], Callable[[], Call]]:
+    components: dict[str, Any] = {"llm": Script(), "tts": Voice(), "stt": Ear()}
+    return components, lambda: Call(**components)
+
+
+async def test_calls_at_once_that_share_all_components_each_get_their_own() -> None:
+    """Each component tells every call; the context of its stream says whose it is."""
+    components, new_call = _shared()
+
+    async def one(turns: int) -> Call:
+        call = await new_call().start(Greeter())
+        await _talk(call, turns)
+        await call.end()
+        return call
+
+    calls = await asyncio.gather(*(one(turns) for turns in (1, 2, 3)))
+    for turns, call in zip((1, 2, 3), calls, strict=True):
+        assert {s: len(call.by(s)) for s in ("agent", "tts", "transcriber")} == dict.fromkeys(
+            ("agent", "tts", "transcriber"), turns
+        )
+    assert len(components["llm"].bill) == 6
+
+
+async def test_calls_led_by_one_task_that_share_all_components_each_get_their_own() -> None:
+    """Replies asked for from outside inherit the asker's context, which knows of no call or of the other one."""
+    _, new_call = _shared()
+    first, second = await new_call().start(Greeter()), await new_call().start(Greeter())
+    await first.say()
+    await second.say()
+    await first.session.run(user_input="And?")
+    await asyncio.gather(_talk(first, 1), _talk(second, 2))
+    empty = contextvars.Context()
+    await asyncio.get_running_loop().create_task(first.say(), context=empty)
+    await second.end()
+    await first.say()
+    await first.end()
+    assert (len(first.by("agent")), len(second.by("agent"))) == (5, 3)
+    assert (len(first.by("tts")), len(second.by("tts"))) == (5, 3)
+    assert (len(first.by("transcriber")), len(second.by("transcriber"))) == (1, 2)
+
+
+# -- adapters ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_fallback_is_counted_once_under_the_model_that_served() -> None:
+    """The one that failed is a failed request of its own; the adapter is no model."""
+    first, second = Script("fail", "fail"), Script(model="script-2")
+    adapter = llm.FallbackAdapter([first, second])
+    call = await Call(llm=adapter).start(Greeter())
+    await call.say()
+    await until(lambda: first.asked == 2)  # the adapter has looked whether it is well again
+    await call.say()
+    await call.end()
+    good = [record for record in call.records if record.success]
+    bad = [record for record in call.records if not record.success]
+    assert spoken(bad) == {("script-1", "greeter"): 1}
+    assert counted(good) == tuple(map(sum, zip(billed(first), billed(second), strict=True)))
+    assert spoken(good)["script-2", "greeter"] == len(second.bill)
+    await adapter.aclose()
+
+
+async def test_fallbacks_of_ears_and_voices_are_counted_once() -> None:
+    """Adapters pass on the metrics of what they hold."""
+    ear, voice = Ear(), Voice()
+    ears, voices = stt.FallbackAdapter([ear, Ear(model="ear-2")]), tts.FallbackAdapter([voice, Voice(model="voice-2")])
+    call = await Call(llm=Script(), stt=ears, tts=voices).start(Greeter())
+    await call.say()
+    call.mic.speak(1.1)
+    await until(lambda: call.by("transcriber"))
+    await call.end()
+    assert spoken(call.by("tts")) == {("voice-1", "greeter"): len(voice.bill)}
+    assert spoken(call.by("transcriber")) == {("ear-1", "greeter"): len(ear.bill)}
+
+
+async def test_a_voice_behind_a_stream_adapter_is_counted_sentence_by_sentence() -> None:
+    """A request a sentence, each once."""
+    voice = Voice()
+    script = Script("This is the first sentence of it. And this here is the second sentence.")
+    call = await Call(llm=script, tts=tts.StreamAdapter(tts=voice)).start(Greeter())
+    await call.say()
+    await call.end()
+    assert [record.units["characters"] for record in call.by("tts")] == voice.bill
+
+
+async def test_realtime_fallbacks_are_counted_by_their_raw_events_alone() -> None:
+    """One record a response, though the adapter passes on both the events and the metrics."""
+    async with Provider(seed=1, knobs=QUICK) as provider:
+        models = [
+            openai.realtime.RealtimeModel(
+                model=name, base_url=provider.base_url, api_key="not-a-key", modalities=["text"]
+            )
+            for name in ("gpt-realtime", "gpt-realtime-mini")
+        ]
+        adapter = RealtimeModelFallbackAdapter(models)  # type: ignore[arg-type]
+        call = await Call(llm=adapter).start(Greeter())
+        await call.say()
+        await adapter.restart_session(switch_model=True)
+        await call.say()
+        await call.end()
+        for model in ("gpt-realtime", "gpt-realtime-mini"):
+            units: Counter[str] = Counter()
+            for record in call.records:
+                units.update(record.units if record.model == model else {})
+            assert dict(units) == provider.billed_units(model=model) != {}
+
+
+# -- openai's own components, and model strings -----------------------------------------------------------------------
+
+
+@pytest.fixture
+async def chat() -> AsyncIterator[ChatProvider]:
+    async with ChatProvider() as chat:
+        yield chat
+
+
+def openai_llm(chat: ChatProvider) -> llm.LLM:
+    return openai.LLM(model="gpt-4.1-mini", base_url=chat.base_url, api_key="not-a-key")
+
+
+def inference_llm(chat: ChatProvider) -> llm.LLM:
+    return inference.LLM("openai/gpt-4.1-mini", base_url=chat.base_url, api_key="not-a-key", api_secret="x" * 32)
+
+
+@pytest.mark.parametrize(("make", "provider"), [(openai_llm, "openai"), (inference_llm, "livekit")])
+async def test_what_is_counted_is_what_chat_completions_bill(
+    chat: ChatProvider, make: Callable[[ChatProvider], llm.LLM], provider: str
+) -> None:
+    """LiveKit's own client, by its plugin and by LiveKit Inference, against a provider that keeps a bill."""
+    model = make(chat)
+    call = await Call(llm=model).start(Greeter())
+    await call.say()
+    await call.say()
+    await call.end()
+    prompt, cached = sum(b.prompt for b in chat.bill), sum(b.cached for b in chat.bill)
+    units: Counter[str] = Counter()
+    for record in call.records:
+        units.update(record.units)
+    assert units == {
+        "input_text": prompt - cached,
+        "cached_input_text": cached,
+        "output_text": sum(b.completion for b in chat.bill),
+    }
+    assert {(record.model, record.provider) for record in call.records} == {(model.model, provider)}
+    assert len(call.records) == len(chat.bill) == 2
+
+
+async def test_a_refused_and_a_cut_chat_completion(chat: ChatProvider) -> None:
+    """The refusal is a failed request; the cut one is billed by the provider, and unknown to us."""
+    call = Call(llm=openai_llm(chat))
+    call.session.conn_options.llm_conn_options = NO_WAIT
+    await call.start(Greeter())
+    chat.refusals = 1
+    await call.say()
+    chat.hesitation = 5.0
+    handle = call.session.generate_reply(user_input="Tell me more.")
+    await asyncio.sleep(0.2)
+    await handle.interrupt(force=True)
+    await call.end()
+    assert [(record.success, record.provenance) for record in call.records] == [
+        (False, "reported"),
+        (True, "reported"),
+        (True, "unknown"),
+    ]
+
+
+async def test_model_strings_are_livekits_own_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LiveKit Inference bills them: the provider is livekit, the model keeps its vendor."""
+    monkeypatch.setenv("LIVEKIT_API_KEY", "not-a-key")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", "x" * 32)
+    call = Call(llm="openai/gpt-4.1-mini", stt="deepgram/nova-3", tts="cartesia/sonic-3")
+    session = call.session
+    for component, event in ((session.llm, _llm_event()), (session.stt, _stt_event()), (session.tts, _tts_event())):
+        component.emit("metrics_collected", event)  # type: ignore[union-attr]
+    await call.tracking.aclose()
+    assert [(record.provider, record.model) for record in call.records] == [
+        ("livekit", "openai/gpt-4.1-mini"),
+        ("livekit", "deepgram/nova-3"),
+        ("livekit", "cartesia/sonic-3"),
+    ]
+
+
+def _llm_event() -> LLMMetrics:
+    return LLMMetrics(
+        label="",
+        request_id="",
+        timestamp=0,
+        duration=1,
+        ttft=1,
+        cancelled=False,
+        completion_tokens=1,
+        prompt_tokens=1,
+        prompt_cached_tokens=0,
+        total_tokens=2,
+        tokens_per_second=1,
+    )
+
+
+def _stt_event() -> STTMetrics:
+    return STTMetrics(label="", request_id="", timestamp=0, duration=0, audio_duration=1, streamed=True)
+
+
+def _tts_event() -> TTSMetrics:
+    return TTSMetrics(
+        label="",
+        request_id="",
+        timestamp=0,
+        ttfb=1,
+        duration=1,
+        audio_duration=1,
+        cancelled=False,
+        characters_count=1,
+        streamed=True,
+    )

