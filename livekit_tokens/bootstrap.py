@@ -6,12 +6,9 @@ A process that writes has one Runtime, made at first use and never at import: Li
 from __future__ import annotations
 
 import atexit
-import errno
 import logging
 import os
 import secrets
-import socket
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -21,19 +18,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from livekit_tokens.core import faults, spool
+from livekit_tokens.core import faults, homes
 from livekit_tokens.core.background import Background
 from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
-from livekit_tokens.core.recorder import Recorder, Recording, Unrecorded, ended
+from livekit_tokens.core.recorder import Recorder, Recording, Unrecorded
 from livekit_tokens.core.takeover import Recovered, take_over
-from livekit_tokens.domain.errors import LiveKitTokensError
+from livekit_tokens.domain import sessions
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.settings import Settings, load_settings, read_settings
+from livekit_tokens.store.address import ledger_id
 
 if TYPE_CHECKING:
     from livekit.agents import AgentSession, JobContext
 
-    from livekit_tokens.capture.part import OnEnd, OnUsage
+    from livekit_tokens.capture.part import OnEnd, OnUsage, Process
     from livekit_tokens.capture.tracking import Tracking
     from livekit_tokens.core.findings import Check, Finding
     from livekit_tokens.core.reports import Reports
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("livekit_tokens")
 
+_HOLD_SECONDS = 0.5
 EXIT_SECONDS = 2.0
 """How long a process that ends by itself waits for the ledger; what is not there by then follows from the spool."""
 
@@ -55,11 +54,6 @@ def new_key() -> str:
     return (time.time_ns() // 1_000_000).to_bytes(6).hex() + secrets.token_hex(10)
 
 
-def host() -> str:
-    """This host's name as a folder's name: sources of other hosts are never touched."""
-    return "".join(c if c.isalnum() or c in "-." else "_" for c in socket.gethostname()).lstrip(".") or "localhost"
-
-
 class Runtime:
     """One source of this process: its recorder and its background."""
 
@@ -69,18 +63,41 @@ class Runtime:
             logger.setLevel(settings.log_level)
         self._tracked: WeakSet[Tracking] = WeakSet()
         self._tracking = threading.Lock()
+        self._said_disabled = False
         self.background: Background | None = None
         self.recorder: Recording = Unrecorded()
-        if settings.enabled and (made := _recorder(settings.spool_dir, self._written)) is not None:
+        if settings.enabled and (made := _recorder(settings, self._written)) is not None:
             recorder, root = made
             self.recorder = recorder
             self.background = Background(recorder, _Unopened(settings.database_url), root)
-            self.background.start()
+            if _child_may_open:
+                self.background.start()
             atexit.register(self._leave)
 
     async def flush(self, seconds: float) -> bool:
         """Wait until all that is written now is in the ledger, at most so long."""
         return self.background is not None and await self.background.flush(seconds)
+
+    def process(self) -> Process:
+        """What capture needs of this process."""
+        from livekit_tokens.capture.part import Process  # noqa: PLC0415 - imports livekit
+        from livekit_tokens.capture.who import Naming  # noqa: PLC0415
+
+        own = self.settings
+        return Process(
+            self.recorder,
+            self.flush,
+            now,
+            new_key,
+            naming=Naming(own.identities, own.user_from, own.tenant_from),
+            rejoin_grace=own.rejoin_grace_seconds,
+        )
+
+    def say_disabled(self) -> None:
+        """Once a process: who forgot that tracking is off must not believe in an empty ledger."""
+        if not self._said_disabled:
+            self._said_disabled = True
+            logger.warning("tracking is off (ENABLED=false): calls are not counted")
 
     def keep(self, tracking: Tracking) -> Tracking:
         """Remember a Tracking for as long as its call holds it; jobs of a THREAD executor come from many threads."""
@@ -102,7 +119,7 @@ class Runtime:
         if not isinstance(recorder, Recorder) or self.background is None:
             return
         for part in recorder.open_parts():
-            recorder.put_part(ended(part, now(), "process_exit"))
+            recorder.put_part(sessions.ended(part, now(), "process_exit"))
         recorder.sync()
         self.background.flush_blocking(EXIT_SECONDS)
 
@@ -128,23 +145,18 @@ class _Unopened(Ledger):
         return await self._store.connect()
 
 
-def _recorder(spool_dir: Path, on_written: Callable[[], None]) -> tuple[Recorder, Path] | None:
-    source = Source(secrets.token_hex(16), host(), os.getpid(), now())
-    for folder in _spool_folders(spool_dir):
-        root = folder / source.host
+def _recorder(settings: Settings, on_written: Callable[[], None]) -> tuple[Recorder, Path] | None:
+    ledger = ledger_id(settings.database_url)
+    source = Source(secrets.token_hex(16), homes.host(), os.getpid(), now(), ledger)
+    for home in homes.homes(settings.spool_dir):
         try:
+            root = home / source.host
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if folder.stat().st_uid != os.getuid():
-                raise PermissionError(errno.EPERM, "it is somebody else's", str(folder))
+            homes.check_home(home, settings.spool_dir)
             return Recorder(root, source, now, on_written), root
         except OSError as error:
-            faults.note(f"the spool folder {folder} cannot be written; set SPOOL_DIR to a folder that can", error)
+            faults.note(f"the spool folder {home} cannot be written; set SPOOL_DIR to a folder that can", error)
     return None
-
-
-def _spool_folders(spool_dir: Path) -> tuple[Path, Path]:
-    """Where spools can be: the folder of the settings, and the system's temporary one where that cannot be written."""
-    return spool_dir, Path(tempfile.gettempdir()) / f"livekit-tokens-{os.getuid()}"
 
 
 _runtime: Runtime | None = None
@@ -167,7 +179,22 @@ def _settings() -> Settings:
     return settings
 
 
-def _forget_parent() -> None:
+def _before_fork() -> None:
+    background = _runtime.background if _runtime is not None else None
+    if background is not None and not background.hold(_HOLD_SECONDS):
+        faults.note("the process forks while the ledger is being written; the child must not open it")
+        global _child_may_open  # noqa: PLW0603 - told to the child
+        _child_may_open = False
+
+
+def _after_fork_in_parent() -> None:
+    global _child_may_open  # noqa: PLW0603
+    _child_may_open = True
+    if _runtime is not None and _runtime.background is not None:
+        _runtime.background.go_on()
+
+
+def _after_fork_in_child() -> None:
     global _runtime, _making  # noqa: PLW0603 - the child's own
     _making = threading.Lock()
     parents, _runtime = _runtime, None
@@ -176,7 +203,10 @@ def _forget_parent() -> None:
             parents.disown()
 
 
-os.register_at_fork(after_in_child=_forget_parent)
+_child_may_open = True
+"""False in a child that was forked while its parent had the ledger open: its records wait in its spool."""
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def register_plugin() -> None:
@@ -208,36 +238,33 @@ def track(
     """
     from livekit_tokens.capture import tracking  # noqa: PLC0415 - imports livekit
     from livekit_tokens.capture.part import Process  # noqa: PLC0415
-    from livekit_tokens.capture.who import Naming  # noqa: PLC0415
 
-    own = runtime(settings)
-    set_ = own.settings
-    process = Process(
-        own.recorder,
-        own.flush,
-        now,
-        new_key,
-        naming=Naming(set_.identities, set_.user_from, set_.tenant_from),
-        rejoin_grace=set_.rejoin_grace_seconds,
-    )
-    if not own.settings.enabled:
-        return tracking.inert(process)
     try:
+        own = runtime(settings)
+        process = own.process()
+        if not own.settings.enabled:
+            own.say_disabled()
+            return tracking.inert(process)
         begun = tracking.begin(
             session,
             ctx,
             process,
-            user=user,
-            tenant=tenant,
-            feature=feature,
-            tags={**own.settings.tags, **(tags or {})},
+            user=_text(user),
+            tenant=_text(tenant),
+            feature=_text(feature),
+            tags={str(name): str(value) for name, value in {**own.settings.tags, **(tags or {})}.items()},
             on_end=on_end,
             on_usage=on_usage,
         )
         return own.keep(begun)
     except Exception as error:  # noqa: BLE001 - the call goes on, untracked, and it is said
         faults.note("a call could not be tracked", error)
-        return tracking.inert(process)
+        return tracking.inert(Process.of_nobody(now, new_key), on_end=on_end)
+
+
+def _text(value: object) -> str | None:
+    """What the host gives as a name may be a number or an id object of its own."""
+    return None if value is None else str(value)
 
 
 def active_sessions() -> list[SessionSummary]:
@@ -248,29 +275,28 @@ def active_sessions() -> list[SessionSummary]:
     return sorted((s for s in summaries if s.status == "open"), key=lambda s: (s.started_at, s.session_id))
 
 
-async def recover(settings: Settings | None = None, on_host: str | None = None) -> Recovered:
+async def recover(
+    settings: Settings | None = None, *, on_host: str | None = None, any_ledger: bool = False
+) -> Recovered:
     """Bring home what dead processes of this host have left in their spools.
 
     `on_host` names another host's folder under the same SPOOL_DIR; only for a host that will not come back.
+    `any_ledger` also takes spools that were written for another DATABASE_URL.
     Raises LedgerUnavailable or LedgerTooNew.
     """
     settings = settings or load_settings()[0]
-    connection = await _Unopened(settings.database_url).connect()
-    try:
-        recovered = Recovered()
-        for folder in _spool_folders(settings.spool_dir):
-            recovered += await take_over(folder / (on_host or host()), connection)
-        return recovered
-    finally:
-        await connection.aclose()
+    ledger = _Unopened(settings.database_url)
+    wanted = "" if any_ledger else ledger_id(settings.database_url)
+    recovered = Recovered()
+    for root in homes.roots(settings.spool_dir, on_host or homes.host()):
+        recovered += await take_over(root, ledger, ledger_id=wanted)
+    return recovered
 
 
 async def _bring_home(settings: Settings) -> None:
-    if not any(spool.sources_of(folder / host()) for folder in _spool_folders(settings.spool_dir)):
-        return
     try:
         await recover(settings)
-    except (LiveKitTokensError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - who only wants to read must not fail for a spool
         faults.note("spools of dead processes could not be taken over", error)
 
 
@@ -301,12 +327,13 @@ def checks(settings: Settings, complaints: Sequence[str]) -> list[Check]:
     from livekit_tokens.core import backlog, findings, installed, places  # noqa: PLC0415
     from livekit_tokens.store import condition  # noqa: PLC0415
 
-    url, roots = settings.database_url, _spool_folders(settings.spool_dir)
+    url, roots = settings.database_url, tuple(homes.homes(settings.spool_dir))
     spools = places.spool_place(*roots)
     ledgers = condition.places_of(url)
 
     def waiting() -> Iterator[Finding]:
-        return backlog.look_at_spools(roots, host(), lambda ids: condition.checkpoints_of(url, ids), now())
+        known = partial(condition.checkpoints_of, url)
+        return backlog.look_at_spools(roots, homes.host(), ledger_id(url), known, now())
 
     return [
         findings.Check("versions", installed.look_at_versions),

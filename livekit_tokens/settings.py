@@ -98,9 +98,12 @@ class Settings(BaseSettings):
     @classmethod
     def _is_a_folder(cls, value: Path) -> Path:
         # Made absolute now: a later chdir of the agent must not make a second spool.
-        found = value.expanduser().absolute()
-        if found.exists() and not found.is_dir():
-            raise ValueError("it is not a folder")
+        try:
+            found = value.expanduser().absolute()
+            if found.exists() and not found.is_dir():
+                raise ValueError("it is not a folder")
+        except (OSError, RuntimeError) as fault:  # no right to look, a name too long, no such user
+            raise ValueError(f"it cannot be looked at ({fault})") from fault
         return found
 
     @field_validator("timezone")

@@ -105,11 +105,16 @@ def test_what_a_killed_process_left_in_the_fallback_folder_is_brought_home_too(t
 
 
 def test_a_wrong_database_url_refuses_no_call(tmp_path: Path) -> None:
-    """One clear line; the spool keeps the records, and they are in the ledger once the URL is right."""
+    """One clear line; the spool keeps the records, and they can be brought into the right ledger by hand: by itself,
+    no spool goes into another ledger than the one it was written for."""
     done = run(tmp_path, RECORD + "record('a')", LIVEKIT_TOKENS_DATABASE_URL="sqlite:////proc/nowhere/ledger.db")
     assert "Traceback" not in done.stderr
     assert sum("ledger" in line for line in done.stderr.splitlines() if "WARNING" in line) == 1
-    assert sessions(tmp_path) == ["a closed 1"]
+    run(tmp_path, RECORD + "record('b')")
+    assert sessions(tmp_path) == ["b closed 1"]
+    recover = "import sys; sys.argv[1:] = ['recover', '--any-ledger']; from livekit_tokens.cli import main; main()"
+    run(tmp_path, recover)
+    assert sessions(tmp_path) == ["a closed 1", "b closed 1"]
 
 
 @pytest.mark.parametrize("url", ["mysql://u:secret@h/db", "not a url"])
@@ -163,3 +168,78 @@ asyncio.run(main())
     assert done.stdout.strip() == "0"
     assert "a call could not be tracked" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_forked_childs_records_reach_the_ledger_that_others_see(tmp_path: Path) -> None:
+    """The parent has the database open when it forks and ends first: the child's records are not written into a
+    log that nobody reads any more."""
+    code = """
+import time
+record('parent'); runtime().background.flush_blocking(10)
+child = os.fork()
+if child == 0:
+    import sqlite3
+    record('child'); runtime().background.flush_blocking(10)
+    time.sleep(1.5)
+    record('child again'); print('flushed', runtime().background.flush_blocking(10), flush=True)
+    with sqlite3.connect('ledger.db') as db:
+        db.execute('select count(*) from records').fetchall()
+    os._exit(0)
+os._exit(0)
+"""
+    done = run(tmp_path, RECORD + code)
+    assert "flushed True" in done.stdout
+    assert {"parent", "child", "child again"} == {line.rsplit(" ", 2)[0] for line in sessions(tmp_path)}
+
+
+@pytest.mark.parametrize(
+    "given", ["user=42", "tags={'attempt': 1}", "feature=3", "feature=object()", "tenant=['a']", "on_end=5"]
+)
+def test_what_the_host_gives_track_as_names_may_be_anything(tmp_path: Path, given: str) -> None:
+    """Whatever it is, the part can be read back from the spool."""
+    code = f"""
+import asyncio
+from livekit_tokens import track
+async def main():
+    await track(None, {given}).aclose()
+asyncio.run(main())
+"""
+    run(tmp_path, code)
+    (line,) = sessions(tmp_path)
+    assert line.startswith("local_")
+    assert line.endswith("closed 0")
+
+
+@pytest.mark.parametrize("folder", ["/" + "x" * 300, "~nosuchuser/spool", "\udcff"])
+def test_a_spool_folder_that_cannot_even_be_named_refuses_no_call(tmp_path: Path, folder: str) -> None:
+    """Neither in the call nor in LiveKit's forkserver."""
+    home = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data")}
+    run(tmp_path, "import livekit_tokens.preload\n" + RECORD + "record('a')", LIVEKIT_TOKENS_SPOOL_DIR=folder, **home)
+    assert sessions(tmp_path, **home) == ["a closed 1"]
+
+
+def test_tracking_that_is_off_says_so_once(tmp_path: Path) -> None:
+    """An empty ledger must not be a riddle."""
+    code = """
+import asyncio, logging
+logging.basicConfig(level=logging.INFO)
+from livekit_tokens import track
+async def main():
+    for _ in range(3):
+        await track(None).aclose()
+asyncio.run(main())
+"""
+    done = run(tmp_path, code, LIVEKIT_TOKENS_ENABLED="false")
+    assert done.stderr.count("ENABLED=false") == 1
+    assert "untracked" not in done.stderr
+
+
+def test_a_fallback_folder_that_somebody_else_may_write_is_not_used(tmp_path: Path) -> None:
+    """Neither written nor read: its spools could be anybody's."""
+    (tmp_path / "file").write_text("in the way")
+    planted = tmp_path / f"livekit-tokens-{os.getuid()}"
+    planted.mkdir()
+    planted.chmod(0o777)
+    elsewhere = {"LIVEKIT_TOKENS_SPOOL_DIR": str(tmp_path / "file" / "spool")}
+    run(tmp_path, RECORD + "record('a')", **elsewhere)
+    assert not list(planted.rglob("*.jsonl"))

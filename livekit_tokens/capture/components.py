@@ -28,10 +28,11 @@ from typing import Any, Protocol
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from livekit.agents import get_job_context, llm, stt, tts
-from livekit.agents.metrics import STTMetrics
+from livekit.agents.metrics import STTMetrics, TTSMetrics
 
 from livekit_tokens.capture.listening import listener
-from livekit_tokens.capture.metrics import Fields, failed, session_time, spent, unavailable
+from livekit_tokens.capture.metrics import Fields, cut_off, failed, session_time, spent, unavailable
+from livekit_tokens.capture.utterances import Utterance
 from livekit_tokens.core import faults
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
@@ -56,10 +57,12 @@ class Writer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Spending:
-    """Whose money this context spends: which call's, and which agent of it asked."""
+    """Whose money this context spends: which call's, which agent of it asked, and for which reply and utterance."""
 
     witness: ComponentWitness
     agent: str | None
+    reply: list[Utterance] | None = None
+    utterance: Utterance | None = None
 
 
 _spending: ContextVar[_Spending | None] = ContextVar("livekit_tokens_spending", default=None)
@@ -105,9 +108,19 @@ class ComponentWitness:
         _followed[agent] = self
         _mark_nodes(agent)
 
-    def on_speech(self, _: object) -> None:
+    def on_speech(self, event: Any) -> None:
         """A reply begins, in the context that asked for it: its tools may use the components by themselves."""
-        _spending.set(_Spending(self, self._speaking))
+        reply: list[Utterance] = []
+        _spending.set(_Spending(self, self._speaking, reply))
+        event.speech_handle.add_done_callback(
+            listener(lambda handle: self._after(handle, reply), "the end of a reply could not be followed")
+        )
+
+    def _after(self, handle: Any, reply: list[Utterance]) -> None:
+        """The reply is over: what an interrupted voice was given, and nobody told of, is estimated."""
+        for utterance in reply if handle.interrupted else ():
+            if utterance.is_missing:
+                self.write(cut_off(utterance.voice, utterance.characters), utterance.agent)
 
     def listen_to(self, owner: Any) -> None:
         """Listen to the llm, stt and tts of a session or an agent. What is listened to already stays so."""
@@ -149,6 +162,7 @@ class _Ear:
     def __init__(self, component: Any) -> None:
         self._component = ref(component)
         self.witnesses: WeakSet[ComponentWitness] = WeakSet()
+        self._streams: deque[TTSMetrics] = deque(maxlen=32)
         # A FallbackAdapter's own error is no request: it only says that all of its components have failed.
         fallback = next((event for kind, event in _FALLBACKS.items() if isinstance(component, kind)), None)
         self._listeners = {
@@ -175,6 +189,8 @@ class _Ear:
         if any(event is seen for seen in list(_lately)):
             return
         _lately.append(event)
+        if isinstance(event, TTSMetrics) and self._was_told_as_stream(event):
+            return
         self._tell(spent(event, self._component()), isinstance(event, STTMetrics))
 
     def _on_error(self, event: Any) -> None:
@@ -183,9 +199,26 @@ class _Ear:
     def _on_unavailable(self, event: Any) -> None:
         self._tell(unavailable(event), hasattr(event, "stt"))
 
+    def _was_told_as_stream(self, event: TTSMetrics) -> bool:
+        """Voices that synthesize by streaming (inference.TTS) report the stream, and once more the whole around it.
+
+        Seen on livekit-agents 1.8.9: `TTS._synthesize_with_stream`.
+        """
+        if event.streamed:
+            self._streams.append(event)
+            return False
+        began = event.timestamp - event.duration
+        for stream in self._streams:
+            if stream.characters_count == event.characters_count and began <= stream.timestamp <= event.timestamp:
+                self._streams.remove(stream)
+                return True
+        return False
+
     def _tell(self, fields: Fields | None, heard: bool) -> None:
         """`heard`: a transcriber's stream is handed on from agent to agent, so it is the current agent's."""
         spending = _spending.get()
+        if spending is not None and spending.utterance is not None and fields is not None:
+            spending.utterance.told |= fields["service"] == "tts"
         if spending is not None and (spending.witness in self.witnesses or spending.witness.over):
             spending.witness.write(fields, None if heard else spending.agent)
         elif (witness := self._only_witness()) is not None:
@@ -247,20 +280,41 @@ def _mark_nodes(agent: Any) -> None:
     for name in _NODES:
         node = getattr(agent, name)
         if not hasattr(node, "livekit_tokens_marks"):
-            setattr(agent, name, _marking(agent, node))
+            setattr(agent, name, _marking(agent, node, name))
 
 
-def _marking(agent: Any, node: Callable[..., Any]) -> Callable[..., Any]:
+def _marking(agent: Any, node: Callable[..., Any], name: str) -> Callable[..., Any]:
     @wraps(node)
-    def marked(*args: Any, **kwargs: Any) -> Any:
+    def marked(given: Any, *args: Any, **kwargs: Any) -> Any:
         witness = _followed.get(agent)
         if witness is not None:
-            _spending.set(_Spending(witness, agent.id))
             try:
                 witness.listen_to(agent)
+                utterance = _begin(witness, agent, speaks=name == "tts_node")
+                given = given if utterance is None else utterance.overhear(given)
             except Exception as error:  # noqa: BLE001 - the node runs in any case
                 faults.note("an agent's components could not be listened to", error)
-        return node(*args, **kwargs)
+        return node(given, *args, **kwargs)
 
     marked.livekit_tokens_marks = True  # type: ignore[attr-defined]
     return marked
+
+
+def _begin(witness: ComponentWitness, agent: Any, *, speaks: bool) -> Utterance | None:
+    """A node of this agent begins, in a task of its own."""
+    before = _spending.get()
+    reply = before.reply if before is not None and before.witness is witness else None
+    utterance = None
+    if speaks and reply is not None and (voice := _voice_of(agent)) is not None:
+        utterance = Utterance(voice, agent.id)
+        reply.append(utterance)
+    _spending.set(_Spending(witness, agent.id, reply, utterance))
+    return utterance
+
+
+def _voice_of(agent: Any) -> tts.TTS | None:
+    """The voice that streams what this agent says; one that is asked sentence by sentence tells of each, cut or not."""
+    own = agent.tts
+    voice = own if own is None or isinstance(own, tts.TTS) else agent.session.tts
+    streams = isinstance(voice, tts.TTS) and voice.capabilities.streaming and not isinstance(voice, tts.StreamAdapter)
+    return voice if streams else None

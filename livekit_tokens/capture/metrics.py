@@ -86,6 +86,16 @@ def unavailable(event: Any) -> Fields | None:
     return None
 
 
+def cut_off(component: object, characters: int) -> Fields:
+    """A voice that was interrupted, of which no metric comes: at most the characters that it was given."""
+    named = _named(component, None)
+    fields = {"service": "tts", "operation": "speech", **named, "metadata": {"cancelled": True}}
+    if _is_billed_by_tokens(named["model"]):
+        return fields | {"units": {}, "provenance": "unknown"}
+    units = make_units({"characters": characters})
+    return fields | {"units": units, "provenance": "estimated", "low": {}, "high": units}
+
+
 def _of_llm(event: LLMMetrics, component: object) -> Fields:
     usage = {
         "prompt_tokens": event.prompt_tokens,
@@ -102,9 +112,8 @@ def _of_stt(event: STTMetrics, component: object) -> Fields:
     if not (event.input_tokens or event.output_tokens):
         return _measured(request, lambda: make_units({"audio_ms": round(event.audio_duration * 1000)}))
     details = {}
-    if event.input_audio_tokens:  # a subset of the input; without it all input is taken for audio
-        text = max(0, event.input_tokens - event.input_audio_tokens)
-        details = {"audio_tokens": event.input_audio_tokens, "text_tokens": text}
+    if audio := getattr(event, "input_audio_tokens", 0):  # since 1.8.9; without it all input is taken for audio
+        details = {"audio_tokens": audio, "text_tokens": max(0, event.input_tokens - audio)}
     usage = {
         "input_tokens": event.input_tokens,
         "input_token_details": details,

@@ -13,14 +13,17 @@ from typing import Any
 from livekit_tokens.capture.who import BY_IDENTITY, Naming, Whose
 from livekit_tokens.core import faults
 from livekit_tokens.core.lines import Pend
-from livekit_tokens.core.recorder import Recording, ended
-from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.core.recorder import Recording, Unrecorded
+from livekit_tokens.domain.sessions import Part, Stay, ended
 from livekit_tokens.domain.summary import ServiceLine, SessionSummary, summarize
 from livekit_tokens.domain.times import Micros, to_datetime
 from livekit_tokens.domain.usage import UNKNOWN_FEATURE, UsageRecord
 
 logger = logging.getLogger("livekit_tokens")
 
+UNTRACKED = "untracked"
+SYNC_SECONDS = 2.0
+"""How long the end of a part waits for the disk: LiveKit gives all shutdown callbacks together 10 s."""
 DRAIN_SECONDS = 2.0
 """How long the end of a part waits for the ledger; what is not there by then follows from the spool."""
 
@@ -40,6 +43,15 @@ class Process:
     new_key: Callable[[], str]
     naming: Naming = BY_IDENTITY
     rejoin_grace: float = 15.0
+
+    @classmethod
+    def of_nobody(cls, now: Callable[[], Micros], new_key: Callable[[], str]) -> Process:
+        """A process that keeps nothing but sums in memory."""
+
+        async def flush(_: float) -> bool:
+            return True
+
+        return cls(Unrecorded(), flush, now, new_key)
 
 
 class LivePart:
@@ -66,7 +78,7 @@ class LivePart:
         self._stays: dict[str, Stay] = {}
         self._final: SessionSummary | None = None
         self._recorder.put_part(part)
-        logger.info("tracking began", extra={"session_id": part.session_id, "part": part.key})
+        self._say("tracking began")
 
     @property
     def part(self) -> Part:
@@ -80,10 +92,9 @@ class LivePart:
 
     def new_record(self, **fields: Any) -> UsageRecord:
         """A record of this part, now, by the agent that speaks now."""
-        fields.setdefault("at", self.now())
-        fields.setdefault("agent", self.agent())
-        fields.setdefault("feature", self._feature)
-        return UsageRecord(part=self._part.key, **fields)
+        if "agent" not in fields:
+            fields["agent"] = self.agent()
+        return UsageRecord(part=self._part.key, at=self.now(), feature=self._feature, **fields)
 
     def write(self, record: UsageRecord, settles: str | None = None) -> None:
         self._recorder.record(record, settles)
@@ -128,12 +139,22 @@ class LivePart:
     async def settle(self) -> SessionSummary:
         """After `fix`: make the end durable, give the ledger a moment, say the receipt, call `on_end` once."""
         summary = self.summary()
-        if not await asyncio.to_thread(self._recorder.sync):
+        if not await self._synced():
             faults.note("the end of a part is not on disk yet", part=self._part.key)
         await self._flush(DRAIN_SECONDS)
-        logger.info("%s", summary, extra={"session_id": self._part.session_id, "part": self._part.key})
+        self._say(str(summary))
         await self._call_on_end(summary)
         return summary
+
+    async def _synced(self) -> bool:
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(self._recorder.sync), SYNC_SECONDS)
+        except TimeoutError:
+            return False
+
+    def _say(self, text: str) -> None:
+        if self._part.session_id != UNTRACKED:
+            logger.info("%s", text, extra={"session_id": self._part.session_id, "part": self._part.key})
 
     async def _call_on_end(self, summary: SessionSummary) -> None:
         on_end, self._on_end = self._on_end, None

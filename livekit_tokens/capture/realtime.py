@@ -17,7 +17,7 @@ from livekit_tokens.capture.listening import listener
 from livekit_tokens.core import estimates, faults, whisper
 from livekit_tokens.core.estimates import Conversation
 from livekit_tokens.core.lines import Pend
-from livekit_tokens.core.takeover import estimated
+from livekit_tokens.core.pending import estimated
 from livekit_tokens.core.vocabulary import count_in_call, tokens_in
 from livekit_tokens.core.whisper import Transcription
 from livekit_tokens.domain.errors import ImpossibleUsage
@@ -80,6 +80,7 @@ class RealtimeWitness:
         self._in_flight: dict[str, _InFlight] = {}
         self._settled = _Recent()
         self._transcribed = _Recent()
+        self._items = _Recent()
         self._conversation = Conversation()
         self._prompt_tokens = 0
         self._speech_started_ms: int | None = None
@@ -136,7 +137,7 @@ class RealtimeWitness:
     def give_up(self) -> None:
         """The channel can bring nothing more: what is still in flight becomes an estimate."""
         for key, flight in list(self._in_flight.items()):
-            record = estimated(with_counts(flight), None)
+            record = estimated(with_counts(flight))
             self._settle(key, replace(record, at=self._writer.now(), **self._timing(flight)))
 
     # -- what the conversation holds ------------------------------------------------------------------------------
@@ -156,7 +157,12 @@ class RealtimeWitness:
 
     def _on_item(self, event: Mapping[str, Any]) -> None:
         item = _mapping(event.get("item"))
+        item_id = _text(item.get("id"))
+        if item_id is not None and item_id in self._items:
+            return  # sent again after a reconnection
         tokens = _tokens_in(item.get("output")) + _tokens_in(item.get("content"))
+        if item_id is not None:
+            self._items.add(item_id)
         if tokens:
             self._conversation = estimates.with_text(self._conversation, tokens)
 
@@ -252,7 +258,7 @@ class RealtimeWitness:
             return self._response_record(response_id, {}, "reported", **fields)
         if flight is None:
             return self._response_record(response_id, {}, "unknown", **fields)
-        return replace(estimated(with_counts(flight), None), at=self._writer.now(), **fields)
+        return replace(estimated(with_counts(flight)), at=self._writer.now(), **fields)
 
     def _response_record(
         self, response_id: str | None, units: Units, provenance: Provenance, **fields: Any
@@ -278,10 +284,13 @@ class RealtimeWitness:
             self._all_settled.set()
 
     def _key_of(self, response_id: str | None) -> str | None:
-        if response_id is not None:
+        if response_id in self._in_flight:
             return response_id
-        # An end without an id can only be meant for the one that is open.
-        return next(iter(self._in_flight)) if len(self._in_flight) == 1 else None
+        # An id that is missing at either end: then only the one that is open can be meant.
+        (only,) = self._in_flight if len(self._in_flight) == 1 else (None,)
+        if only is not None and (response_id is None or only.startswith(self._prefix)):
+            return only
+        return response_id
 
     def _flight_of(self, response_id: object) -> _InFlight | None:
         key = self._key_of(_text(response_id))
@@ -358,7 +367,7 @@ def _audio_ms(flight: _InFlight) -> int:
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if type(value) is dict or isinstance(value, Mapping) else {}
 
 
 def _list(value: object) -> list[Any]:

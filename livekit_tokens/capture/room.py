@@ -62,12 +62,12 @@ class RoomWitness:
         """When that caller left; None for who is here, or never was."""
         return self._left_at.get(sid)
 
-    def stop(self) -> None:
-        """Listen no more, and close the stays that are open: for this part they end now."""
+    def stop(self, at: Micros) -> None:
+        """Listen no more, and close the stays that are open: for this part they end with it."""
         for event, handler in self._listeners:
             self._room.off(event, handler)
         for stay in list(self._here.values()):
-            self._close(stay)
+            self._close(stay, max(at, stay.joined_at))
 
     def _joined(self, participant: Any) -> None:
         if participant.kind not in _NOT_CALLERS:
@@ -89,17 +89,17 @@ class RoomWitness:
         stay = self._here.get(participant.sid)
         if stay is None:
             return
-        self._close(stay)
+        at = self._live().now()
+        self._close(stay, at)
         if participant.sid in self._callers:
             self._callers.discard(participant.sid)
-            self._left_at[participant.sid] = self._live().now()
+            self._left_at[participant.sid] = at
             self._on_callers(participant, len(self._callers))
 
     def _changed(self, participant: Any) -> None:
         if participant.sid in self._callers:
             self._on_callers(participant, len(self._callers))
 
-    def _close(self, stay: Stay) -> None:
+    def _close(self, stay: Stay, at: Micros) -> None:
         self._here.pop(stay.sid, None)
-        live = self._live()
-        live.put_stay(replace(stay, left_at=live.now()))
+        self._live().put_stay(replace(stay, left_at=at))

@@ -8,14 +8,14 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from livekit.agents import AgentSession, JobContext, llm
 
 from livekit_tokens.capture.components import ComponentWitness
 from livekit_tokens.capture.handoffs import Asking
 from livekit_tokens.capture.listening import listener
-from livekit_tokens.capture.part import LivePart, OnEnd, OnUsage, Process
+from livekit_tokens.capture.part import UNTRACKED, LivePart, OnEnd, OnUsage, Process
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.capture.room import RoomWitness
 from livekit_tokens.capture.who import Who, Whose
@@ -44,7 +44,8 @@ class Tracking:
         who: Who,
         new_part: Callable[[], LivePart],
     ) -> None:
-        self._session = session
+        # Weakly: the session holds our listeners, and must be collectable when the host drops it.
+        self._session_ref = ref(session) if session is not None else None
         self._ctx = ctx
         self._process = process
         self._who = who
@@ -58,6 +59,11 @@ class Tracking:
         self._gone_at: Micros | None = None
         self._ending: asyncio.Task[SessionSummary] | None = None
         self._asking = Asking(self._listen_to)
+        self._closed_by_host = False
+
+    @property
+    def _session(self) -> AgentSession[Any] | None:
+        return self._session_ref() if self._session_ref is not None else None
 
     @property
     def session_id(self) -> str:
@@ -69,8 +75,10 @@ class Tracking:
 
     async def aclose(self) -> SessionSummary:
         """End the part if it has not ended; returns its final summary once it is durable. Idempotent."""
-        self._stop_watching()
-        self._end("user_initiated")
+        self._closed_by_host = True
+        at = self._process.now()
+        self._stop_watching(at)
+        self._end("user_initiated", at)
         assert self._ending is not None
         return await asyncio.shield(self._ending)
 
@@ -91,6 +99,8 @@ class Tracking:
 
     def _watch_room(self) -> None:
         assert self._ctx is not None
+        if self._ctx.is_fake_job():  # the console's room and its guest are mocks, down to their names (1.8.9)
+            return
         self._room = RoomWitness(self._ctx.room, lambda: self._live, self._process.naming.identities, self._on_callers)
 
     def _catch_up(self, session: AgentSession[Any]) -> None:
@@ -103,7 +113,7 @@ class Tracking:
             self._listen_to(realtime)
 
     def _on_item(self, event: Any) -> None:
-        if isinstance(event.item, llm.AgentHandoff) and self._session is not None:
+        if isinstance(event.item, llm.AgentHandoff) and self._session is not None and not self._closed_by_host:
             if self._live.ended:
                 self._start_again()
             self._asking.expect_from(_model_of(self._session))
@@ -135,19 +145,24 @@ class Tracking:
 
         async def aclose() -> None:
             try:
-                if witness.open_responses and self._is_current(realtime):
-                    realtime.interrupt()
-                    await witness.finish()
-            except Exception as error:  # noqa: BLE001 - closing goes on in any case
-                faults.note("open responses could not be awaited", error)
-            try:
-                await close()
-            finally:
-                witness.give_up()
-                if witness in self._witnesses:
-                    self._witnesses.remove(witness)
+                await self._let_finish(realtime, witness)
+            finally:  # also when the waiting is cancelled
+                try:
+                    await close()
+                finally:
+                    witness.give_up()
+                    if witness in self._witnesses:
+                        self._witnesses.remove(witness)
 
         realtime.aclose = aclose
+
+    async def _let_finish(self, realtime: Any, witness: RealtimeWitness) -> None:
+        try:
+            if witness.open_responses and self._is_current(realtime):
+                realtime.interrupt()
+                await witness.finish()
+        except Exception as error:  # noqa: BLE001 - closing goes on in any case
+            faults.note("open responses could not be awaited", error)
 
     def _is_current(self, realtime: Any) -> bool:
         # At a handoff, the session's current agent is the next one already.
@@ -204,20 +219,21 @@ class Tracking:
 
     def _on_close(self, event: Any) -> None:
         reason, at = self._over_since(getattr(event.reason, "value", None) or str(event.reason))
-        self._stop_watching()
+        self._stop_watching(at)
         self._end(reason, at)
 
-    def _over_since(self, reason: str) -> tuple[str, Micros | None]:
+    def _over_since(self, reason: str) -> tuple[str, Micros]:
         """The call was over when its caller left, whatever closes the session after that, and however late.
 
         LiveKit closes it by itself 10 ms later, or up to 2 s when an open response is asked to finish; not at all for
         a caller who was killed or removed: then the job's end does (seen on livekit-agents 1.8.9).
         """
+        now = self._process.now()
         if self._gone is not None:
-            return _LEFT, self._gone_at
+            return _LEFT, self._gone_at or now
         if reason == _LEFT and self._room is not None and self._caller is not None:
-            return reason, self._room.left_at(self._caller.sid)
-        return reason, None
+            return reason, self._room.left_at(self._caller.sid) or now
+        return reason, now
 
     def _end(self, reason: str, at: Micros | None = None) -> None:
         if self._ending is not None:
@@ -225,7 +241,7 @@ class Tracking:
         self._live.fix(reason, at)
         self._ending = asyncio.create_task(self._live.settle(), name="livekit_tokens_end")
 
-    def _stop_watching(self) -> None:
+    def _stop_watching(self, at: Micros) -> None:
         """The session is over: nothing more comes from its realtime sessions, nor does its room matter any more."""
         if self._gone is not None:
             self._gone.cancel()
@@ -235,7 +251,7 @@ class Tracking:
         self._witnesses = []
         self._components.stop()
         if self._room is not None:
-            self._room.stop()
+            self._room.stop(at)
             self._room = None
 
     def _shutdown_callback(self) -> Callable[[str], Any]:
@@ -243,7 +259,7 @@ class Tracking:
         async def finish_tracking(reason: str) -> None:
             try:
                 why, at = self._over_since(reason or "job_shutdown")
-                self._stop_watching()
+                self._stop_watching(at)
                 self._end(why, at)
                 assert self._ending is not None
                 await asyncio.shield(self._ending)
@@ -272,10 +288,12 @@ def begin(
 
     who = Who(process.naming, ctx, user=user, tenant=tenant)
 
+    held = ref(session) if session is not None else lambda: None
+
     def new_part() -> LivePart:
         part = _part_of(ctx, process.new_key(), process.now(), who.at_start(), tags)
         return LivePart(
-            part, process, agent=lambda: _agent_of(session), feature=feature, on_end=on_end, on_usage=on_usage
+            part, process, agent=lambda: _agent_of(held()), feature=feature, on_end=on_end, on_usage=on_usage
         )
 
     tracking = Tracking(session, ctx, process, who, new_part)
@@ -285,12 +303,13 @@ def begin(
     return tracking
 
 
-def inert(process: Process) -> Tracking:
+def inert(process: Process, on_end: OnEnd | None = None) -> Tracking:
     """A Tracking that hooks into nothing and records nothing: tracking is off, or could not begin."""
-    part = Part(key=process.new_key(), session_id="untracked", started_at=process.now())
+    part = Part(key=process.new_key(), session_id=UNTRACKED, started_at=process.now())
     unrecorded = replace(process, recorder=Unrecorded())
     who = Who(process.naming, None, user=None, tenant=None)
-    return Tracking(None, None, unrecorded, who, lambda: LivePart(part, unrecorded, agent=lambda: None))
+    live = LivePart(part, unrecorded, agent=lambda: None, on_end=on_end)
+    return Tracking(None, None, unrecorded, who, lambda: live)
 
 
 def _part_of(ctx: JobContext | None, key: str, at: Micros, whose: Whose, tags: Mapping[str, str]) -> Part:

@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from livekit_tokens.core import faults
 from livekit_tokens.core.drain import SpoolDrain
@@ -24,6 +27,9 @@ GATHER_SECONDS = 0.5
 _FIRST_RETRY_SECONDS = 0.5
 _LAST_RETRY_SECONDS = 30.0
 _TAKEOVER_EVERY_SECONDS = 300.0
+_LONGEST_HOLD_SECONDS = 5.0
+_PIECE_BYTES = 1 << 17
+"""A call shares this process: small batches leave it the interpreter more often than large ones."""
 
 
 class Background:
@@ -33,6 +39,7 @@ class Background:
         self._recorder = recorder
         self._ledger = ledger
         self._root = root
+        self._held: asyncio.Event | None = None
         self._dirty = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
@@ -62,33 +69,53 @@ class Background:
 
     async def flush(self, seconds: float) -> bool:
         """Wait, from any loop, until all that is written now is in the ledger; False if it took longer or failed."""
-        if not await asyncio.to_thread(self._started.wait, seconds) or self._loop is None:
+        until = time.monotonic() + seconds
+        if not await asyncio.to_thread(self._started.wait, seconds):
             return False
-        draining = self._drain_once()
-        try:
-            future = asyncio.run_coroutine_threadsafe(draining, self._loop)
-        except RuntimeError:  # the thread has ended
-            draining.close()
+        future = self._ask(self._drain_once())
+        if future is None:
             return False
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+            return await asyncio.wait_for(asyncio.wrap_future(future), max(0.0, until - time.monotonic()))
         except TimeoutError:
             return False
 
     def flush_blocking(self, seconds: float) -> bool:
         """The same for a process that is about to exit and has no loop any more."""
-        if not self._started.wait(seconds) or self._loop is None:
-            return False
-        draining = self._drain_once()
+        future = self._ask(self._drain_once()) if self._started.wait(seconds) else None
         try:
-            future = asyncio.run_coroutine_threadsafe(draining, self._loop)
-        except RuntimeError:  # the thread has ended
-            draining.close()
-            return False
-        try:
-            return future.result(seconds)
+            return future is not None and future.result(seconds)
         except (TimeoutError, RuntimeError):
             return False
+
+    def hold(self, seconds: float) -> bool:
+        """Before a fork: let go of the database, and of nothing else, until `go_on`. True if that was possible.
+
+        SQLite keeps its locks in the process: a child that inherited an open connection would believe in locks that
+        the kernel never gave it, and write into a log that the others have removed.
+        """
+        if not self._started.is_set():
+            return True  # nothing is open yet
+        future = self._ask(self._hold())
+        try:
+            return future is None or future.result(seconds)
+        except TimeoutError:
+            return False
+
+    def go_on(self) -> None:
+        """After the fork, in the parent."""
+        if self._loop is not None and self._held is not None:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._held.set)
+
+    def _ask(self, work: Coroutine[Any, Any, bool]) -> Future[bool] | None:
+        """Run something in the thread's loop; None if that has ended."""
+        try:
+            assert self._loop is not None
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:
+            work.close()
+            return None
 
     # -- in the thread --------------------------------------------------------------------------------------------
 
@@ -122,14 +149,16 @@ class Background:
     async def _drain_once(self) -> bool:
         assert self._turn is not None
         async with self._turn:
-            self._recorder.tend()
             self._dirty = False  # before reading: what is written from now on asks again
             try:
+                self._recorder.tend()
                 if self._connection is not None and self._connection.stale():
                     await self._disconnect()
                 if self._connection is None or self._drain is None:
                     self._connection = await self._ledger.connect()
-                    self._drain = SpoolDrain(self._recorder.folder, self._recorder.source, self._connection)
+                    self._drain = SpoolDrain(
+                        self._recorder.folder, self._recorder.source, self._connection, _PIECE_BYTES
+                    )
                 await self._drain.drain()
             except asyncio.CancelledError:  # who waited for it waits no longer
                 self._ask_again()
@@ -145,6 +174,22 @@ class Background:
             self.last_error = None
             return True
 
+    async def _hold(self) -> bool:
+        assert self._turn is not None
+        await self._turn.acquire()
+        await self._disconnect()
+        self._held = asyncio.Event()
+        self._holding = asyncio.create_task(self._let_go(self._held))
+        return True
+
+    async def _let_go(self, held: asyncio.Event) -> None:
+        assert self._turn is not None
+        try:
+            with suppress(TimeoutError):  # a fork that never came
+                await asyncio.wait_for(held.wait(), _LONGEST_HOLD_SECONDS)
+        finally:
+            self._turn.release()
+
     def _ask_again(self) -> None:
         """What was not brought is still to be brought, also when it was a `flush` that could not, and nobody writes."""
         assert self._wake is not None
@@ -152,16 +197,16 @@ class Background:
         self._wake.set()
 
     async def _take_over_sometimes(self) -> None:
-        if time.monotonic() - self._took_over_at < _TAKEOVER_EVERY_SECONDS or self._connection is None:
+        if time.monotonic() - self._took_over_at < _TAKEOVER_EVERY_SECONDS:
             return
         self._took_over_at = time.monotonic()
         assert self._turn is not None
         async with self._turn:
             try:
-                await take_over(self._root, self._connection, own=self._recorder.source.id)
+                source = self._recorder.source
+                await take_over(self._root, self._ledger, ledger_id=source.ledger, own=source.id)
             except Exception as error:  # noqa: BLE001 - as above
                 faults.note("spools of dead processes could not be taken over", error)
-                await self._disconnect()
 
     async def _disconnect(self) -> None:
         connection, self._connection, self._drain = self._connection, None, None

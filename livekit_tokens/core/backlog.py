@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from livekit_tokens.core.findings import Finding
 from livekit_tokens.core.ledger import START, Checkpoint
 from livekit_tokens.core.lines import Head, Use
 from livekit_tokens.core.places import size_text
-from livekit_tokens.core.takeover import missing_end, read_state
+from livekit_tokens.core.remains import Remains, missing_end, read_remains
 from livekit_tokens.domain.times import SECOND, Micros
 
 LATE: Micros = 300 * SECOND
@@ -42,15 +43,30 @@ class Waiting:
         return f"{records} ({size_text(self.size)}) not in the ledger{age}"
 
 
+@dataclass(frozen=True, slots=True)
+class Against:
+    """What the spools are held against: a ledger by its name (`Source.ledger`), how far it has them, the time."""
+
+    ledger: str
+    known: Known
+    now: Micros
+
+    def checkpoint(self, source: str) -> Checkpoint | None:
+        return self.known.get(source) if self.known is not None else None
+
+    def is_other(self, ledger: str) -> bool:
+        return ledger not in ("", self.ledger)
+
+
 def look_at_spools(
-    roots: Sequence[Path], host: str, checkpoints: Callable[[list[str]], Known], now: Micros
+    roots: Sequence[Path], host: str, ledger: str, checkpoints: Callable[[list[str]], Known], now: Micros
 ) -> Iterator[Finding]:
     """One line for each living process and each orphan under `<root>/<host>`; what is in the ledger, in one line."""
     folders = [folder for root in roots for folder in spool.sources_of(root / host) if folder.is_dir()]
-    known = checkpoints([folder.name for folder in folders]) if folders else {}
+    against = Against(ledger, checkpoints([folder.name for folder in folders]) if folders else {}, now)
     done = []
     for folder in folders:
-        if (yield from _look_at(folder, known, now)):
+        if (yield from _look_at(folder, against)):
             done.append(folder)  # noqa: PERF401 - no comprehension may yield
     if done:
         size = size_text(sum(_size_from(folder, START) for folder in done))
@@ -61,15 +77,15 @@ def look_at_spools(
     yield from look_at_other_hosts(roots, host)
 
 
-def _look_at(folder: Path, known: Known, now: Micros) -> Generator[Finding, None, bool]:
+def _look_at(folder: Path, against: Against) -> Generator[Finding, None, bool]:
     """One source's line. True: its process has ended and all is in the ledger, so that it needs none."""
     try:
         lock = spool.try_lock(folder)
         if lock is not None:
             os.close(lock)  # at once: only whether it could be had was the question
-            return (yield from _look_at_dead(folder, known, now))
+            return (yield from _look_at_dead(folder, against))
         if folder.exists():
-            yield _living(folder, known, now)
+            yield _living(folder, against)
     except FileNotFoundError:  # brought home and removed by another process just now
         return False
     except OSError as fault:
@@ -78,41 +94,63 @@ def _look_at(folder: Path, known: Known, now: Micros) -> Generator[Finding, None
     return False
 
 
-def _living(folder: Path, known: Known, now: Micros) -> Finding:
+def _living(folder: Path, against: Against) -> Finding:
     kept = spool.segments_of(folder)
     head = spool.head_of(folder, kept[-1]) if kept else None
     subject = f"{_SUBJECT} of process {head.pid if head else folder.name}"
-    waiting = waiting_in(folder, _checkpoint(known, folder.name), since=head.started_at if head else 0)
-    if known is None:
+    waiting = waiting_in(folder, against.checkpoint(folder.name), since=head.started_at if head else 0)
+    if head is not None and against.is_other(head.ledger):
+        told = "it is alive and writes to another ledger than this DATABASE_URL"
+        return Finding("note", subject, told, "if that is not meant, give both the same DATABASE_URL")
+    if against.known is None:
         told = f"{_counted(waiting.records, 'record')} ({size_text(waiting.size)}) kept; the ledger cannot be asked"
         return Finding("note", subject, f"{told} which of them it has", _LOOK_AT_LEDGER)
-    if waiting.oldest is not None and now - waiting.oldest > LATE:
-        return Finding("fault", subject, waiting.told(now), f"{_LOOK_AT_LEDGER}; that process's log says why it waits")
-    return Finding("ok", subject, waiting.told(now))
+    if waiting.oldest is not None and against.now - waiting.oldest > LATE:
+        todo = f"{_LOOK_AT_LEDGER}; that process's log says why it waits"
+        return Finding("fault", subject, waiting.told(against.now), todo)
+    return Finding("ok", subject, waiting.told(against.now))
 
 
-def _look_at_dead(folder: Path, known: Known, now: Micros) -> Generator[Finding, None, bool]:
-    state = read_state(folder)
-    if state.source is None:
-        if kept := spool.segments_of(folder):
-            told = f"{folder} has no readable beginning ({size_text(_size_from(folder, START))}, {len(kept)} segments)"
-            todo = "look at its disk; once you know what it was, move the folder away"
-            yield Finding("fault", f"{_SUBJECT} {folder.name}", told, todo)
-        return False
-    end = missing_end(state)
-    waiting = waiting_in(folder, _checkpoint(known, folder.name), since=state.source.started_at)
-    if known is not None and not end and not waiting.records:
+def _look_at_dead(folder: Path, against: Against) -> Generator[Finding, None, bool]:
+    if (finished := spool.finished_at(folder)) is not None and finished == against.checkpoint(folder.name):
         return True
-    open_parts = sum(part.status == "open" for part in state.parts.values())
-    told = f"the process is dead; {waiting.told(now)}, {_counted(open_parts, 'part')} not closed"
-    if known is None:
-        told = f"the process is dead; {_counted(open_parts, 'part')} not closed; the ledger cannot be asked what it has"
-    late = now - _written_at(folder) > LATE
-    todo = "livekit-tokens recover" if known is not None else f"{_LOOK_AT_LEDGER}; then livekit-tokens recover"
-    if not late:
-        todo += " (any process of this host that tracks calls does it by itself within 5 minutes)"
-    yield Finding("fault" if late else "note", f"orphan of process {state.source.pid}", told, todo)
+    remains = asyncio.run(read_remains(folder))
+    if remains.source is None:
+        if not spool.is_empty(folder):
+            yield _unreadable(folder)
+        return False
+    waiting = waiting_in(folder, against.checkpoint(folder.name), since=remains.source.started_at)
+    if against.known is not None and not missing_end(remains) and not waiting.records:
+        return True
+    yield _orphan(folder, remains, waiting, against)
     return False
+
+
+def _unreadable(folder: Path) -> Finding:
+    size = size_text(_size_from(folder, START))
+    told = f"{folder} has no readable beginning ({size}, {_counted(len(spool.segments_of(folder)), 'segment')})"
+    todo = "look at its disk; once you know what it was, move the folder away"
+    return Finding("fault", f"{_SUBJECT} {folder.name}", told, todo)
+
+
+def _orphan(folder: Path, remains: Remains, waiting: Waiting, against: Against) -> Finding:
+    """A dead process's spool: at first a note, as the next process brings it home; then a fault."""
+    assert remains.source is not None
+    subject = f"orphan of process {remains.source.pid}"
+    unclosed = _counted(sum(part.status == "open" for part in remains.parts.values()), "part") + " not closed"
+    if against.is_other(remains.source.ledger):
+        told = f"the process is dead, and it wrote to another ledger than this DATABASE_URL; {unclosed}"
+        return Finding("note", subject, told, "run livekit-tokens recover with the DATABASE_URL that it had")
+    if against.known is None:
+        told = f"the process is dead; {unclosed}; the ledger cannot be asked what it has"
+        todo = f"{_LOOK_AT_LEDGER}; then livekit-tokens recover"
+    else:
+        told = f"the process is dead; {waiting.told(against.now)}, {unclosed}"
+        todo = "livekit-tokens recover"
+    if against.now - _written_at(folder) > LATE:
+        return Finding("fault", subject, told, todo)
+    todo += " (any process of this host that tracks calls does it by itself within 5 minutes)"
+    return Finding("note", subject, told, todo)
 
 
 def look_at_other_hosts(roots: Iterable[Path], host: str) -> Iterator[Finding]:
@@ -151,10 +189,6 @@ def waiting_in(folder: Path, checkpoint: Checkpoint | None, *, since: Micros) ->
             elif isinstance(found.line, Head):
                 since = max(since, found.line.started_at)
     return Waiting(_size_from(folder, at), records, oldest, capped=more)
-
-
-def _checkpoint(known: Known, source: str) -> Checkpoint | None:
-    return known.get(source) if known is not None else None
 
 
 def _size_from(folder: Path, at: Checkpoint) -> int:

@@ -34,13 +34,21 @@ class SpoolDrain:
     checkpoint, and the drain goes on from there as far as the replay window reaches.
     """
 
-    def __init__(self, folder: Path, source: Source, connection: LedgerConnection) -> None:
+    def __init__(
+        self, folder: Path, source: Source, connection: LedgerConnection, piece: int = spool.READ_BYTES
+    ) -> None:
         self._folder = folder
+        self._piece = piece  # bytes a batch: smaller ones leave the interpreter to a call more often
         self._source = source
         self._connection = connection
         self._known: Checkpoint | None = None  # as the ledger has it
         self._at: Checkpoint | None = None  # how far was read; lines that bring nothing move only this
         self._gap = 0
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """Where the ledger has the source to, as far as it was asked."""
+        return self._known
 
     async def drain(self) -> Drained:
         """Bring everything that the spool holds now. Raises what the connection raises; nothing is half done then."""
@@ -48,7 +56,7 @@ class SpoolDrain:
         refusals = 0
         while True:
             at = self._at or await self._begin()
-            reading = spool.read(self._folder, at.segment, at.offset)
+            reading = spool.read(self._folder, at.segment, at.offset, self._piece)
             batch = self._batch(at, reading)
             if _brings_something(batch):
                 if not await self._connection.apply(batch):
@@ -107,6 +115,11 @@ class SpoolDrain:
                 seq = max(seq, line.seq)
             elif isinstance(line, PartLine):
                 parts[line.part.key] = line.part
+                missing += max(0, line.seq - seq)
+                seq = max(seq, line.seq)
+            elif isinstance(line, Head):
+                missing += max(0, line.seq - seq)
+                seq = max(seq, line.seq)
             elif isinstance(line, StayLine):
                 stays[line.stay.part, line.stay.sid] = line.stay
         return Batch(

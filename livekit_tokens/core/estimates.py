@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from livekit_tokens.domain.units import Units, input_tokens, output_tokens
+from livekit_tokens.domain.units import Units
 
 # Measured against recorded OpenAI Realtime traffic (36 interruptions in flight, 2026-11): a response's output
 # is 8 tokens of framing, the transcript's tokens, and one audio token per 50 ms of audio.
@@ -46,15 +46,16 @@ class Conversation:
 def conversation_after(units: Units) -> Conversation:
     """The conversation as the last `response.done` left it: its whole input and what it put out."""
     get = units.get
-    whole = input_tokens(units)
-    cached = sum(get(name, 0) for name in ("cached_input_text", "cached_input_audio", "cached_input_image"))
+    cached_text, cached_audio = get("cached_input_text", 0), get("cached_input_audio", 0)
+    cached_image = get("cached_input_image", 0)
+    text, audio = get("input_text", 0) + cached_text, get("input_audio", 0) + cached_audio
+    image = get("input_image", 0) + cached_image
+    whole = text + audio + image
     return Conversation(
-        text=get("input_text", 0)
-        + get("cached_input_text", 0)
-        + max(0, get("output_text", 0) - OUTPUT_FRAMING_NOT_KEPT),
-        audio=get("input_audio", 0) + get("cached_input_audio", 0) + get("output_audio", 0),
-        image=get("input_image", 0) + get("cached_input_image", 0),
-        cached_share=cached / whole if whole else 0.0,
+        text + max(0, get("output_text", 0) - OUTPUT_FRAMING_NOT_KEPT),
+        audio + get("output_audio", 0),
+        image,
+        (cached_text + cached_audio + cached_image) / whole if whole else 0.0,
     )
 
 
@@ -133,8 +134,3 @@ def _output_units(audio_ms: int, spoken_tokens: int) -> Units:
 
 def _scaled(units: Units, factor: float) -> Units:
     return {name: round(quantity * factor) for name, quantity in units.items()}
-
-
-def size_of(units: Units) -> int:
-    """All tokens of an estimate, for logs."""
-    return input_tokens(units) + output_tokens(units)

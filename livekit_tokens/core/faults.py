@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from collections import Counter
 
 logger = logging.getLogger("livekit_tokens")
@@ -26,9 +27,10 @@ def note(kind: str, error: BaseException | None = None, **fields: object) -> Non
             return
         _last_said[kind] = now
     said = f": {reason(error)}" if error is not None else ""
-    logger.warning(
-        "%s%s", kind, said, extra={"fault": kind, "count": count, **fields}, exc_info=_is_ours(error) and error
-    )
+    logger.warning("%s%s", kind, said, extra={"fault": kind, "count": count, **fields})
+    if error is not None and logger.isEnabledFor(logging.DEBUG):
+        # Where, but not the error's own words: another library's may quote what was said.
+        logger.debug("%s came from:\n%s", kind, "".join(traceback.format_tb(error.__traceback__)))
 
 
 def counts() -> dict[str, int]:
@@ -43,8 +45,3 @@ def reason(error: BaseException) -> str:
 
     # Another library's message may quote what was said; its class does not.
     return str(error) if isinstance(error, (LiveKitTokensError, OSError)) else type(error).__name__
-
-
-def _is_ours(error: BaseException | None) -> bool:
-    # A traceback shows lines of code, no values; it is only worth its length when the fault was not foreseen.
-    return logger.isEnabledFor(logging.DEBUG) and error is not None

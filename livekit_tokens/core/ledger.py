@@ -24,12 +24,16 @@ START = Checkpoint(segment=1, offset=0, seq=0)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One process that writes: one spool, one lock, one checkpoint."""
+    """One process that writes: one spool, one lock, one checkpoint.
+
+    `ledger` tells the ledger that it writes for from others (no password in it); empty: any.
+    """
 
     id: str
     host: str
     pid: int
     started_at: Micros
+    ledger: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,13 +27,18 @@ class Head(msgspec.Struct, tag="head", frozen=True):
     started_at: Micros
     segment: int
     seq: int
+    ledger: str = ""
 
 
 class PartLine(msgspec.Struct, tag="part", frozen=True):
-    """A part as it is now, whole; written at every change, and again at the head of every segment while it is open."""
+    """A part as it is now, whole; written at every change, and again at the head of every segment while it is open.
+
+    `seq` is the last record's number before it: a record that is lost at the very end leaves a hole that is seen.
+    """
 
     at: Micros
     part: Part
+    seq: int = 0
 
 
 class StayLine(msgspec.Struct, tag="stay", frozen=True):
@@ -79,8 +84,24 @@ _decode = msgspec.json.Decoder(Line).decode
 
 def to_bytes(line: Line) -> bytes:
     """One line, newline included. JSON holds no raw newline, so the line delimits itself."""
-    payload = _encode(line)
+    try:
+        payload = _encode(line)
+    except (TypeError, ValueError):  # half a surrogate pair in an id, an object of the host's in a label
+        payload = _encode(_encodable(msgspec.to_builtins(line, enc_hook=_type_name)))
     return b"%08x %b\n" % (crc32(payload), payload)
+
+
+def _encodable(value: object) -> object:
+    """The same with texts that UTF-8 can hold: a record is not lost for a letter."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(part) for name, part in value.items()}
+    return [_encodable(part) for part in value] if isinstance(value, list) else value
+
+
+def _type_name(value: object) -> str:
+    return type(value).__name__
 
 
 def from_bytes(raw: bytes) -> Line | None:

@@ -58,7 +58,7 @@ _TODO = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder with the setting that names it. `own`: it must belong to the user that writes there."""
+    """A folder with the setting that names it. `own`: it should be the agent's user's alone."""
 
     name: str
     folder: Path
@@ -67,9 +67,10 @@ class Place:
     instead: str = ""
 
 
-def spool_place(folder: Path, fallback: Path) -> Place:
-    """Where spools are; the recorder takes no folder of somebody else's."""
-    return Place("spool", folder, "SPOOL_DIR", own=True, instead=f"; until then, spools go to {fallback}")
+def spool_place(folder: Path, *fallbacks: Path) -> Place:
+    """Where spools are, and where they go while they cannot be written there."""
+    instead = "".join(f"; until then, spools go to {fallback}" for fallback in fallbacks)
+    return Place("spool", folder, "SPOOL_DIR", own=True, instead=instead)
 
 
 def look_at_place(place: Place) -> Iterator[Finding]:
@@ -101,7 +102,7 @@ def look_at_rights(place: Place, there: Path) -> Finding:
         return Finding("fault", subject, f"{where} cannot be written: {fault.strerror or fault}", todo + place.instead)
     if there == place.folder and place.own and found.st_uid != os.getuid():
         told = f"{where} belongs to user {found.st_uid}, and this is user {os.getuid()}"
-        return Finding("fault", subject, told, f"run doctor as the agent's user, or set {place.setting}{place.instead}")
+        return Finding("note", subject, told, "run doctor as the agent's user: what it may do is what counts")
     if there == place.folder and place.own and found.st_mode & 0o077:
         told = f"{where} can be looked into by others (mode {stat.S_IMODE(found.st_mode):o}); it names callers"
         return Finding("note", subject, told, f"chmod 700 {place.folder}")

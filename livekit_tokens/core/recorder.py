@@ -24,6 +24,8 @@ logger = logging.getLogger("livekit_tokens")
 
 _BACKLOG_LINES = 20_000
 _RETRY_SECONDS = 0.2
+_AT_ONCE = 32
+"""Lines that waited for a failing disk are written so many at a time, so that nobody waits for all of them."""
 _OPEN = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -110,7 +112,9 @@ class Recorder:
     def put_part(self, part: Part) -> None:
         """Open a part, change what is known of it, or close it: the line is the part as it is now."""
         with self._lock:
-            self._append(PartLine(self._now(), part))
+            if part.ended_at is not None:
+                self._end_stays(part.key, part.ended_at)
+            self._append(PartLine(self._now(), part, self._seq))
             if part.status == "open":
                 self._parts[part.key] = part
                 self._tallies.setdefault(part.key, Tally())
@@ -171,8 +175,8 @@ class Recorder:
 
     def sync(self) -> bool:
         """Write what is left over and fsync; blocks for the disk, so never on a call's loop. True: all is durable."""
+        self._write_whole_backlog()
         with self._lock:
-            self._write_backlog()
             done = not self._backlog
             fd = os.dup(self._fd) if self._fd >= 0 else -1
         self._sync_retired()
@@ -189,9 +193,7 @@ class Recorder:
 
     def tend(self) -> None:
         """Background housekeeping: retry what a failing disk refused, fsync what was rotated away."""
-        if self._backlog:
-            with self._lock:
-                self._write_backlog()
+        self._write_whole_backlog()
         self._sync_retired()
 
     def aclose_files(self) -> None:
@@ -216,8 +218,8 @@ class Recorder:
         if self._size >= spool.SEGMENT_BYTES and not self._backlog:
             self._rotate()
         raw = to_bytes(line)
-        if self._backlog:
-            self._write_backlog(patient=True)
+        if self._backlog and time.monotonic() >= self._retry_at:
+            self._write_backlog()
         if not self._backlog and self._write(raw):
             return
         if not keep:
@@ -247,11 +249,19 @@ class Recorder:
         faults.note("spool took only part of a line; it will be written again")
         return False
 
-    def _write_backlog(self, *, patient: bool = False) -> None:
-        if patient and time.monotonic() < self._retry_at:
-            return
-        while self._backlog and self._write(self._backlog[0]):
+    def _write_backlog(self) -> None:
+        for _ in range(_AT_ONCE):
+            if not self._backlog or not self._write(self._backlog[0]):
+                return
             self._backlog.popleft()
+
+    def _write_whole_backlog(self) -> None:
+        """Piece by piece, so that a call that writes meanwhile waits for one piece only."""
+        left = len(self._backlog) + 1
+        while self._backlog and len(self._backlog) < left:
+            left = len(self._backlog)
+            with self._lock:
+                self._write_backlog()
 
     def _rotate(self) -> None:
         """Begin a new segment with all that a reader needs who has only this one."""
@@ -276,8 +286,8 @@ class Recorder:
 
     def _carried(self) -> Iterable[Line]:
         source, at = self.source, self._now()
-        yield Head(source.id, source.host, source.pid, source.started_at, self._segment, self._seq)
-        yield from (PartLine(at, part) for part in self._parts.values())
+        yield Head(source.id, source.host, source.pid, source.started_at, self._segment, self._seq, source.ledger)
+        yield from (PartLine(at, part, self._seq) for part in self._parts.values())
         yield from (StayLine(at, stay) for stay in self._stays.values())
         yield from self._pending.values()
         yield from self._progress.values()
@@ -285,12 +295,16 @@ class Recorder:
     def _forget(self, part: str) -> None:
         self._parts.pop(part, None)
         self._tallies.pop(part, None)
+
+    def _end_stays(self, part: str, at: Micros) -> None:
+        """Who is still there when a part ends, left it then."""
         for key in [key for key in self._stays if key[0] == part]:
-            del self._stays[key]
+            self._append(StayLine(at, replace(self._stays.pop(key), left_at=at)))
 
     def _sync_retired(self) -> None:
-        while self._retired:
-            fd = self._retired.pop()
+        with self._lock:
+            retired, self._retired = self._retired, []
+        for fd in retired:
             try:
                 os.fsync(fd)
             except OSError as error:
@@ -302,8 +316,3 @@ class Recorder:
 def _say(seq: int, record: UsageRecord) -> None:
     fields = {"part": record.part, "seq": seq, "units": dict(record.units), "provenance": record.provenance}
     logger.debug("a record was written: %s %s", record.service, record.model, extra=fields)
-
-
-def ended(part: Part, at: Micros, reason: str | None, *, abandoned: bool = False) -> Part:
-    """The part as it is once it has ended."""
-    return replace(part, status="abandoned" if abandoned else "closed", ended_at=at, close_reason=reason)

@@ -10,7 +10,6 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,8 +22,9 @@ REPLAY_SECONDS = 3600
 REPLAY_BYTES = 64 << 20
 """Acknowledged segments are kept this long and this large, so that a restored or deleted database can be replayed."""
 
-_READ_BYTES = 1 << 20
+READ_BYTES = 1 << 20
 _LOCK = "lock"
+_FINISHED = "finished"
 
 
 def segment_path(folder: Path, number: int) -> Path:
@@ -69,7 +69,7 @@ def sources_of(root: Path) -> list[Path]:
 def try_lock(folder: Path) -> int | None:
     """Take the lock of a source whose owner is dead; None while it is held or when the folder is gone."""
     try:
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
@@ -88,6 +88,32 @@ def remove(folder: Path) -> None:
     gone = folder.with_name(f".gone-{folder.name}")
     folder.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)
+
+
+def sweep(root: Path) -> None:
+    """Remove what was left half made or half removed; the caller is the host's only taker."""
+    for path in root.iterdir():
+        if path.name.startswith((".new-", ".gone-")) and time.time() - path.stat().st_mtime > REPLAY_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def mark_finished(folder: Path, checkpoint: Checkpoint) -> None:
+    """Note that a dead owner's spool is in the ledger up to its end, which is this checkpoint there."""
+    (folder / _FINISHED).write_text(" ".join(map(str, checkpoint)), "ascii")
+
+
+def finished_at(folder: Path) -> Checkpoint | None:
+    """The ledger's checkpoint when the spool was finished; None if it was not, or the note cannot be read."""
+    try:
+        segment, offset, seq = (folder / _FINISHED).read_text("ascii").split()
+        return Checkpoint(int(segment), int(offset), int(seq))
+    except (OSError, ValueError):
+        return None
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether its owner had written nothing at all."""
+    return all(segment_path(folder, number).stat().st_size == 0 for number in segments_of(folder))
 
 
 class Read(NamedTuple):
@@ -109,7 +135,7 @@ class Reading:
     more: bool
 
 
-def read(folder: Path, segment: int, offset: int, limit: int = _READ_BYTES) -> Reading:
+def read(folder: Path, segment: int, offset: int, limit: int = READ_BYTES) -> Reading:
     """Read up to about `limit` bytes of whole lines from a place on, over segments, resynchronising at newlines.
 
     An unfinished line at the end of the newest segment is left for later: its writer may be at it.
@@ -159,16 +185,6 @@ def _bytes_at(path: Path, offset: int, limit: int) -> bytes:
             return file.read(limit)
     except FileNotFoundError:
         return b""
-
-
-def all_lines(folder: Path, segment: int) -> Iterator[Line]:
-    """Every readable line from the beginning of a segment on."""
-    offset, more = 0, True
-    while more:
-        reading = read(folder, segment, offset)
-        segment, offset, more = reading.segment, reading.offset, reading.more
-        for found in reading.lines:
-            yield found.line
 
 
 def head_of(folder: Path, segment: int) -> Head | None:

@@ -16,6 +16,7 @@ import re
 import threading
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -100,6 +101,7 @@ _loaders: dict[Name, threading.Thread] = {}
 _lock = threading.Lock()
 
 
+@lru_cache(maxsize=256)  # asked for each transcript, of a few models
 def vocabulary_of(model: str | None) -> Name:
     """The vocabulary of a model's text: o200k from gpt-4o on, cl100k for older and for unknown models.
 

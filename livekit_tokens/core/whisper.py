@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from livekit_tokens.core.estimates import USER_AUDIO_MS_PER_TOKEN
 from livekit_tokens.domain.units import Units
@@ -30,16 +29,14 @@ _BY_TOKENS = re.compile(r"gpt-4o(-mini)?-transcribe(-\d|$)")
 _BY_DURATION = re.compile(r"whisper|gpt-realtime-whisper|gpt-(live-)?transcribe")
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(NamedTuple):
     """Tokens of a text, and what they were counted by."""
 
     tokens: int
     by: CountedBy
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(NamedTuple):
     """A figure that was inferred, and the bounds that the true one most likely lies within."""
 
     likely: int
@@ -47,8 +44,7 @@ class Interval:
     high: int
 
 
-@dataclass(frozen=True, slots=True)
-class Transcription:
+class Transcription(NamedTuple):
     """A transcription request as it is recorded; the fields are those of a UsageRecord.
 
     `metadata` marks what was estimated: `counted_by`, and where the provider reported no duration `audio_from`
@@ -57,10 +53,10 @@ class Transcription:
 
     units: Units
     provenance: Provenance
-    informational: Units = field(default_factory=dict)
+    informational: Units = {}  # noqa: RUF012 - never changed; so are all of a record's
     low: Units | None = None
     high: Units | None = None
-    metadata: Mapping[str, str | int] = field(default_factory=dict)
+    metadata: Mapping[str, str | int] = {}
 
 
 def count_by_words(text: str) -> Count:
@@ -75,7 +71,7 @@ def audio_tokens(milliseconds: int) -> int:
 def audio_ms_of(tokens: int) -> Interval:
     """How long it most likely took to say what has so many tokens, in milliseconds. Nothing is ever billed from it.
 
-    Utterances of a word or two lie outside the interval as often as inside: pauses outweigh what is said.
+    Short utterances often lie outside the interval: two of the four public recordings in benchmarks/whisper.py do.
     """
     likely, low, high = (
         round(tokens * 1000 / per_second) for per_second in (TOKENS_PER_SECOND, MOST_PER_SECOND, FEWEST_PER_SECOND)
@@ -138,8 +134,12 @@ def _inferred(transcript: Count | None) -> Transcription:
 
 
 def _tokens(audio_ms: int, transcript: Count | None) -> Units:
-    output = 0 if transcript is None else transcript.tokens + OUTPUT_FRAMING
-    return _kept({"input_audio": audio_tokens(audio_ms), "output_text": output})
+    units: Units = {}
+    if audio := audio_tokens(audio_ms):
+        units["input_audio"] = audio
+    if transcript is not None:
+        units["output_text"] = transcript.tokens + OUTPUT_FRAMING
+    return units
 
 
 def _marks(transcript: Count | None) -> dict[str, str | int]:

@@ -33,7 +33,9 @@ class Worker(Child):
         options: Sequence[str] = (),
     ) -> None:
         command = [sys.executable, "-u", "-m", "livekit.agents", "start", str(agent)]
-        super().__init__(f"worker of {agent.name}", [*command, *(["--dev"] if dev else []), *options], env=env, echo=echo)
+        super().__init__(
+            f"worker of {agent.name}", [*command, *(["--dev"] if dev else []), *options], env=env, echo=echo
+        )
 
     async def ready(self, within: float = 30.0) -> None:
         """Registered with the server; 7 s on a cold start, most of it LiveKit's preloading."""

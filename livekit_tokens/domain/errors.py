@@ -23,5 +23,12 @@ class LedgerUnavailable(LiveKitTokensError):
     """The database cannot be reached or read at the moment."""
 
 
+class LedgerConflict(LiveKitTokensError):
+    """The ledger already holds a record of this batch although its checkpoint says that it does not.
+
+    Nothing was written. Skipping the record would make the sums differ from the records; a person must look.
+    """
+
+
 class UnknownSession(LiveKitTokensError, LookupError):
     """No session of that id is in the ledger."""

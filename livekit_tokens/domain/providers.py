@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 _KNOWN = {
     "openai.com": "openai",
     "azure.com": "azure",
@@ -10,6 +12,7 @@ _KNOWN = {
 _LOCAL = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 
+@lru_cache(256)
 def provider_of(host: str, protocol: str = "openai") -> str:
     """The provider behind a host, with or without a port: `api.openai.com` is openai, a resource of Azure's is azure.
 

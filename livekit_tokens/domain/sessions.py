@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from livekit_tokens.domain.times import Micros
@@ -63,6 +63,11 @@ class Stay:
     name: str | None
     joined_at: Micros
     left_at: Micros | None = None
+
+
+def ended(part: Part, at: Micros, reason: str | None, *, abandoned: bool = False) -> Part:
+    """The part as it is once it has ended."""
+    return replace(part, status="abandoned" if abandoned else "closed", ended_at=at, close_reason=reason)
 
 
 def state_of(statuses: Iterable[Status]) -> Status:

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from livekit_tokens.domain.errors import ImpossibleUsage
-from livekit_tokens.domain.units import Units, quantity_of
+from livekit_tokens.domain.units import LARGEST, Units, quantity_of
 
 Counts = Mapping[str, object]
 """A usage object as JSON gave it."""
 
-_MODALITIES = ("text", "audio", "image")
+_INPUT = {modality: f"input_{modality}" for modality in ("text", "audio", "image")}
+_CACHED = {modality: f"cached_input_{modality}" for modality in ("text", "audio", "image")}
 _NOTHING: Counts = {}
 
 
@@ -69,62 +70,92 @@ def split_speech_usage(usage: object) -> Units:
 
 
 def _split_input(units: Units, counts: Counts, total_name: str, details_name: str, rest: str = "text") -> None:
-    details = _mapping(details_name, counts.get(details_name))
-    whole = quantity_of(total_name, counts.get(total_name))
-    parts = {modality: quantity_of(f"{modality}_tokens", details.get(f"{modality}_tokens")) for modality in _MODALITIES}
-    parts[rest] += _remainder(total_name, whole if total_name in counts else sum(parts.values()), parts)
-    cached = _cached(details, parts)
-    for modality in _MODALITIES:
-        if fresh := parts[modality] - cached[modality]:
-            units[f"input_{modality}"] = fresh
-        if cached[modality]:
-            units[f"cached_input_{modality}"] = cached[modality]
+    details = _details(counts, details_name)
+    text, audio, image = (
+        _count(details, "text_tokens"),
+        _count(details, "audio_tokens"),
+        _count(details, "image_tokens"),
+    )
+    left = _left(counts, total_name, text + audio + image)
+    if rest == "text":
+        text += left
+    else:
+        audio += left
+    cached_text, cached_audio, cached_image = _cached(details, text, audio, image)
+    _put(units, "text", text, cached_text)
+    _put(units, "audio", audio, cached_audio)
+    _put(units, "image", image, cached_image)
 
 
-def _cached(details: Counts, parts: Mapping[str, int]) -> dict[str, int]:
+def _put(units: Units, modality: str, tokens: int, cached: int) -> None:
+    if tokens != cached:
+        units[_INPUT[modality]] = tokens - cached
+    if cached:
+        units[_CACHED[modality]] = cached
+
+
+def _cached(details: Counts, text: int, audio: int, image: int) -> tuple[int, int, int]:
     """Cached tokens by modality. Without a split they are attributed to text first, then audio, then images."""
-    split = _mapping("cached_tokens_details", details.get("cached_tokens_details"))
-    cached = {modality: quantity_of(f"cached {modality}", split.get(f"{modality}_tokens")) for modality in _MODALITIES}
-    for modality, tokens in cached.items():
-        if tokens > parts[modality]:
-            raise ImpossibleUsage(f"{tokens} cached {modality} tokens of {parts[modality]} {modality} tokens")
-    whole = quantity_of("cached_tokens", details.get("cached_tokens"))
-    left = whole - sum(cached.values())
+    split = _details(details, "cached_tokens_details")
+    cached_text, cached_audio = _count(split, "text_tokens"), _count(split, "audio_tokens")
+    cached_image = _count(split, "image_tokens")
+    if cached_text > text or cached_audio > audio or cached_image > image:
+        raise ImpossibleUsage(
+            f"{cached_text} cached text tokens of {text} text tokens, {cached_audio} cached audio tokens of {audio} "
+            f"audio tokens, {cached_image} cached image tokens of {image} image tokens"
+        )
+    whole = _count(details, "cached_tokens")
+    left = whole - cached_text - cached_audio - cached_image
     if left < 0 and "cached_tokens" in details:
-        raise ImpossibleUsage(f"cached tokens {cached} are more than their whole, cached_tokens {whole}")
-    for modality in _MODALITIES:
-        taken = min(max(left, 0), parts[modality] - cached[modality])
-        cached[modality] += taken
-        left -= taken
+        raise ImpossibleUsage(f"cached_tokens {whole} are less than their parts {dict(split)}")
     if left > 0:
-        raise ImpossibleUsage(f"cached_tokens {whole} of {sum(parts.values())} input tokens")
-    return cached
+        more_text = min(left, text - cached_text)
+        more_audio = min(left - more_text, audio - cached_audio)
+        more_image = left - more_text - more_audio
+        if more_image > image - cached_image:
+            raise ImpossibleUsage(f"cached_tokens {whole} of {text + audio + image} input tokens")
+        return cached_text + more_text, cached_audio + more_audio, cached_image + more_image
+    return cached_text, cached_audio, cached_image
 
 
 def _split_output(units: Units, counts: Counts, total_name: str, details_name: str, rest: str = "text") -> None:
-    details = _mapping(details_name, counts.get(details_name))
-    whole = quantity_of(total_name, counts.get(total_name))
-    parts = {
-        "text": quantity_of("text_tokens", details.get("text_tokens")),
-        "audio": quantity_of("audio_tokens", details.get("audio_tokens")),
-    }
-    reasoning = quantity_of("reasoning_tokens", details.get("reasoning_tokens"))
-    parts[rest] += _remainder(total_name, whole if total_name in counts else sum(parts.values()), parts)
-    if reasoning > parts["text"]:
-        raise ImpossibleUsage(f"reasoning_tokens {reasoning} of {parts['text']} output text tokens")
-    parts["text"] -= reasoning
-    for modality, tokens in parts.items():
-        if tokens:
-            units[f"output_{modality}"] = tokens
+    details = _details(counts, details_name)
+    text, audio = _count(details, "text_tokens"), _count(details, "audio_tokens")
+    reasoning = _count(details, "reasoning_tokens")
+    left = _left(counts, total_name, text + audio)
+    if rest == "text":
+        text += left
+    else:
+        audio += left
+    if reasoning > text:
+        raise ImpossibleUsage(f"reasoning_tokens {reasoning} of {text} output text tokens")
+    if text != reasoning:
+        units["output_text"] = text - reasoning
+    if audio:
+        units["output_audio"] = audio
     if reasoning:
         units["output_reasoning"] = reasoning
 
 
-def _remainder(name: str, whole: int, parts: Mapping[str, int]) -> int:
-    left = whole - sum(parts.values())
+def _left(counts: Counts, name: str, parts: int) -> int:
+    """What a whole holds beyond its parts; without a whole, nothing."""
+    if name not in counts:
+        return 0
+    left = _count(counts, name) - parts
     if left < 0:
-        raise ImpossibleUsage(f"{name} {whole} is less than its parts {dict(parts)}")
+        raise ImpossibleUsage(f"{name} {counts[name]} is less than its parts, {parts}")
     return left
+
+
+def _count(counts: Counts, name: str) -> int:
+    value = counts.get(name)
+    # The usual case is on a call's path and is decided here; all others are read, or refused, in one place.
+    return value if type(value) is int and 0 <= value <= LARGEST else quantity_of(name, value)
+
+
+def _details(counts: Counts, name: str) -> Counts:
+    value = counts.get(name)
+    return value if type(value) is dict else _mapping(name, value)
 
 
 def _milliseconds(seconds: object) -> int:

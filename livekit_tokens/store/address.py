@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,11 @@ def address_of(database_url: str) -> Address:
     return _postgres(text)
 
 
+def ledger_id(database_url: str) -> str:
+    """Tells one ledger from another: the same for the same host and database, whatever the user and password."""
+    return hashlib.sha256(str(address_of(database_url)).encode()).hexdigest()[:12]
+
+
 def _refuse(fault: str) -> NoReturn:
     raise BadSetting(f"DATABASE_URL {fault}; expected {ACCEPTED}")
 
@@ -81,9 +87,12 @@ def _sqlite_path(rest: str) -> Path:
     if "?" in path or "\0" in path:
         _refuse("has options after the path of a SQLite file, and none are known")
     # Made absolute now: a later chdir of the agent must not make a second ledger.
-    found = Path(path).expanduser().absolute()
-    if path.endswith("/") or found.is_dir():
-        _refuse(f"names a folder ({found}), not a file")
+    try:
+        found = Path(path).expanduser().absolute()
+        if path.endswith("/") or found.is_dir():
+            _refuse(f"names a folder ({found}), not a file")
+    except (OSError, RuntimeError) as fault:  # no right to look, a name too long, no such user
+        _refuse(f"names a file that cannot be looked at ({fault})")
     return found
 
 

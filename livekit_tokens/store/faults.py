@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import exc as sa_exc
 
-from livekit_tokens.domain.errors import LedgerUnavailable
+from livekit_tokens.domain.errors import LedgerConflict, LedgerUnavailable
 
 _ADVICE = (
     ("locked", "another process holds it for long; it is tried again"),
@@ -22,13 +22,6 @@ _ADVICE = (
     ("too many clients", "the server has no connection left"),
     ("password authentication failed", "check user and password in DATABASE_URL"),
 )
-
-
-class LedgerConflict(LedgerUnavailable):
-    """The ledger already holds a record of this batch although its checkpoint says that it does not.
-
-    Nothing was written. Skipping the record would make the sums differ from the records; a person must look.
-    """
 
 
 class Unstorable(LedgerUnavailable):
@@ -63,9 +56,9 @@ def driver_told(where: object) -> Iterator[None]:
         raise _unavailable(where, fault) from fault
 
 
-def _unavailable(where: object, fault: BaseException) -> LedgerUnavailable:
+def _unavailable(where: object, fault: BaseException) -> LedgerUnavailable | LedgerConflict:
     text = _first_line(fault)
-    kind: type[LedgerUnavailable] = LedgerUnavailable
+    kind: type[LedgerUnavailable | LedgerConflict] = LedgerUnavailable
     if _is(fault, "IntegrityConstraintViolationError", "IntegrityError"):
         kind = LedgerConflict
     elif _is(fault, "DataError", "UnicodeError", "OverflowError"):

@@ -78,11 +78,12 @@ class _ScriptStream(llm.LLMStream):
 
 
 class Voice(tts.TTS):
-    """A streaming voice, billed by the character."""
+    """A streaming voice, billed by the character as soon as it was given one. `seconds` is how long it speaks."""
 
-    def __init__(self, model: str = "voice-1", provider: str = "Voices") -> None:
+    def __init__(self, model: str = "voice-1", provider: str = "Voices", seconds: float = 0.0) -> None:
         super().__init__(capabilities=tts.TTSCapabilities(streaming=True), sample_rate=RATE, num_channels=1)
         self.bill: list[int] = []
+        self.seconds = seconds
         self._model, self._provider = model, provider
 
     @property
@@ -118,6 +119,7 @@ class _VoiceStream(tts.SynthesizeStream):
         self._mark_started()
         voice.bill.append(len(said))
         output_emitter.push(SILENCE * 3)
+        await asyncio.sleep(voice.seconds)
         output_emitter.end_segment()
 
 

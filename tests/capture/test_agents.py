@@ -33,7 +33,8 @@ class Call:
     """A tracked AgentSession without a room, and the records that were written for it."""
 
     def __init__(self, **components: Any) -> None:
-        self.session: AgentSession[Any] = AgentSession(**components)
+        # Otherwise what the microphone says is answered too, ahead of time and up to three times a turn.
+        self.session: AgentSession[Any] = AgentSession(**{"turn_handling": {"turn_detection": "manual"}} | components)
         self.records: list[UsageRecord] = []
         self.mic = Microphone()
         self.session.input.audio = self.mic
@@ -128,6 +129,19 @@ async def test_each_request_of_a_pipeline_is_counted_as_billed() -> None:
     assert {record.provenance for record in call.records} == {"reported"}
 
 
+async def test_replies_begun_ahead_of_time_are_counted_too() -> None:
+    """LiveKit answers before the caller has finished, and throws away what no longer fits: all of it is billed."""
+    script = Script()
+    call = await Call(llm=script, stt=Ear(), tts=Voice(), turn_handling={"turn_detection": "stt"}).start(Greeter())
+    for turn in (1, 2):
+        call.mic.speak(1.1)
+        await until(lambda turn=turn: script.asked >= turn)
+    await until(lambda: call.session.agent_state == "listening" and not call.session.current_speech)
+    await call.end()
+    assert len(call.by("agent")) == script.asked
+    assert counted(call.by("agent")) == billed(script)
+
+
 async def test_a_run_in_a_test_is_counted() -> None:
     """`session.run()`: no room, no audio, no job."""
     script = Script("Good day.")
@@ -151,6 +165,46 @@ async def test_a_cut_completion_is_one_unknown_request() -> None:
     await asyncio.sleep(0.02)
     await call.end()
     assert [(record.provenance, record.units) for record in call.records] == [("unknown", {})] * 2
+
+
+@pytest.mark.parametrize("closes", [False, True])
+async def test_a_voice_that_is_interrupted_is_estimated_by_what_it_was_given(closes: bool) -> None:
+    """Its provider has the text and bills it; LiveKit tells nothing. By the caller's voice, or by the session's end."""
+    voice = Voice(seconds=30)
+    call = await Call(llm=Script("A rather long answer."), tts=voice).start(Greeter())
+    handle = call.session.generate_reply(user_input="Hello?")
+    await until(lambda: voice.bill)
+    if not closes:
+        await handle.interrupt(force=True)
+    await call.end()
+    (record,) = call.by("tts")
+    assert (record.provenance, record.units, record.agent) == ("estimated", {"characters": voice.bill[0]}, "greeter")
+    assert (record.low, record.high) == ({}, record.units)
+
+
+async def test_only_what_nobody_told_of_is_estimated() -> None:
+    """A voice that was heard to its end is reported; one that had only begun to be given its text may cost nothing."""
+    voice = Voice()
+    call = await Call(llm=Script("Good day.", "slow one two"), tts=voice).start(Greeter())
+    await call.say()
+    handle = call.session.generate_reply(user_input="And?")
+    await asyncio.sleep(0.05)
+    await handle.interrupt(force=True)
+    await call.end()
+    told, cut = call.by("tts")
+    assert (told.provenance, [told.units["characters"]]) == ("reported", voice.bill)
+    assert (cut.provenance, cut.low, cut.units) == ("estimated", {}, {"characters": len("slow one ")})
+
+
+async def test_a_voice_asked_sentence_by_sentence_tells_by_itself_that_it_was_cut() -> None:
+    """What had not been a sentence yet was never sent."""
+    voice = Voice()
+    call = await Call(llm=Script("slow one two"), tts=tts.StreamAdapter(tts=voice)).start(Greeter())
+    handle = call.session.generate_reply(user_input="And?")
+    await asyncio.sleep(0.05)
+    await handle.interrupt(force=True)
+    await call.end()
+    assert call.by("tts") == voice.bill == []
 
 
 async def test_a_retried_request_is_a_failed_one_and_a_good_one() -> None:
@@ -367,6 +421,26 @@ async def test_calls_led_by_one_task_that_share_all_components_each_get_their_ow
     assert (len(first.by("transcriber")), len(second.by("transcriber"))) == (1, 2)
 
 
+async def test_tools_that_use_a_shared_model_spend_their_own_calls_money() -> None:
+    """Both calls are led by one task, and the reply of the first is asked for while the second is on."""
+
+    class Clerk(Agent):
+        @function_tool
+        async def summarize(self, context: RunContext[Any]) -> str:
+            """Summarize."""
+            model = context.session.llm
+            assert isinstance(model, llm.LLM)
+            return (await model.chat(chat_ctx=llm.ChatContext.empty()).collect()).text
+
+    script = Script("call summarize", "A summary.", "Here it is.")
+    first = await Call(llm=script).start(Clerk(instructions="Help."))
+    second = await Call(llm=script).start(Clerk(instructions="Help."))
+    await first.say()
+    await first.end()
+    await second.end()
+    assert (len(first.records), len(second.records)) == (3, 0)
+
+
 # -- adapters ---------------------------------------------------------------------------------------------------------
 
 
@@ -407,7 +481,7 @@ async def test_a_voice_behind_a_stream_adapter_is_counted_sentence_by_sentence()
     call = await Call(llm=script, tts=tts.StreamAdapter(tts=voice)).start(Greeter())
     await call.say()
     await call.end()
-    assert [record.units["characters"] for record in call.by("tts")] == voice.bill
+    assert [record.units["characters"] for record in call.by("tts")] == voice.bill == [33, 37]
 
 
 async def test_realtime_fallbacks_are_counted_by_their_raw_events_alone() -> None:

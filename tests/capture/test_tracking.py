@@ -18,13 +18,13 @@ from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture import tracking
 from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.tracking import Tracking
-from livekit_tokens.core import spool
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.lines import PartLine, Use
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.demo.plan import QUICK, Knobs
 from livekit_tokens.demo.provider import Provider
 from livekit_tokens.domain.summary import SessionSummary
+from tests.core.makers import lines_in
 
 _ids = itertools.count()
 
@@ -59,7 +59,7 @@ def realtime(provider: Provider, model: str = "gpt-realtime") -> openai.realtime
 
 
 def uses(recorder: Recorder) -> list[Use]:
-    return [line for line in spool.all_lines(recorder.folder, 1) if isinstance(line, Use)]
+    return [line for line in lines_in(recorder.folder) if isinstance(line, Use)]
 
 
 def counted(recorder: Recorder) -> dict[str, int]:
@@ -186,7 +186,7 @@ async def test_the_end_is_durable_and_told_once(
         final = await own.aclose()
         assert await own.aclose() == final == own.summary()
     assert told == [final]
-    ends = [line.part for line in spool.all_lines(recorder.folder, 1) if isinstance(line, PartLine)]
+    ends = [line.part for line in lines_in(recorder.folder) if isinstance(line, PartLine)]
     assert (ends[-1].status, ends[-1].user) == ("closed", "ada@example.com")
     assert str(final) in caplog.text
     assert "ada" not in caplog.text

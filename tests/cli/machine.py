@@ -54,19 +54,20 @@ class Machine:
     def doctor(self, *args: str) -> subprocess.CompletedProcess[str]:
         return self._run(["-m", "livekit_tokens", "doctor", *args], check=False)
 
-    def faults(self) -> dict[str, dict[str, str]]:
-        """Each fault by its subject; also that the exit code tells of them."""
+    def look(self) -> dict[str, dict[str, dict[str, str]]]:
+        """What doctor finds: by state and subject; the exit code tells of faults, and stderr is empty."""
         done = self.doctor("--json")
         assert done.stderr == ""
         answer = json.loads(done.stdout)
-        found = {f["subject"]: f for f in answer["findings"] if f["state"] == "fault"}
-        assert (done.returncode, answer["state"]) == ((1, "fault") if found else (0, "ok"))
-        assert all(fault["todo"] for fault in found.values())
+        found: dict[str, dict[str, dict[str, str]]] = {"ok": {}, "note": {}, "fault": {}}
+        for finding in answer["findings"]:
+            found[finding["state"]][finding["subject"]] = finding
+        assert (done.returncode, answer["state"]) == ((1, "fault") if found["fault"] else (0, "ok"))
+        assert all(fault["todo"] for fault in found["fault"].values())
         return found
 
-    def findings(self, state: str) -> dict[str, str]:
-        answer = json.loads(self.doctor("--json").stdout)
-        return {f["subject"]: f["told"] for f in answer["findings"] if f["state"] == state}
+    def faults(self) -> dict[str, dict[str, str]]:
+        return self.look()["fault"]
 
     def _run(self, args: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, *args]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+from livekit_tokens.core import spool
 from livekit_tokens.core.estimates import Conversation
 from livekit_tokens.core.ledger import Source
-from livekit_tokens.core.lines import Pend
+from livekit_tokens.core.lines import Line, Pend
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
@@ -38,3 +39,14 @@ def a_record(at: int = 5_000_000, key: str = KEY, **fields: object) -> UsageReco
 
 def a_pend(name: str = "r1.1", at: int = 6_000_000) -> Pend:
     return Pend(name, at, a_record(at, units={}, provenance="unknown"), Conversation(text=40, audio=60))
+
+
+def lines_in(folder: Path, segment: int = 1) -> list[Line]:
+    """Every readable line of a spool from the beginning of a segment on."""
+    lines: list[Line] = []
+    offset, more = 0, True
+    while more:
+        reading = spool.read(folder, segment, offset)
+        segment, offset, more = reading.segment, reading.offset, reading.more
+        lines += [found.line for found in reading.lines]
+    return lines

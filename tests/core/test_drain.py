@@ -27,7 +27,7 @@ def record(recorder: Recorder, count: int) -> None:
 async def test_all_records_arrive_once_over_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However the spool is cut into segments and batches, every record arrives once."""
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 3000)
-    monkeypatch.setattr(spool, "_READ_BYTES", 700)
+    monkeypatch.setattr(spool, "READ_BYTES", 700)
     recorder, ledger = a_recorder(tmp_path), MemoryLedger()
     recorder.put_part(a_part())
     drain = drain_of(recorder, ledger)

@@ -42,4 +42,6 @@ def test_extras_are_not_required() -> None:
 def test_this_environment_is_supported() -> None:
     """Every range in the metadata has both of the signs that are understood."""
     assert {finding.state for finding in look_at_versions()} == {"ok"}
-    assert all(set(accepted) & {"<", ">"} and "~" not in accepted and "!" not in accepted for _, accepted in requirements())
+    assert all(
+        set(accepted) & {"<", ">"} and "~" not in accepted and "!" not in accepted for _, accepted in requirements()
+    )

@@ -36,7 +36,14 @@ def test_a_path_is_on_the_longest_mount_above_it(path: str, kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "state"),
-    [("ext4", "ok"), ("tmpfs", "note"), ("overlay", "note"), ("nfs4", "fault"), ("cifs", "fault"), ("fuse.s3fs", "fault")],
+    [
+        ("ext4", "ok"),
+        ("tmpfs", "note"),
+        ("overlay", "note"),
+        ("nfs4", "fault"),
+        ("cifs", "fault"),
+        ("fuse.s3fs", "fault"),
+    ],
 )
 def test_what_a_file_system_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, state: str) -> None:
     """One that does not last is noted, one whose locks are not to be relied on is a fault."""

@@ -9,13 +9,9 @@ from pathlib import Path
 import pytest
 
 from livekit_tokens.core import spool
-from livekit_tokens.core.lines import Head, More, PartLine, Pend, Use
-from livekit_tokens.core.recorder import ended
-from tests.core.makers import a_part, a_pend, a_record, a_recorder
-
-
-def lines_in(folder: Path, segment: int = 1) -> list[object]:
-    return list(spool.all_lines(folder, segment))
+from livekit_tokens.core.lines import Head, More, PartLine, Pend, StayLine, Use
+from livekit_tokens.domain.sessions import Stay, ended
+from tests.core.makers import KEY, a_part, a_pend, a_record, a_recorder, lines_in
 
 
 def test_a_record_is_in_the_spool_when_record_returns(tmp_path: Path) -> None:
@@ -134,3 +130,46 @@ def test_a_forked_child_leaves_the_parents_lock_alone(tmp_path: Path) -> None:
     lock = spool.try_lock(recorder.folder)
     assert lock is not None
     os.close(lock)
+
+
+def test_who_is_still_there_when_a_part_ends_left_it_then(tmp_path: Path) -> None:
+    """No stay stays open behind a closed part, however the part ended."""
+    recorder = a_recorder(tmp_path)
+    recorder.put_part(a_part())
+    recorder.put_stay(Stay(KEY, "PA_1", "caller", None, 1_000_000))
+    recorder.put_part(ended(a_part(), 9_000_000, "process_exit"))
+    stays = [line.stay for line in lines_in(recorder.folder) if isinstance(line, StayLine)]
+    assert [stay.left_at for stay in stays] == [None, 9_000_000]
+
+
+def test_a_text_that_utf8_cannot_hold_loses_no_record(tmp_path: Path) -> None:
+    """Half a surrogate pair in a provider's id, or an object of the host's in a label: the record is there."""
+    recorder = a_recorder(tmp_path)
+    recorder.record(a_record(request_id="\ud800x", metadata={"label": object()}))
+    (use,) = [line for line in lines_in(recorder.folder) if isinstance(line, Use)]
+    assert (use.record.request_id, use.record.metadata["label"]) == ("?x", "object")
+
+
+def test_a_recovered_disk_is_paid_for_in_small_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who writes when the disk is back does not write all that had waited."""
+    recorder = a_recorder(tmp_path)
+    really_write = os.write
+
+    def refuse(fd: int, raw: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", refuse)
+    for _ in range(200):
+        recorder.record(a_record())
+    writes: list[int] = []
+
+    def count(fd: int, raw: bytes) -> int:
+        writes.append(1)
+        return really_write(fd, raw)
+
+    monkeypatch.setattr(os, "write", count)
+    recorder._retry_at = 0.0
+    recorder.record(a_record())
+    assert 0 < len(writes) <= 40
+    assert recorder.sync()
+    assert [line.seq for line in lines_in(recorder.folder) if isinstance(line, Use)] == list(range(1, 202))

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from livekit_tokens.core import spool, takeover
+from livekit_tokens.core import remains, spool, takeover
 from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.lines import Use
-from livekit_tokens.core.recorder import Recorder, ended
-from livekit_tokens.core.takeover import ABANDONED, take_over
-from livekit_tokens.domain.sessions import Stay
-from tests.core.makers import KEY, a_part, a_pend, a_record, a_recorder
+from livekit_tokens.core.recorder import Recorder
+from livekit_tokens.core.remains import ABANDONED, missing_end, read_remains
+from livekit_tokens.core.takeover import take_over
+from livekit_tokens.domain.sessions import Stay, ended
+from tests.core.makers import KEY, a_part, a_pend, a_record, a_recorder, lines_in
 from tests.core.memory_ledger import MemoryLedger
 
 
@@ -76,7 +77,8 @@ async def test_a_taker_killed_in_the_middle_of_its_writing_repeats_harmlessly(tm
     recorder = killed(a_call(tmp_path))
     path = spool.segment_path(recorder.folder, 1)
     before = path.read_bytes()
-    takeover._append(recorder.folder, takeover.missing_end(takeover.read_state(recorder.folder)))
+    left = await read_remains(recorder.folder)
+    remains.append(recorder.folder, left, missing_end(left), None)
     path.write_bytes(path.read_bytes()[: len(before) + kept])
     ledger = MemoryLedger()
     await take_over(tmp_path, ledger)
@@ -101,8 +103,9 @@ async def test_a_taker_killed_just_before_its_last_newline_repeats_harmlessly(tm
     """What it wrote is whole; the next taker reads it instead of writing it again."""
     recorder = killed(a_call(tmp_path))
     path = spool.segment_path(recorder.folder, 1)
-    estimate, *_ = takeover.missing_end(takeover.read_state(recorder.folder))
-    takeover._append(recorder.folder, [estimate])
+    left = await read_remains(recorder.folder)
+    estimate, *_ = missing_end(left)
+    remains.append(recorder.folder, left, [estimate], None)
     path.write_bytes(path.read_bytes()[:-1])
     ledger = MemoryLedger()
     recovered = await take_over(tmp_path, ledger)
@@ -205,12 +208,12 @@ async def test_a_damaged_head_does_not_hide_the_records_behind_it(tmp_path: Path
     assert list(ledger.at) == [recorder.source.id]
 
 
-def test_nothing_is_missing_in_a_spool_that_ended(tmp_path: Path) -> None:
+async def test_nothing_is_missing_in_a_spool_that_ended(tmp_path: Path) -> None:
     """A clean end leaves nothing for a taker to write."""
     recorder = a_recorder(tmp_path)
     recorder.put_part(a_part())
     recorder.pend(a_pend())
     recorder.record(a_record(), settles="r1.1")
     recorder.put_part(ended(a_part(), 9_000_000, "done"))
-    assert takeover.missing_end(takeover.read_state(recorder.folder)) == []
-    assert [line.seq for line in spool.all_lines(recorder.folder, 1) if isinstance(line, Use)] == [1]
+    assert missing_end(await read_remains(recorder.folder)) == []
+    assert [line.seq for line in lines_in(recorder.folder) if isinstance(line, Use)] == [1]

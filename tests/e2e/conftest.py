@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -180,8 +181,13 @@ class Room:
 
     async def job(self) -> int:
         """The process of its (first) job."""
-        line = await self.line("job begins ROOM")
-        return int(line.split("pid=")[1].split()[0])
+        await self.line("job begins ROOM")
+        return self.jobs()[0]
+
+    def jobs(self) -> list[int]:
+        """The processes of its jobs so far, in the order in which they began."""
+        begun = re.compile(rf"job begins room={self.name} pid=(\d+)")
+        return [int(found[1]) for found in map(begun.search, self.worker.lines) if found]
 
 
 @pytest_asyncio.fixture
@@ -207,14 +213,25 @@ async def shared_worker(livekit_server: LiveKitServer, shared_ledger: Ledger) ->
         await worker.stop()
 
 
-@pytest_asyncio.fixture
-async def open_room(
+@pytest.fixture
+def open_room(
     operator: Operator, provider: Provider, shared_worker: Worker, shared_ledger: Ledger, room: str
 ) -> OpenRoom:
-    """`await open_room(departure_seconds=1)`: the test's room; `worker` and `ledger` are the shared ones, or its own."""
+    """`await open_room(departure_seconds=1)`: the test's room, for jobs of the shared worker."""
 
     async def create(departure_seconds: int = 1) -> Room:
         sid = await operator.create_room(room, departure_seconds=departure_seconds)
         return Room(room, sid, operator, provider, shared_worker, shared_ledger)
+
+    return create
+
+
+@pytest.fixture
+def own_room(operator: Operator, provider: Provider, room: str, tmp_path: Path) -> OpenRoom:
+    """`await own_room(worker)`: a room for jobs of a worker that the test has started itself, with its own ledger."""
+
+    async def create(worker: Worker, suffix: str = "") -> Room:
+        sid = await operator.create_room(room + suffix)
+        return Room(room + suffix, sid, operator, provider, worker, Ledger(tmp_path))
 
     return create

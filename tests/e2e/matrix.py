@@ -6,13 +6,23 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from livekit_tokens.demo.bill import Billed
+from livekit_tokens.demo.plan import Knobs
 from livekit_tokens.demo.provider import Provider
+
+# A greeting and a short answer, quickly.
+SHORT = Knobs(script=(0.6, 0.6), speech=(0.6, 0.8), speed=(3.0, 4.0), silence_ms=300)
+# A greeting, and an answer that is still under way when something happens.
+LONG_ANSWER = Knobs(script=(0.6, 30.0), speed=(1.2, 1.5), silence_ms=300)
+AT_ONCE_MS = 400
+"""How late an end may be that is to be exact: the server's way to the agent, on a busy machine of two cores."""
+
 
 TOKENS = ("input_", "cached_input_", "output_")
 
@@ -65,7 +75,7 @@ class Matrix:
                 str(len(parts)),
                 ", ".join(dict.fromkeys(f"{part['status']}: {part['close_reason']}" for part in parts)),
                 ", ".join("-" if error is None else f"{error:+.0f}" for error in error_ms),
-                f"{len(provider.bill.entries)} / {tokens_of(provider.billed_units()):,}",
+                f"{len(provider.bill.entries)} / {_tokens_of(provider.billed_units()):,}",
                 f"{totals['requests']} / {totals['total_tokens']:,}" + (f" ({estimated} est.)" if estimated else ""),
             )
         )
@@ -77,7 +87,7 @@ class Matrix:
         return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def tokens_of(units: dict[str, int]) -> int:
+def _tokens_of(units: dict[str, int]) -> int:
     return sum(quantity for unit, quantity in units.items() if unit.startswith(TOKENS))
 
 
@@ -100,3 +110,38 @@ def assert_equals_the_bill(records: list[dict[str, Any]], entries: list[Billed])
     cut = [entry.id for entry in entries if not entry.delivered]
     assert sorted(r["request_id"] for r in records if r["provenance"] == "estimated") == sorted(cut)
     assert {record["provenance"] for record in records} <= {"reported", "estimated"}
+
+
+async def talk(caller) -> None:
+    """Be greeted, ask, be answered."""
+    await caller.hear_out(quiet=0.3)
+    await caller.say(0.6)
+    await caller.hear_out(quiet=0.3)
+
+
+async def transcribed(provider, count: int = 1) -> None:
+    """The transcription's figures have come; what comes after the end of a call, nobody can count."""
+    kind = "transcription"
+    await provider.bill.until(lambda bill: sum(e.kind == kind and e.delivered for e in bill.entries) >= count)
+
+
+async def leaves(caller) -> float:
+    """Hang up; when that was."""
+    left = time.time()
+    await caller.leave()
+    return left
+
+
+async def said_at(room) -> float:
+    """When the agent had said all, by its own clock, which is the test's."""
+    return float((await room.line("says all ROOM")).split("at=")[1].split()[0])
+
+
+def assert_at_once(text: str, true: float) -> float:
+    late = milliseconds_late(text, true)
+    assert -20 <= late <= AT_ONCE_MS
+    return late
+
+
+def identities(session) -> list[str]:
+    return sorted(stay["identity"] for stay in session["participants"])

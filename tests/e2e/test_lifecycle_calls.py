@@ -10,57 +10,27 @@ import time
 
 import pytest
 
-from livekit_tokens.demo.plan import Knobs
-from tests.e2e.matrix import assert_equals_the_bill, milliseconds_late, seconds
+from tests.e2e.matrix import (
+    AT_ONCE_MS,
+    LONG_ANSWER,
+    SHORT,
+    assert_at_once,
+    assert_equals_the_bill,
+    identities,
+    leaves,
+    milliseconds_late,
+    said_at,
+    seconds,
+    talk,
+    transcribed,
+)
 
 pytestmark = pytest.mark.e2e
-
-# A greeting and a short answer, quickly.
-SHORT = Knobs(script=(0.6, 0.6), speech=(0.6, 0.8), speed=(3.0, 4.0), silence_ms=300)
-# A greeting, and an answer that is still under way when something happens.
-LONG_ANSWER = Knobs(script=(0.6, 30.0), speed=(1.2, 1.5), silence_ms=300)
-AT_ONCE_MS = 400
-"""How late an end may be that is to be exact: the server's way to the agent, on a busy machine of two cores."""
 
 
 @pytest.fixture(autouse=True)
 def _short_answers(provider) -> None:
     provider.knobs = SHORT
-
-
-async def talk(caller) -> None:
-    """Be greeted, ask, be answered."""
-    await caller.hear_out(quiet=0.3)
-    await caller.say(0.6)
-    await caller.hear_out(quiet=0.3)
-
-
-async def transcribed(provider, count: int = 1) -> None:
-    """The transcription's figures have come; what comes after the end of a call, nobody can count."""
-    kind = "transcription"
-    await provider.bill.until(lambda bill: sum(e.kind == kind and e.delivered for e in bill.entries) >= count)
-
-
-async def leaves(caller) -> float:
-    """Hang up; when that was."""
-    left = time.time()
-    await caller.leave()
-    return left
-
-
-async def said_at(room) -> float:
-    """When the agent had said all, by its own clock, which is the test's."""
-    return float((await room.line("says all ROOM")).split("at=")[1].split()[0])
-
-
-def assert_at_once(text: str, true: float) -> float:
-    late = milliseconds_late(text, true)
-    assert -20 <= late <= AT_ONCE_MS
-    return late
-
-
-def identities(session) -> list[str]:
-    return sorted(stay["identity"] for stay in session["participants"])
 
 
 # -- the caller leaves ------------------------------------------------------------------------------------------------
@@ -107,9 +77,7 @@ async def test_a_leave_while_the_agent_speaks_ends_the_part_at_that_moment_too(o
     matrix.add("clean leave, agent speaking", session, provider, [assert_at_once(part["ended_at"], left)])
 
 
-async def test_a_killed_caller_has_left_when_the_server_says_so(
-    open_room, caller_process, provider, operator, matrix
-):
+async def test_a_killed_caller_has_left_when_the_server_says_so(open_room, caller_process, provider, operator, matrix):
     """CONNECTION_TIMEOUT comes 20 s later. LiveKit does not close the session then; the part ends all the same."""
     room = await open_room()
     await room.send()
@@ -138,7 +106,7 @@ async def test_a_killed_caller_has_left_when_the_server_says_so(
 # -- the caller comes back --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("grace", [3.0, 0.3], ids=["within the grace", "after the grace"])
+@pytest.mark.parametrize("grace", [30.0, 0.0], ids=["within the grace", "after the grace"])
 async def test_who_comes_back_to_a_closed_session_finds_no_agent(open_room, caller, provider, matrix, grace):
     """With LiveKit's default the session closes at the leave: one part, which ends there, whatever the grace."""
     room = await open_room(departure_seconds=30)
@@ -458,3 +426,30 @@ async def test_another_call_in_the_same_lasting_room_is_another_part(open_room, 
     assert_equals_the_bill(session["records"], provider.bill.entries)
     late = [assert_at_once(one["ended_at"], left[0]), assert_at_once(two["ended_at"], left[1])]
     matrix.add("another call in a lasting room", session, provider, late)
+
+
+async def test_a_transcriber_beside_the_agent_is_another_part_of_the_session(
+    open_room, worker, caller, provider, shared_ledger, matrix
+):
+    """Two processes in one room: one session, two parts, two services, each with its own records."""
+    await worker("lifecycle_agent.py", LIVEKIT_AGENT_NAME="transcriber", **shared_ledger.env)
+    room = await open_room()
+    await room.send("transcriber", role="transcriber")
+    await room.send(transcribes=False)
+    ada = await caller(identity="ada")
+    await talk(ada)
+    await transcribed(provider)
+    left = await leaves(ada)
+    await room.is_over()
+
+    session = room.ledger.session(room.session_id)
+    parts = {part["agent_name"]: part for part in session["parts"]}
+    assert sorted(parts) == ["lifecycle", "transcriber"]
+    assert len({part["job"] for part in session["parts"]}) == 2
+    assert {(part["user"], part["status"], part["close_reason"]) for part in session["parts"]} == {
+        ("ada", "closed", "participant_disconnected")
+    }
+    assert sorted(line["service"] for line in session["services"]) == ["agent", "transcriber"]
+    assert_equals_the_bill(session["records"], provider.bill.entries)
+    late = [assert_at_once(part["ended_at"], left) for part in session["parts"]]
+    matrix.add("a transcriber as a second process", session, provider, late)

@@ -25,8 +25,9 @@ def main() -> int:
     if not chosen:
         print(f"no experiment has {options.only!r} in its name; there are: {', '.join(e.name for e in EXPERIMENTS)}")
         return 2
-    console = Console(width=max(110, Console().width))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    console = Console(width=max(120, Console().width))
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     worlds, results, code = Worlds(), [], 0
     print(f"{'full' if options.full else 'short'} form, seed {options.seed}", file=sys.stderr)
     try:

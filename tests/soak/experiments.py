@@ -74,6 +74,13 @@ EXPERIMENTS = (
 )
 
 
+NOT_MET = (Experiment("file moved over a living WAL", _database(faults.moved_over), full=3, short=3),)
+"""Known not to be met, and run only when named: SQLite then reads the old file's WAL into the new file, which is
+damaged by it (sqlite.org/howtocorrupt.html). The spools still hold what was written within the replay window."""
+
+
 def named(text: str | None) -> Iterable[Experiment]:
-    """Those whose name holds the text."""
-    return [experiment for experiment in EXPERIMENTS if text is None or text in experiment.name]
+    """Those whose name holds the text; without one, all that are to be met."""
+    if text is None:
+        return EXPERIMENTS
+    return [experiment for experiment in EXPERIMENTS + NOT_MET if text in experiment.name]

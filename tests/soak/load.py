@@ -15,8 +15,8 @@ from zlib import crc32
 
 from livekit_tokens.core.estimates import Conversation
 from livekit_tokens.core.lines import Pend
-from livekit_tokens.core.recorder import Recorder, ended
-from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.core.recorder import Recorder
+from livekit_tokens.domain.sessions import Part, Stay, ended
 from livekit_tokens.domain.usage import UsageRecord
 from tests.soak.told import Teller
 

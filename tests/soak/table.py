@@ -19,7 +19,7 @@ def print_table(results: Iterable[Result], console: Console) -> None:
     table = Table(title="Faults, and what was lost")
     table.add_column("experiment", no_wrap=True)
     for name in _COUNTS:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name in ("goal", "met"):
         table.add_column(name, no_wrap=True)
     for result in results:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from livekit_tokens.core import spool
 from livekit_tokens.core.drain import SpoolDrain
-from livekit_tokens.core.takeover import read_state, take_over
+from livekit_tokens.core.remains import read_remains
+from livekit_tokens.core.takeover import take_over
 from livekit_tokens.domain.errors import LiveKitTokensError
 from livekit_tokens.store.connection import StoreLedger
 from tests.soak.dying_ledger import Death, DyingLedger
@@ -31,12 +32,9 @@ async def _take(teller: Teller, taking: Taking) -> None:
     ledger = DyingLedger(StoreLedger(taking.world.url), taking.death)
     for _ in range(taking.times):
         try:
-            connection = await ledger.connect()
+            await (await ledger.connect()).aclose()
             teller.moment("taking")
-            try:
-                found = await take_over(taking.world.root, connection)
-            finally:
-                await connection.aclose()
+            found = await take_over(taking.world.root, ledger)
         except LiveKitTokensError as error:
             teller.said(unavailable=str(error))
         else:
@@ -53,7 +51,7 @@ async def _drain_without_locks(teller: Teller, world: World) -> None:
     teller.moment("taking")
     records = 0
     for folder in spool.sources_of(world.root):
-        source = read_state(folder).source
+        source = (await read_remains(folder)).source
         if source is not None:
             records += (await SpoolDrain(folder, source, connection).drain()).records
     await connection.aclose()

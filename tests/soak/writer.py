@@ -41,8 +41,8 @@ class Writing:
     seed: int
     records: int | None = None
     """Ends by itself after so many plain records; None: goes on until it is told to stop, or killed."""
-    segment_bytes: int = 6_000
-    """Small, so that rotation happens often."""
+    segment_bytes: int = 50_000
+    """Small, so that rotation happens often; each one costs an fsync, which a busy disk makes dear."""
     gather_s: float = 0.02
     """Short, so that drains happen often; longer, so that they do not."""
     pause_s: float = 0.004

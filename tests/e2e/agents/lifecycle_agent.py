@@ -73,6 +73,8 @@ async def entrypoint(ctx: JobContext) -> None:
     track(session, ctx, on_end=on_end)
     if options.get("raises") == "before":
         raise RuntimeError("before the start, as the test wants it")
+    if ctx.job.participant.identity:  # with a given participant, start() wants to be connected already (1.8.9)
+        await ctx.connect()
     await session.start(
         agent=Agent(instructions="Be a friendly receptionist."),
         room=ctx.room,
@@ -85,6 +87,10 @@ async def entrypoint(ctx: JobContext) -> None:
     if options.get("role", "agent") == "agent":
         await session.generate_reply(instructions="Greet the caller.")
     logger.info("says all room=%s at=%.6f", room, time.time())
+    end_as_told(options, ctx, session)
+
+
+def end_as_told(options: dict[str, Any], ctx: JobContext, session: AgentSession) -> None:
     if options.get("raises") == "after":
         raise RuntimeError("after the start, as the test wants it")
     if options.get("then") == "ctx.shutdown":
