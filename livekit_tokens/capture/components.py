@@ -312,7 +312,7 @@ def _begin(witness: ComponentWitness, agent: Any, *, speaks: bool) -> Utterance 
     return utterance
 
 
-def _voice_of(agent: Any) -> tts.TTS | None:
+def _voice_of(agent: Any) -> tts.TTS[Any] | None:
     """The voice that streams what this agent says; one that is asked sentence by sentence tells of each, cut or not."""
     own = agent.tts
     voice = own if own is None or isinstance(own, tts.TTS) else agent.session.tts

@@ -89,8 +89,9 @@ def _look_at(folder: Path, against: Against) -> Generator[Finding, None, bool]:
     except FileNotFoundError:  # brought home and removed by another process just now
         return False
     except OSError as fault:
-        todo = "run doctor as the agent's user; if it is that, check the disk"
-        yield Finding("fault", f"{_SUBJECT} {folder.name}", f"{folder} cannot be read: {fault.strerror or fault}", todo)
+        told = f"{folder} cannot be opened: {fault.strerror or fault}"
+        todo = "mend what the lines about the spool folder say, or run doctor as the agent's user"
+        yield Finding("fault", f"{_SUBJECT} {folder.name}", told, todo)
     return False
 
 
@@ -103,8 +104,7 @@ def _living(folder: Path, against: Against) -> Finding:
         told = "it is alive and writes to another ledger than this DATABASE_URL"
         return Finding("note", subject, told, "if that is not meant, give both the same DATABASE_URL")
     if against.known is None:
-        told = f"{_counted(waiting.records, 'record')} ({size_text(waiting.size)}) kept; the ledger cannot be asked"
-        return Finding("note", subject, f"{told} which of them it has", _LOOK_AT_LEDGER)
+        return _undecided(subject, waiting)
     if waiting.oldest is not None and against.now - waiting.oldest > LATE:
         todo = f"{_LOOK_AT_LEDGER}; that process's log says why it waits"
         return Finding("fault", subject, waiting.told(against.now), todo)
@@ -120,10 +120,19 @@ def _look_at_dead(folder: Path, against: Against) -> Generator[Finding, None, bo
             yield _unreadable(folder)
         return False
     waiting = waiting_in(folder, against.checkpoint(folder.name), since=remains.source.started_at)
-    if against.known is not None and not missing_end(remains) and not waiting.records:
-        return True
+    if not missing_end(remains):
+        if against.known is None:
+            yield _undecided(f"{_SUBJECT} of ended process {remains.source.pid}", waiting)
+            return False
+        if not waiting.records:
+            return True
     yield _orphan(folder, remains, waiting, against)
     return False
+
+
+def _undecided(subject: str, waiting: Waiting) -> Finding:
+    told = f"{_counted(waiting.records, 'record')} ({size_text(waiting.size)}) kept; the ledger cannot be asked"
+    return Finding("note", subject, f"{told} which of them it has", _LOOK_AT_LEDGER)
 
 
 def _unreadable(folder: Path) -> Finding:

@@ -10,6 +10,7 @@ from pathlib import Path
 from livekit_tokens.core import faults, spool
 from livekit_tokens.core.ledger import START, Batch, Checkpoint, LedgerConnection, Source
 from livekit_tokens.core.lines import Head, PartLine, StayLine, Use
+from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -63,8 +64,7 @@ class SpoolDrain:
                     refusals += 1
                     self._at = None
                     if refusals >= _MOST_REFUSALS:
-                        faults.note("another writer keeps moving this source's checkpoint", source=self._source.id)
-                        return done
+                        raise LedgerUnavailable("another writer keeps moving this source's checkpoint")
                     continue
                 self._known = batch.after
                 done.records += len(batch.records)

@@ -46,13 +46,13 @@ _NETWORK = {
 }
 
 _TODO = {
-    errno.EROFS: "mount it writable, or set {setting} to a folder that can be written",
-    errno.EACCES: "give it to the agent's user (chown, chmod 700), or set {setting} to a folder that can be written",
-    errno.EPERM: "give it to the agent's user (chown, chmod 700), or set {setting} to a folder that can be written",
-    errno.ENOSPC: "free some space, or set {setting} to a larger disk",
-    errno.EDQUOT: "free some space, or set {setting} to a larger disk",
+    errno.EROFS: "mount it writable, or point {setting} to a place that can be written",
+    errno.EACCES: "give it to the agent's user (chown, chmod 700), or point {setting} to a place that can be written",
+    errno.EPERM: "give it to the agent's user (chown, chmod 700), or point {setting} to a place that can be written",
+    errno.ENOSPC: "free some space, or point {setting} to a larger disk",
+    errno.EDQUOT: "free some space, or point {setting} to a larger disk",
     errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
-    errno.ENOLCK: "set {setting} to a local disk: locks do not work here",
+    errno.ENOLCK: "point {setting} to a local disk: locks do not work here",
 }
 
 
@@ -96,17 +96,24 @@ def look_at_rights(place: Place, there: Path) -> Finding:
             raise NotADirectoryError(errno.ENOTDIR, f"{there} is no folder")
         _probe(there)
     except OSError as fault:
-        todo = _TODO.get(fault.errno or 0, "set {setting} to a folder that can be written").format(
+        todo = _TODO.get(fault.errno or 0, "point {setting} to a place that can be written").format(
             setting=place.setting
         )
         return Finding("fault", subject, f"{where} cannot be written: {fault.strerror or fault}", todo + place.instead)
     if there == place.folder and place.own and found.st_uid != os.getuid():
         told = f"{where} belongs to user {found.st_uid}, and this is user {os.getuid()}"
         return Finding("note", subject, told, "run doctor as the agent's user: what it may do is what counts")
-    if there == place.folder and place.own and found.st_mode & 0o077:
-        told = f"{where} can be looked into by others (mode {stat.S_IMODE(found.st_mode):o}); it names callers"
+    if there == place.folder and place.own and (open_ones := _open_to_others(place.folder)):
+        told = f"{open_ones[0]} can be looked into by others; it names callers"
         return Finding("note", subject, told, f"chmod 700 {place.folder}")
     return Finding("ok", subject, f"{where} takes writes and locks")
+
+
+def _open_to_others(folder: Path) -> list[Path]:
+    """The folders right below it that others may look into: one that is closed to them closes what is below."""
+    if not folder.stat().st_mode & 0o077:
+        return []
+    return [path for path in folder.iterdir() if path.is_dir() and path.stat().st_mode & 0o077]
 
 
 def _probe(folder: Path) -> None:
@@ -123,7 +130,7 @@ def look_at_room(place: Place, there: Path) -> Finding:
     free = found.f_bavail * found.f_frsize
     told = f"{size_text(free)} free of {size_text(found.f_blocks * found.f_frsize)}"
     subject = f"{place.name} disk"
-    todo = f"free some space, or set {place.setting} to a larger disk"
+    todo = f"free some space, or point {place.setting} to a larger disk"
     if found.f_files and not found.f_favail:
         return Finding("fault", subject, f"{told}, but no file can be added (no inode is left)", todo)
     if free < LITTLE_BYTES:
@@ -140,10 +147,10 @@ def look_at_file_system(place: Place, there: Path) -> Finding:
     if kind is None:
         return Finding("note", subject, "cannot be told on this platform", "see that it is a local disk that lasts")
     if told := _EPHEMERAL.get(kind):
-        return Finding("note", subject, f"{kind} {told}", f"mount a volume and set {place.setting} to it")
+        return Finding("note", subject, f"{kind} {told}", f"mount a volume and point {place.setting} to it")
     if kind in _NETWORK or kind.startswith("fuse."):
         told = f"{kind} is a network file system, whose locks are not to be relied on"
-        return Finding("fault", subject, told, f"set {place.setting} to a local disk")
+        return Finding("fault", subject, told, f"point {place.setting} to a local disk")
     return Finding("ok", subject, f"{kind}, local")
 
 

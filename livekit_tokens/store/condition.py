@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,6 +31,9 @@ _WAL_WRITE_LOCK = 120
 
 _TODO = {
     "SQLITE_READONLY": "give the file and its folder to the agent's user, on a disk that is mounted writable",
+    "EROFS": "mount the disk writable, or name another file in DATABASE_URL",
+    "EACCES": "give the file and its folder to the agent's user, or name another file in DATABASE_URL",
+    "ENOSPC": "free some space; the spools keep what is counted until then",
     "SQLITE_FULL": "free some space; the spools keep what is counted until then",
     "SQLITE_IOERR": "look at the disk (dmesg) and its free space",
     "SQLITE_CANTOPEN": "give the file and its folder to the agent's user, or name another file in DATABASE_URL",
@@ -41,7 +45,7 @@ _TODO = {
     "25006": "name the primary in DATABASE_URL: this server is a read-only replica",
     "53300": "raise max_connections, or close what holds the server's connections",
 }
-"""By SQLite's error name, or by PostgreSQL's SQLSTATE."""
+"""By the system's or SQLite's name of the error, or by PostgreSQL's SQLSTATE."""
 
 
 def places_of(database_url: str) -> list[Place]:
@@ -102,6 +106,8 @@ def _code(fault: BaseException | None) -> str:
     while fault is not None:
         if code := getattr(fault, "sqlite_errorname", None) or getattr(fault, "sqlstate", None):
             return str(code)
+        if isinstance(fault, OSError) and fault.errno is not None:
+            return errno.errorcode.get(fault.errno, "")
         fault = fault.__cause__
     return ""
 

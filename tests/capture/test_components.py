@@ -231,8 +231,10 @@ def test_a_transcription_without_figures_is_unknown(told: Callable[..., UsageRec
 
 
 def test_a_transcriber_billed_by_tokens_is_counted_by_tokens(told: Callable[..., UsageRecord]) -> None:
-    """Without a split all of its input is audio; with one, the rest is text."""
+    """Without a split (before 1.8.9) all of its input is audio; with one, the rest is text."""
     assert told(Ear(), stt_metrics(input_tokens=20, output_tokens=4)).units == {"input_audio": 20, "output_text": 4}
+    if "input_audio_tokens" not in STTMetrics.model_fields:
+        return
     split = stt_metrics(input_tokens=20, input_audio_tokens=15, output_tokens=4)
     assert told(Ear(), split).units == {"input_audio": 15, "input_text": 5, "output_text": 4}
 

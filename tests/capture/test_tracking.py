@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -257,3 +259,51 @@ async def test_a_socket_that_drops_leaves_a_marked_estimate(
     assert estimate.provenance == "estimated"
     assert estimate.low is not None
     assert estimate.high is not None
+
+
+async def test_a_tracked_session_can_be_collected(track: Callable[..., Tracking], provider: Provider) -> None:
+    """Neither the tracker's book nor its listeners keep a session, and with it a conversation, alive."""
+    session: AgentSession[Any] | None = AgentSession(llm=realtime(provider))
+    own = track(session)
+    await own.aclose()
+    gone = weakref.ref(session)
+    del session, own
+    gc.collect()
+    assert gone() is None
+
+
+async def test_nothing_begins_again_after_the_host_has_closed_the_tracking(
+    provider: Provider, recorder: Recorder, track: Callable[..., Tracking]
+) -> None:
+    """A handoff after `aclose` opens no new part."""
+    session: AgentSession[Any] = AgentSession(llm=realtime(provider))
+    own = track(session)
+    await session.start(Agent(instructions="Be kind."))
+    await session.generate_reply(user_input="Hello?")
+    final = await own.aclose()
+    session.update_agent(Agent(instructions="Be kinder."))
+    await session.generate_reply(user_input="Hello again?")
+    await session.aclose()
+    assert own.summary() == final
+    assert len({line.part.key for line in lines_in(recorder.folder) if isinstance(line, PartLine)}) == 1
+
+
+async def test_a_cancelled_wait_still_closes_livekits_session(
+    provider: Provider, recorder: Recorder, track: Callable[..., Tracking]
+) -> None:
+    """Who cancels the closing while we wait for a response's figures leaves no websocket behind."""
+    provider.knobs = Knobs(created=(0, 0), first_output=(0, 0.01), speech=(9, 9), speed=(1, 1), done_delay=(5, 5))
+    session: AgentSession[Any] = AgentSession(llm=realtime(provider))
+    own = track(session)
+    await session.start(Agent(instructions="Be kind."))
+    session.generate_reply(user_input="Tell me a long story.")
+    while not recorder._pending:
+        await asyncio.sleep(0.01)
+    live = session.current_agent.realtime_llm_session
+    closing = asyncio.create_task(live.aclose())
+    await asyncio.sleep(0.1)
+    closing.cancel()
+    await asyncio.gather(closing, return_exceptions=True)
+    assert not recorder._pending
+    await session.aclose()
+    await own.aclose()

@@ -71,7 +71,7 @@ class TestBroken:
         faults = machine.faults()
         assert faults.keys() >= {"spool folder", "ledger folder"}
         assert "Read-only file system" in faults["spool folder"]["told"]
-        assert "set SPOOL_DIR" in faults["spool folder"]["todo"]
+        assert "point SPOOL_DIR" in faults["spool folder"]["todo"]
         assert f"until then, spools go to {machine.home}" in faults["spool folder"]["todo"]
 
     def test_a_missing_vocabulary(self, machine: Machine) -> None:

@@ -1,79 +1,124 @@
-"""The background: drains by itself, survives what the ledger does, lets go before a fork."""
+"""The background: it goes on whatever the ledger does, and brings what a flush could not."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from livekit_tokens.core import background as module
+from livekit_tokens.core import background
 from livekit_tokens.core.background import Background
-from tests.core.makers import a_part, a_record, a_recorder
+from livekit_tokens.core.ledger import Batch
+from livekit_tokens.core.recorder import Recorder
+from tests.core.makers import a_record, a_recorder
 from tests.core.memory_ledger import MemoryLedger
 
 
-def a_background(tmp_path: Path, ledger: MemoryLedger) -> tuple[Background, object]:
-    recorder = a_recorder(tmp_path)
-    background = Background(recorder, ledger, tmp_path)
-    recorder._on_written = background.written
-    background.start()
-    return background, recorder
+class StrangeLedger(MemoryLedger):
+    """Raises, so many times, what no ledger should."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    async def apply(self, batch: Batch) -> bool:
+        if self.times:
+            self.times -= 1
+            raise ModuleNotFoundError("a driver's import failed")
+        return await super().apply(batch)
 
 
-async def until(found, within: float = 10.0) -> None:
-    end = time.monotonic() + within
-    while not found():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.02)
+class SlowLedger(MemoryLedger):
+    """The first batch takes long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = 0.3
+
+    async def apply(self, batch: Batch) -> bool:
+        seconds, self.seconds = self.seconds, 0.0
+        await asyncio.sleep(seconds)
+        return await super().apply(batch)
 
 
-async def test_what_is_written_follows_into_the_ledger_by_itself(tmp_path: Path) -> None:
-    """Nobody has to ask."""
-    ledger = MemoryLedger()
-    _, recorder = a_background(tmp_path, ledger)
-    recorder.put_part(a_part())
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Any], tuple[Recorder, Background]]:
+    """A recorder and its background on a ledger. The recorder does not wake it: only what is asked for is done."""
+    monkeypatch.setattr(background, "GATHER_SECONDS", 0.01)
+    monkeypatch.setattr(background, "_FIRST_RETRY_SECONDS", 0.01)
+
+    def started(ledger: Any) -> tuple[Recorder, Background]:
+        recorder = a_recorder(tmp_path)
+        made = Background(recorder, ledger, tmp_path)
+        made.start()
+        return recorder, made
+
+    return started
+
+
+def arrived(ledger: MemoryLedger, count: int, within: float = 3.0) -> bool:
+    until = time.monotonic() + within
+    while len(ledger.records) < count and time.monotonic() < until:
+        time.sleep(0.01)
+    return len(ledger.records) == count
+
+
+def test_a_fault_that_nobody_foresaw_does_not_end_the_drain(start) -> None:
+    """It is noted and tried again, like a ledger that is not available."""
+    ledger = StrangeLedger(times=2)
+    recorder, own = start(ledger)
     recorder.record(a_record())
-    await until(lambda: ledger.seqs() == [1])
-    recorder.record(a_record())
-    await until(lambda: ledger.seqs() == [1, 2])
+    own.written()
+    assert arrived(ledger, 1)
 
 
-async def test_a_flush_waits_for_the_ledger(tmp_path: Path) -> None:
-    """All that is written when it is asked is there when it answers True."""
+def test_what_a_failed_flush_did_not_bring_follows_without_another_record(start) -> None:
+    """A call's last flush met a locked database: nobody writes any more, and the records come all the same."""
     ledger = MemoryLedger()
-    background, recorder = a_background(tmp_path, ledger)
-    for _ in range(50):
-        recorder.record(a_record())
-    assert await background.flush(5)
-    assert ledger.seqs() == list(range(1, 51))
-
-
-async def test_a_ledger_that_fails_is_tried_again_without_being_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also when nothing more is written."""
-    monkeypatch.setattr(module, "_FIRST_RETRY_SECONDS", 0.05)
-    ledger = MemoryLedger()
-    ledger.fail_next = 3
-    background, recorder = a_background(tmp_path, ledger)
+    ledger.fail_next = 1
+    recorder, own = start(ledger)
     recorder.record(a_record())
-    assert not await background.flush(5)
-    await until(lambda: ledger.seqs() == [1])
+    assert own.flush_blocking(1) is False
+    assert arrived(ledger, 1)
 
 
-async def test_the_database_is_let_go_before_a_fork_and_taken_again_after_it(tmp_path: Path) -> None:
+async def test_what_a_flush_had_no_time_to_bring_follows_without_another_record(start) -> None:
+    """The flush is given up in the middle of a batch; the batch is brought again."""
+    ledger = SlowLedger()
+    recorder, own = start(ledger)
+    recorder.record(a_record())
+    assert await own.flush(0.1) is False
+    assert await asyncio.to_thread(arrived, ledger, 1)
+
+
+async def test_a_flush_of_a_background_that_has_ended_is_false(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked at the end of every call, and must not raise there."""
+
+    async def end_at_once(self: Background) -> None:
+        raise SystemError
+
+    monkeypatch.setattr(Background, "_wait", end_at_once)
+    _, own = start(MemoryLedger())
+    own._thread.join(5)
+    assert await own.flush(1) is False
+    assert own.flush_blocking(1) is False
+
+
+async def test_the_database_is_let_go_before_a_fork_and_taken_again_after_it(start) -> None:
     """A child that inherited an open SQLite connection would believe in locks that it was never given."""
     ledger = MemoryLedger()
-    background, recorder = a_background(tmp_path, ledger)
+    recorder, own = start(ledger)
     recorder.record(a_record())
-    assert await background.flush(5)
-    assert background._connection is not None
-    assert background.hold(5)
-    assert background._connection is None
+    assert await own.flush(5)
+    assert own._connection is not None
+    assert own.hold(5)
+    assert own._connection is None
     recorder.record(a_record())
-    assert not await background.flush(0.3)
-    background.go_on()
-    assert await background.flush(5)
+    assert not await own.flush(0.3)
+    own.go_on()
+    assert await own.flush(5)
     assert ledger.seqs() == [1, 2]

@@ -9,6 +9,7 @@ import pytest
 
 from livekit_tokens.core import spool
 from livekit_tokens.core.drain import SpoolDrain
+from livekit_tokens.core.ledger import Batch
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.errors import LedgerUnavailable
 from tests.core.makers import a_part, a_pend, a_record, a_recorder
@@ -154,3 +155,16 @@ async def test_a_part_arrives_also_when_its_first_segment_is_gone(
     spool.segment_path(recorder.folder, 1).unlink()
     await drain_of(recorder, ledger).drain()
     assert list(ledger.parts) == [a_part().key]
+
+
+async def test_a_drain_that_never_gets_its_turn_says_so(tmp_path: Path) -> None:
+    """It must not look as if all were in the ledger: the spool would be removed one day."""
+
+    class Contested(MemoryLedger):
+        async def apply(self, batch: Batch) -> bool:
+            return False
+
+    recorder = a_recorder(tmp_path)
+    record(recorder, 1)
+    with pytest.raises(LedgerUnavailable, match="another writer"):
+        await drain_of(recorder, Contested()).drain()

@@ -67,10 +67,15 @@ def test_a_folder_that_is_not_there_yet_is_judged_by_the_one_above(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_spool_folder_that_others_may_look_into_is_noted(tmp_path: Path) -> None:
-    """It names callers."""
+def test_a_spool_that_others_may_look_into_is_noted(tmp_path: Path) -> None:
+    """It names callers. The folder above may be open: what counts is whether a host's folder can be reached."""
+    host = tmp_path / "host"
+    host.mkdir(mode=0o700)
     tmp_path.chmod(0o755)
-    found = look_at_rights(Place("spool", tmp_path, "SPOOL_DIR", own=True), tmp_path)
+    spools = Place("spool", tmp_path, "SPOOL_DIR", own=True)
+    assert look_at_rights(spools, tmp_path).state == "ok"
+    host.chmod(0o755)
+    found = look_at_rights(spools, tmp_path)
     assert (found.state, found.todo) == ("note", f"chmod 700 {tmp_path}")
 
 

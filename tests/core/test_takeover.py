@@ -9,6 +9,7 @@ import pytest
 
 from livekit_tokens.core import remains, spool, takeover
 from livekit_tokens.core.drain import SpoolDrain
+from livekit_tokens.core.ledger import Batch, Source
 from livekit_tokens.core.lines import Use
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.remains import ABANDONED, missing_end, read_remains
@@ -217,3 +218,89 @@ async def test_nothing_is_missing_in_a_spool_that_ended(tmp_path: Path) -> None:
     recorder.put_part(ended(a_part(), 9_000_000, "done"))
     assert missing_end(await read_remains(recorder.folder)) == []
     assert [line.seq for line in lines_in(recorder.folder) if isinstance(line, Use)] == [1]
+
+
+async def test_a_spool_that_cannot_be_taken_keeps_none_behind_it_from_being_taken(tmp_path: Path) -> None:
+    """It is named and left where it is; the others are brought home."""
+
+    class Choosy(MemoryLedger):
+        async def apply(self, batch: Batch) -> bool:
+            if batch.source.id == poisoned.source.id:
+                raise KeyError("a unit of tomorrow")
+            return await super().apply(batch)
+
+    poisoned, good = killed(a_call(tmp_path)), killed(a_call(tmp_path))
+    ledger = Choosy()
+    recovered = await take_over(tmp_path, ledger)
+    assert recovered.unreadable == [str(poisoned.folder)]
+    assert {source for source, _ in ledger.records} == {good.source.id}
+    assert poisoned.folder.exists()
+
+
+async def test_a_spool_of_another_ledger_is_left_to_it(tmp_path: Path) -> None:
+    """Two agents of one host may write for two ledgers; by itself no spool goes into the other's."""
+    recorder = Recorder(tmp_path, Source("s", "here", 1, 0, "ledger-a"), lambda: 5_000_000)
+    recorder.record(a_record())
+    killed(recorder)
+    ledger = MemoryLedger()
+    other = await take_over(tmp_path, ledger, ledger_id="ledger-b")
+    assert (other.elsewhere, other.records, ledger.records) == (1, 0, {})
+    assert (await take_over(tmp_path, ledger, ledger_id="ledger-a")).records == 1
+
+
+async def test_a_damaged_head_strands_no_record(tmp_path: Path) -> None:
+    """The folder's name says whose they are."""
+    recorder = killed(a_call(tmp_path))
+    path = spool.segment_path(recorder.folder, 1)
+    path.write_bytes(b"x" + path.read_bytes())
+    await take_over(tmp_path, ledger := MemoryLedger())
+    assert ledger.seqs() == [1, 2]
+
+
+async def test_a_ledger_ahead_of_the_spool_still_gets_the_end_of_its_parts(tmp_path: Path) -> None:
+    """A power cut took the spool's last lines after they had been drained: the part is closed all the same, and what
+    was in flight is not estimated, since its record may be in the ledger."""
+    recorder = a_call(tmp_path)
+    kept = spool.segment_path(recorder.folder, 1).read_bytes()
+    recorder.record(a_record(), settles="r1.1")
+    ledger = MemoryLedger()
+    await SpoolDrain(recorder.folder, recorder.source, ledger).drain()
+    killed(recorder)
+    spool.segment_path(recorder.folder, 1).write_bytes(kept)
+    await take_over(tmp_path, ledger)
+    assert ledger.parts[KEY].status == "abandoned"
+    assert ledger.seqs() == [1, 2]
+    assert [record.provenance for record in ledger.records.values()] == ["reported", "reported"]
+
+
+async def test_a_finished_spool_is_passed_over_by_a_look_at_its_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every process that begins a call looks at all spools of the last hour: what is done must cost it nothing."""
+    killed(a_call(tmp_path))
+    ledger = MemoryLedger()
+    await take_over(tmp_path, ledger)
+    monkeypatch.setattr(takeover, "read_remains", None)
+    assert (await take_over(tmp_path, ledger)).unreadable == []
+
+
+async def test_an_empty_spool_is_swept_away(tmp_path: Path) -> None:
+    """Its owner was killed before its first line."""
+    recorder = killed(a_recorder(tmp_path))
+    spool.segment_path(recorder.folder, 1).write_bytes(b"")
+    recovered = await take_over(tmp_path, MemoryLedger())
+    assert (recovered.removed, recovered.unreadable) == (1, [])
+
+
+async def test_a_record_lost_at_the_very_end_is_counted(tmp_path: Path) -> None:
+    """Nothing comes after it, but the part's end says how many there were."""
+    recorder = a_recorder(tmp_path)
+    recorder.put_part(a_part())
+    recorder.record(a_record())
+    recorder.record(a_record(request_id="the-last"))
+    recorder.put_part(ended(a_part(), 9_000_000, "done"))
+    path = spool.segment_path(recorder.folder, 1)
+    path.write_bytes(path.read_bytes().replace(b"the-last", b"damaged!"))
+    killed(recorder)
+    recovered = await take_over(tmp_path, ledger := MemoryLedger())
+    assert (recovered.lost, ledger.lost, ledger.seqs()) == (1, 1, [1])
