@@ -48,7 +48,9 @@ test: setup server postgres check ## All gates and all tests
 lowest: setup server ## The tests of capture and a real call, on the lowest LiveKit that is supported
 	@test -f $(VENV)-lowest/.done || { $(PYTHON) -m venv $(VENV)-lowest \
 	  && $(VENV)-lowest/bin/python -m pip --disable-pip-version-check --quiet install \
-	    'livekit-agents==1.8.0' 'livekit-plugins-openai==1.8.0' --editable '.[dev]' && touch $(VENV)-lowest/.done; }
+	    'livekit-agents==1.8.0' 'livekit-plugins-openai==1.8.0' 'livekit-plugins-cartesia==1.8.0' \
+	    'livekit-plugins-deepgram==1.8.0' 'livekit-plugins-elevenlabs==1.8.0' --editable '.[dev]' \
+	  && touch $(VENV)-lowest/.done; }
 	$(VENV)-lowest/bin/python -m pytest tests/capture tests/e2e
 
 soak: setup server ## The fault experiments, full form

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-from livekit.agents import CloseReason, llm
+from livekit.agents import Agent, CloseReason, llm
 from livekit.rtc import EventEmitter
 
 USAGE = {
@@ -89,16 +89,33 @@ class Model(llm.RealtimeModel):
     async def aclose(self) -> None: ...
 
 
+class Assistant(Agent):
+    """LiveKit's own, but that its realtime session can be set."""
+
+    realtime_llm_session: Realtime | None = None  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__(instructions="", id="assistant")
+
+
 class Call(EventEmitter[str]):
     """In place of an AgentSession with one agent on a realtime model: says what LiveKit says, when it does."""
 
     def __init__(self) -> None:
         super().__init__()
         self.llm = Model()
-        self.current_agent = SimpleNamespace(id="assistant", llm=None, realtime_llm_session=None)
+        self.stt = self.tts = None
+        self._agent: Assistant | None = None
+
+    @property
+    def current_agent(self) -> Assistant:
+        if self._agent is None:
+            raise RuntimeError("not running")
+        return self._agent
 
     def start(self) -> Realtime:
         """The first agent starts: LiveKit announces it just before its model makes a session."""
+        self._agent = Assistant()
         self.emit("conversation_item_added", SimpleNamespace(item=llm.AgentHandoff(new_agent_id="assistant")))
         realtime: Realtime = self.llm.session()
         self.current_agent.realtime_llm_session = realtime

@@ -70,8 +70,8 @@ _ears: WeakKeyDictionary[Any, _Ear] = WeakKeyDictionary()
 _followed: WeakKeyDictionary[Any, ComponentWitness] = WeakKeyDictionary()
 _attaching = threading.Lock()  # calls in threads of one process may share a component
 _numbers = itertools.count()
-_lately: deque[object] = deque(maxlen=32)
-"""The last metrics: an adapter passes on its inner component's event, which may be listened to as well."""
+_lately: deque[object] = deque(maxlen=4)
+"""The last metrics. An adapter passes on its inner component's event at once, and both may be listened to."""
 
 
 class ComponentWitness:
@@ -226,12 +226,12 @@ class _Ear:
 
     def _only_witness(self) -> ComponentWitness | None:
         """Whose it is where no context says so: what the app itself asked of the component, outside of any reply."""
-        witnesses = sorted(self.witnesses, key=lambda witness: witness.number)
+        witnesses = list(self.witnesses)
         if len(witnesses) > 1 and (ctx := get_job_context(required=False)) is not None:
             witnesses = [witness for witness in witnesses if witness.job == ctx.job.id] or witnesses
         if len(witnesses) > 1:
             faults.note("a component that calls share was used outside of them; counted for the one that began first")
-        return witnesses[0] if witnesses else None
+        return min(witnesses, key=lambda witness: witness.number, default=None)
 
 
 class _RealtimeEar:

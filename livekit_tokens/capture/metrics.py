@@ -41,10 +41,8 @@ def spent(event: object, component: object) -> Fields | None:
     reported by LiveKit as a metric without usage. `component` names model and provider where the event does not.
     A request whose size nobody told is unknown: an LLM stream that was cancelled reports 0 tokens.
     """
-    for kind, read in _READERS.items():
-        if isinstance(event, kind):
-            return None if _connection_acquired(event) else read(event, component)
-    return None
+    read = _READERS.get(type(event))
+    return None if read is None or _connection_acquired(event) else read(event, component)
 
 
 def session_time(event: object, component: object) -> Fields | None:

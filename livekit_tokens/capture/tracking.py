@@ -188,16 +188,16 @@ class Tracking:
     def _on_callers(self, caller: Any, here: int) -> None:
         """A caller came, left or changed; `here` are in the room now."""
         if here == 0:
-            self._wait_for_return()
+            self._wait_for_return(caller)
             return
         self._is_back()
         if self._caller is None or self._caller.sid == caller.sid or self._caller.identity == caller.identity:
             self._caller = caller
             self._live.is_of(self._who.by(caller))
 
-    def _wait_for_return(self) -> None:
+    def _wait_for_return(self, caller: Any) -> None:
         """The last caller left. LiveKit closes the session by itself, unless it was told not to."""
-        left_at = self._process.now()
+        left_at = self._left_at(caller)
 
         def over() -> None:
             self._gone = None
@@ -228,12 +228,14 @@ class Tracking:
         LiveKit closes it by itself 10 ms later, or up to 2 s when an open response is asked to finish; not at all for
         a caller who was killed or removed: then the job's end does (seen on livekit-agents 1.8.9).
         """
-        now = self._process.now()
-        if self._gone is not None:
-            return _LEFT, self._gone_at or now
-        if reason == _LEFT and self._room is not None and self._caller is not None:
-            return reason, self._room.left_at(self._caller.sid) or now
-        return reason, now
+        if self._gone is not None and self._gone_at is not None:
+            return _LEFT, self._gone_at
+        return reason, self._left_at(self._caller) if reason == _LEFT else self._process.now()
+
+    def _left_at(self, caller: Any) -> Micros:
+        """When that caller left, as their stay says; now, where it says nothing."""
+        told = self._room.left_at(caller.sid) if self._room is not None and caller is not None else None
+        return told if told is not None else self._process.now()
 
     def _end(self, reason: str, at: Micros | None = None) -> None:
         if self._ending is not None:

@@ -163,7 +163,7 @@ class Operator:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._api.aclose()  # type: ignore[no-untyped-call]
+        await self._api.aclose()
 
     async def create_room(self, name: str, *, departure_seconds: int = 1) -> str:
         """The new room's SID. It ends so long after its last guest, and 20 s after nobody came."""

@@ -140,15 +140,3 @@ async def test_a_response_dropped_before_it_began_is_counted(provider, worker, c
     report = asked(tmp_path, "report")
     assert counted(report, "agent") == provider.billed_units("realtime_response")
     assert report["totals"]["requests"] == len(provider.bill.entries)
-
-
-async def test_the_job_ends_itself(provider, worker, caller, tmp_path):
-    """ctx.shutdown: the part ends, durable, although nobody left."""
-    agent = await worker("realtime_agent.py", AGENT_SHUTS_DOWN="1")
-    ada = await caller(identity="ada")
-    await ada.hear(0.4)
-    await agent.job_ended(await agent.job())
-    (line,) = asked(tmp_path, "sessions")["sessions"]
-    session = asked(tmp_path, "report", "--session", line["session_id"])
-    assert session["status"] == "closed"
-    assert session["totals"]["requests"] == len(provider.bill.entries)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
+from livekit_tokens.demo.plan import Knobs
 from tests.e2e.matrix import (
     AT_ONCE_MS,
     LONG_ANSWER,
@@ -38,6 +40,7 @@ def _short_answers(provider) -> None:
 
 async def test_a_clean_leave_ends_the_part_at_that_moment(open_room, caller, provider, matrix):
     """Hanging up after an answer: closed, by the caller's leave, then."""
+    opened = time.time()
     room = await open_room()
     await room.send()
     ada = await caller(identity="ada", name="Ada")
@@ -51,6 +54,12 @@ async def test_a_clean_leave_ends_the_part_at_that_moment(open_room, caller, pro
     assert (session["status"], part["status"], part["close_reason"]) == ("closed", "closed", "participant_disconnected")
     assert (session["user"], session["user_name"], stay["identity"]) == ("ada", "Ada", "ada")
     assert part["agent_name"] == "lifecycle"
+    assert opened <= seconds(part["started_at"]) <= seconds(stay["joined_at"]) < left
+    assert stay["left_at"] == session["ended_at"] == part["ended_at"]
+    assert session["started_at"] == part["started_at"]
+    assert float(session["duration_seconds"]) == pytest.approx(
+        left - seconds(part["started_at"]), abs=AT_ONCE_MS / 1000
+    )
     assert_equals_the_bill(session["records"], provider.bill.entries)
     assert_at_once(stay["left_at"], left)
     matrix.add("clean leave", session, provider, [assert_at_once(part["ended_at"], left)])
@@ -58,7 +67,7 @@ async def test_a_clean_leave_ends_the_part_at_that_moment(open_room, caller, pro
 
 async def test_a_leave_while_the_agent_speaks_ends_the_part_at_that_moment_too(open_room, caller, provider, matrix):
     """The open answer is asked to finish and its figures are awaited; the call was over before."""
-    provider.knobs = LONG_ANSWER
+    provider.knobs = replace(LONG_ANSWER, done_delay=(1.0, 1.0))
     room = await open_room()
     await room.send()
     ada = await caller(identity="ada")
@@ -209,6 +218,32 @@ async def test_a_job_that_ends_within_the_grace_ends_the_part_at_the_leave(open_
     matrix.add(case, session, provider, [assert_at_once(part["ended_at"], left)])
 
 
+async def test_what_is_billed_after_the_end_of_a_part_is_counted_in_it(open_room, caller, provider, matrix):
+    """With close_on_disconnect=False the agent speaks on to an empty room: billed, so counted, though the part has
+    ended with the leave."""
+    provider.knobs = Knobs(script=(0.6, 3.0), speed=(1.2, 1.5), silence_ms=300)
+    room = await open_room(departure_seconds=30)
+    await room.send(grace=0.0, closes=False)
+    ada = await caller(identity="ada")
+    await ada.hear_out(quiet=0.3)
+    await ada.say(0.6)
+    await ada.hear(0.5)
+    await transcribed(provider)
+    left = await leaves(ada)
+    await room.line("part ended ROOM reason=participant_disconnected")
+    assert len(provider.bill.entries) == 2
+    await provider.bill.until(lambda bill: len(bill.entries) == 3 and bill.entries[-1].delivered)
+    await room.operator.delete_room(room.name)
+    await room.is_over()
+
+    session = room.ledger.session(room.session_id)
+    (part,) = session["parts"]
+    assert (part["status"], part["close_reason"]) == ("closed", "participant_disconnected")
+    assert_equals_the_bill(session["records"], provider.bill.entries)
+    case = "agent speaks on after the grace, stays open"
+    matrix.add(case, session, provider, [assert_at_once(part["ended_at"], left)])
+
+
 async def test_killed_and_back_is_the_same_part(open_room, caller, caller_process, provider, matrix):
     """The server notices the first stay's end at the return (DUPLICATE_IDENTITY): one part, two stays."""
     room = await open_room()
@@ -285,22 +320,28 @@ async def test_two_callers_and_the_linked_one_leaves(open_room, caller, provider
 # -- from outside -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_removed_caller_has_left(open_room, caller, provider, operator, matrix):
-    """PARTICIPANT_REMOVED does not close LiveKit's session; the part ends when the caller was put out."""
-    room = await open_room()
-    await room.send()
+@pytest.mark.parametrize("first", ["the job", "the grace"])
+async def test_a_removed_caller_has_left(open_room, caller, provider, operator, matrix, first):
+    """PARTICIPANT_REMOVED does not close LiveKit's session; the part ends when the caller was put out, whether the
+    room is over before the grace or the grace before the room."""
+    room = await open_room(departure_seconds=1 if first == "the job" else 30)
+    await room.send(grace=30 if first == "the job" else 0.3)
     ada = await caller(identity="ada")
     await talk(ada)
     await transcribed(provider)
     removed = time.time()
     await operator.remove(room.name, "ada")
+    await room.line("part ended ROOM reason=participant_disconnected")
+    if first == "the grace":
+        await operator.delete_room(room.name)
     await room.is_over()
 
     session = room.ledger.session(room.session_id)
     (part,) = session["parts"]
     assert (part["status"], part["close_reason"]) == ("closed", "participant_disconnected")
     assert_equals_the_bill(session["records"], provider.bill.entries)
-    matrix.add("participant removed", session, provider, [assert_at_once(part["ended_at"], removed)])
+    late = assert_at_once(part["ended_at"], removed)
+    matrix.add(f"participant removed, {first} ends first", session, provider, [late])
 
 
 async def test_a_deleted_room_ends_the_part(open_room, caller, provider, operator, matrix):
@@ -317,7 +358,7 @@ async def test_a_deleted_room_ends_the_part(open_room, caller, provider, operato
     session = room.ledger.session(room.session_id)
     (part,), (stay,) = session["parts"], session["participants"]
     assert part["status"] == "closed"
-    assert part["close_reason"] in ("participant_disconnected", "user_initiated")
+    assert part["close_reason"] == "participant_disconnected"
     assert_at_once(stay["left_at"], deleted)
     assert_equals_the_bill(session["records"], provider.bill.entries)
     matrix.add("room deleted", session, provider, [assert_at_once(part["ended_at"], deleted)])

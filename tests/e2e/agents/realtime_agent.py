@@ -62,8 +62,6 @@ async def entrypoint(ctx: JobContext) -> None:
         await session.generate_reply(instructions="Greet the caller.")
     if os.environ.get("AGENT_DROPS_A_REPLY") == "1":
         await think_better_of_a_reply(session)
-    if os.environ.get("AGENT_SHUTS_DOWN") == "1":
-        ctx.shutdown(reason="the agent has said all")
 
 
 if __name__ == "__main__":
