@@ -51,7 +51,7 @@ lowest: setup server ## The tests of capture and a real call, on the lowest Live
 	    'livekit-agents==1.8.0' 'livekit-plugins-openai==1.8.0' 'livekit-plugins-cartesia==1.8.0' \
 	    'livekit-plugins-deepgram==1.8.0' 'livekit-plugins-elevenlabs==1.8.0' --editable '.[dev]' \
 	  && touch $(VENV)-lowest/.done; }
-	$(VENV)-lowest/bin/python -m pytest tests/capture tests/e2e
+	$(VENV)-lowest/bin/python -m pytest tests/capture tests/e2e/test_a_tracked_call.py
 
 soak: setup server ## The fault experiments, full form
 	$(BIN)/python -m tests.soak --full
