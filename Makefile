@@ -27,7 +27,7 @@ $(VENV)/.done: pyproject.toml constraints.txt
 server: setup ## Find or build a livekit-server (Go; once, about 3 minutes)
 	@$(BIN)/python -m livekit_tokens.demo.server --build || true
 
-demo: setup server ## Hold a tracked call and show its receipt, report and bill
+demo: setup ## Hold a tracked call and show its receipt, report and bill
 	@$(BIN)/livekit-tokens demo
 
 postgres: ## Install PostgreSQL's binaries for the tests, if they are missing and apt can
