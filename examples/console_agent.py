@@ -1,6 +1,6 @@
 """Without a room: in LiveKit's console, or in a script. `track(session)` is enough there.
 
-    python examples/console_agent.py            # a short conversation in text, and its receipt
+python examples/console_agent.py            # a short conversation in text, and its receipt
 """
 
 import asyncio

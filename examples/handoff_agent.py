@@ -1,7 +1,7 @@
 """Two agents, each with a realtime model of its own: every record names the agent that spoke.
 
-    python examples/handoff_agent.py dev
-    livekit-tokens report --by agent --by model
+python examples/handoff_agent.py dev
+livekit-tokens report --by agent --by model
 """
 
 from livekit.agents import Agent, AgentServer, AgentSession, JobContext, cli, function_tool

@@ -1,7 +1,7 @@
 """Speech to text, a language model and a voice: three lines on the receipt, one for each service.
 
-    python examples/pipeline_agent.py dev
-    livekit-tokens report --by service
+python examples/pipeline_agent.py dev
+livekit-tokens report --by service
 """
 
 from livekit.agents import Agent, AgentServer, AgentSession, JobContext, cli

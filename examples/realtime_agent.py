@@ -1,9 +1,9 @@
 """A speech-to-speech agent on OpenAI's Realtime API, with the cost of every call.
 
-    export OPENAI_API_KEY=... LIVEKIT_URL=... LIVEKIT_API_KEY=... LIVEKIT_API_SECRET=...
-    python examples/realtime_agent.py dev
-    livekit-tokens live          # in another terminal, while you talk
-    livekit-tokens report
+export OPENAI_API_KEY=... LIVEKIT_URL=... LIVEKIT_API_KEY=... LIVEKIT_API_SECRET=...
+python examples/realtime_agent.py dev
+livekit-tokens live          # in another terminal, while you talk
+livekit-tokens report
 """
 
 from livekit.agents import Agent, AgentServer, AgentSession, JobContext, cli
