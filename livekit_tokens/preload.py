@@ -24,5 +24,4 @@ FIRST_USES = (
 for _name in FIRST_USES:
     import_module(_name)
 vocabulary.load()
-# Making a store prepares the engine of its dialect; it opens nothing.
-StoreLedger(load_settings()[0].database_url)
+StoreLedger(load_settings()[0].database_url).prepare()

@@ -61,6 +61,10 @@ class StoreLedger:
                 self.address, pool_size=READERS, max_overflow=READERS * 4, pool_pre_ping=True
             )
 
+    def prepare(self) -> None:
+        """Do ahead what the first connection would do while a call is going on; opens nothing."""
+        statements_of(self._writing.dialect)
+
     async def connect(self) -> StoreConnection:
         """A connection that writes, on a schema of this version: made or upgraded where that is due.
 
