@@ -64,7 +64,8 @@ def _unavailable(where: object, fault: BaseException) -> LedgerUnavailable | Led
     elif _is(fault, "DataError", "UnicodeError", "OverflowError"):
         # The driver's words would quote the value, and a log never says what was said.
         kind, text = Unstorable, "a value of the batch cannot be stored"
-    return kind(f"the ledger at {where} is not available: {text}{_advice(text)}")
+    said = "has what its checkpoint says is missing" if kind is LedgerConflict else "is not available"
+    return kind(f"the ledger at {where} {said}: {text}{_advice(text)}")
 
 
 def _first_line(fault: BaseException) -> str:
