@@ -28,7 +28,7 @@ from benchmarks.table import Line, median, share, show
 from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.capture.realtime import RealtimeWitness
-from livekit_tokens.core import vocabulary
+from livekit_tokens.core import faults, vocabulary
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.providers import provider_of
@@ -49,6 +49,7 @@ def listening(folder: Path) -> EventEmitter[str]:
 
     recorder = Recorder(folder, Source("bench", "here", 1, 0), now)
     call, model = Call(), Model()
+    call.start()
     part = LivePart(
         Part(new_key(), "room_abc123def", now(), room="room"),
         Process(recorder, flush, now, new_key),
@@ -104,6 +105,8 @@ def measure(turns: int, folder: Path) -> tuple[Times, Times, list[float]]:
         emit_turn(ours, number, our_times)
         emit_turn(nobody, number, bare_times)
         collect(collector, metrics, their_times)
+    if met := faults.counts():
+        raise SystemExit(f"nothing was measured: {met}")
     return our_times, bare_times, their_times
 
 
