@@ -20,9 +20,10 @@ async def test_the_demo_holds_a_call_and_shows_three_counts(livekit_server_path)
         capture_output=True,
         text=True,
         timeout=120,
-        check=True,
+        check=False,
     )
 
+    assert done.returncode == 0, f"{done.returncode}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
     for what in ("Ada calls", "she interrupted", "the job has ended", "closed after", "TOKEN USAGE SUMMARY"):
         assert what in done.stdout
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith(("gpt-realtime ", "gpt-4o-"))]
