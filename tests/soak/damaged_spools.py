@@ -28,7 +28,7 @@ _NEVER_S = 60.0
 @dataclass(frozen=True)
 class Damage:
     """`held` are the requests of the records whose lines were damaged; `told_by_nobody` those of them after whose
-    line no readable record follows: no gap in the numbers can tell of them.
+    line no readable record follows: no gap in the records' numbers can tell of them.
     """
 
     held: frozenset[str]
@@ -48,7 +48,7 @@ def damaged_spools(worlds: Worlds, result: Result, runs: int, seed: int, say: Ca
             recover(world, result, rng)
             at_the_end += _compare(world, told, damage, result)
         say(f"{run + 1} of {runs} spools")
-    result.notes.append(f"{at_the_end} of the lost stood at a spool's very end, where only `damaged` can count them")
+    result.notes.append(f"{at_the_end} of the lost stood at a spool's very end, with nothing behind them to count them")
 
 
 def _dead_writer(world: World, rng: random.Random) -> Told:
@@ -68,8 +68,10 @@ def _compare(world: World, told: Told, damage: Damage, result: Result) -> int:
     if back := damage.held & reported:
         result.faults.append(f"{len(back)} records of damaged lines are in the ledger")
     result.lost += len(lost)
-    at_the_end = len(damage.told_by_nobody & lost)
-    result.counted += owned_up_to(found) + at_the_end
+    counted = owned_up_to(found)
+    # No record follows them; a part's line or a segment's head may tell of them all the same.
+    at_the_end = min(len(damage.told_by_nobody & lost), max(0, len(lost) - counted))
+    result.counted += counted + at_the_end
     return at_the_end
 
 
