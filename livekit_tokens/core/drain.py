@@ -117,9 +117,6 @@ class SpoolDrain:
                 parts[line.part.key] = line.part
                 missing += max(0, line.seq - seq)
                 seq = max(seq, line.seq)
-            elif isinstance(line, Head):
-                missing += max(0, line.seq - seq)
-                seq = max(seq, line.seq)
             elif isinstance(line, StayLine):
                 stays[line.stay.part, line.stay.sid] = line.stay
         return Batch(
