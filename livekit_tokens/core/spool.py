@@ -156,7 +156,10 @@ def read(folder: Path, segment: int, offset: int, limit: int = READ_BYTES) -> Re
                 limit *= 2
                 continue
             if not newest:
-                reading.damaged += 1
+                if (line := from_bytes(raw)) is not None:  # whole, but for its newline
+                    reading.lines.append(Read(line, reading.segment, reading.offset + len(raw)))
+                else:
+                    reading.damaged += 1
                 reading.segment, reading.offset = reading.segment + 1, 0
                 continue
         _take_lines(reading, raw[:end])
