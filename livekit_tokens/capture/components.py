@@ -17,25 +17,24 @@ an entrypoint) and what is swapped in later (`Agent.update_options`), and a tran
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from livekit.agents import get_job_context, llm, stt, tts
 from livekit.agents.metrics import STTMetrics, TTSMetrics
 
+from livekit_tokens.capture import spending
 from livekit_tokens.capture.listening import listener
 from livekit_tokens.capture.metrics import Fields, cut_off, failed, session_time, spent, unavailable
+from livekit_tokens.capture.spending import Payer, Spending
 from livekit_tokens.capture.utterances import Utterance
 from livekit_tokens.core import faults
-from livekit_tokens.domain.sessions import Part
-from livekit_tokens.domain.usage import UsageRecord
 
 _NODES = ("stt_node", "llm_node", "tts_node")
 _KINDS = (llm.LLM, stt.STT, tts.TTS)
@@ -46,52 +45,36 @@ _FALLBACKS = {
 }
 
 
-class Writer(Protocol):
-    """What the witness needs of a part."""
-
-    @property
-    def part(self) -> Part: ...
-    def new_record(self, **fields: Any) -> UsageRecord: ...
-    def write(self, record: UsageRecord) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
-class _Spending:
-    """Whose money this context spends: which call's, which agent of it asked, and for which reply and utterance."""
+class _Reply:
+    """For which reply of whose call this context works, and which utterance of it."""
 
     witness: ComponentWitness
-    agent: str | None
-    reply: list[Utterance] | None = None
+    utterances: list[Utterance]
     utterance: Utterance | None = None
 
 
-_spending: ContextVar[_Spending | None] = ContextVar("livekit_tokens_spending", default=None)
+_reply: ContextVar[_Reply | None] = ContextVar("livekit_tokens_reply", default=None)
 _ears: WeakKeyDictionary[Any, _Ear] = WeakKeyDictionary()
 _followed: WeakKeyDictionary[Any, ComponentWitness] = WeakKeyDictionary()
 _attaching = threading.Lock()  # calls in threads of one process may share a component
-_numbers = itertools.count()
 _lately: deque[object] = deque(maxlen=4)
 """The last metrics. An adapter passes on its inner component's event at once, and both may be listened to."""
 
 
 class ComponentWitness:
-    """Records what one call's components tell. `writer` answers the part that is written for now."""
+    """Records what one call's components tell."""
 
-    def __init__(self, writer: Callable[[], Writer]) -> None:
-        self._writer = writer
+    def __init__(self, payer: Payer) -> None:
+        self.payer = payer
         self._speaking: str | None = None
-        self.number = next(_numbers)
         self.over = False
-
-    @property
-    def job(self) -> str | None:
-        return self._writer().part.job
 
     # -- where to listen ------------------------------------------------------------------------------------------
 
     def begin(self, session: Any) -> None:
         """The session is tracked from here on, and not yet started."""
-        _spending.set(_Spending(self, None))
+        self._spend()
         self.listen_to(session)
 
     def follow(self, session: Any, agent_id: str | None = None) -> None:
@@ -102,7 +85,7 @@ class ComponentWitness:
         self.over = False  # a session may be started again
         agent = session.current_agent
         self._speaking = agent_id or agent.id
-        _spending.set(_Spending(self, self._speaking))
+        self._spend()
         self.listen_to(session)
         self.listen_to(agent)
         _followed[agent] = self
@@ -111,10 +94,14 @@ class ComponentWitness:
     def on_speech(self, event: Any) -> None:
         """A reply begins, in the context that asked for it: its tools may use the components by themselves."""
         reply: list[Utterance] = []
-        _spending.set(_Spending(self, self._speaking, reply))
+        self._spend(_Reply(self, reply))
         event.speech_handle.add_done_callback(
             listener(lambda handle: self._after(handle, reply), "the end of a reply could not be followed")
         )
+
+    def _spend(self, reply: _Reply | None = None) -> None:
+        spending.spend(Spending(self.payer, self._speaking))
+        _reply.set(reply)
 
     def _after(self, handle: Any, reply: list[Utterance]) -> None:
         """The reply is over: what an interrupted voice was given, and nobody told of, is estimated."""
@@ -152,7 +139,7 @@ class ComponentWitness:
         if self.over:
             faults.note("a component told its usage after its call was over; not counted")
             return
-        writer = self._writer()
+        writer = self.payer.writer
         writer.write(writer.new_record(**fields, **({"agent": agent} if agent is not None else {})))
 
 
@@ -216,22 +203,31 @@ class _Ear:
 
     def _tell(self, fields: Fields | None, heard: bool) -> None:
         """`heard`: a transcriber's stream is handed on from agent to agent, so it is the current agent's."""
-        spending = _spending.get()
-        if spending is not None and spending.utterance is not None and fields is not None:
-            spending.utterance.told |= fields["service"] == "tts"
-        if spending is not None and (spending.witness in self.witnesses or spending.witness.over):
-            spending.witness.write(fields, None if heard else spending.agent)
+        if fields is None:
+            return
+        reply, told = _reply.get(), spending.told()
+        if reply is not None and reply.utterance is not None:
+            reply.utterance.told |= fields["service"] == "tts"
+        if told is not None and (witness := self._witness_of(told.payer)) is not None:
+            witness.write(fields, None if heard else told.agent)
+        elif told is not None and told.payer.over:
+            faults.note("a component told its usage after its call was over; not counted")
+        elif told is not None and told.payer.by_hand:
+            told.payer.writer.write(told.payer.writer.new_record(**fields))
         elif (witness := self._only_witness()) is not None:
             witness.write(fields)
+
+    def _witness_of(self, payer: Payer) -> ComponentWitness | None:
+        return next((witness for witness in list(self.witnesses) if witness.payer is payer), None)
 
     def _only_witness(self) -> ComponentWitness | None:
         """Whose it is where no context says so: what the app itself asked of the component, outside of any reply."""
         witnesses = list(self.witnesses)
         if len(witnesses) > 1 and (ctx := get_job_context(required=False)) is not None:
-            witnesses = [witness for witness in witnesses if witness.job == ctx.job.id] or witnesses
+            witnesses = [witness for witness in witnesses if witness.payer.job == ctx.job.id] or witnesses
         if len(witnesses) > 1:
             faults.note("a component that calls share was used outside of them; counted for the one that began first")
-        return min(witnesses, key=lambda witness: witness.number, default=None)
+        return min(witnesses, key=lambda witness: witness.payer.number, default=None)
 
 
 class _RealtimeEar:
@@ -302,13 +298,16 @@ def _marking(agent: Any, node: Callable[..., Any], name: str) -> Callable[..., A
 
 def _begin(witness: ComponentWitness, agent: Any, *, speaks: bool) -> Utterance | None:
     """A node of this agent begins, in a task of its own."""
-    before = _spending.get()
-    reply = before.reply if before is not None and before.witness is witness else None
+    before = _reply.get()
+    spending.spend(Spending(witness.payer, agent.id))
+    if before is None or before.witness is not witness:
+        _reply.set(None)
+        return None
     utterance = None
-    if speaks and reply is not None and (voice := _voice_of(agent)) is not None:
+    if speaks and (voice := _voice_of(agent)) is not None:
         utterance = Utterance(voice, agent.id)
-        reply.append(utterance)
-    _spending.set(_Spending(witness, agent.id, reply, utterance))
+        before.utterances.append(utterance)
+    _reply.set(replace(before, utterance=utterance))
     return utterance
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from livekit_tokens.capture import spending
 from livekit_tokens.capture.who import BY_IDENTITY, Naming, Whose
 from livekit_tokens.core import faults
 from livekit_tokens.core.lines import Pend
@@ -91,10 +92,12 @@ class LivePart:
     # -- while it lives -------------------------------------------------------------------------------------------
 
     def new_record(self, **fields: Any) -> UsageRecord:
-        """A record of this part, now, by the agent that speaks now."""
+        """A record of this part, now, by the agent that speaks now, for the feature that the context says."""
         if "agent" not in fields:
             fields["agent"] = self.agent()
-        return UsageRecord(part=self._part.key, at=self.now(), feature=self._feature, **fields)
+        if "feature" not in fields:
+            fields["feature"] = spending.labelled() or self._feature
+        return UsageRecord(part=self._part.key, at=self.now(), **fields)
 
     def write(self, record: UsageRecord, settles: str | None = None) -> None:
         self._recorder.record(record, settles)

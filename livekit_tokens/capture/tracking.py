@@ -18,6 +18,7 @@ from livekit_tokens.capture.listening import listener
 from livekit_tokens.capture.part import UNTRACKED, LivePart, OnEnd, OnUsage, Process
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.capture.room import RoomWitness
+from livekit_tokens.capture.spending import Payer
 from livekit_tokens.capture.who import Who, Whose
 from livekit_tokens.core import faults
 from livekit_tokens.core.recorder import Unrecorded
@@ -52,7 +53,7 @@ class Tracking:
         self._new_part = new_part
         self._live = new_part()
         self._witnesses: list[RealtimeWitness] = []
-        self._components = ComponentWitness(lambda: self._live)
+        self._components = ComponentWitness(Payer(lambda: self._live))
         self._room: RoomWitness | None = None
         self._caller: Any = None
         self._gone: asyncio.TimerHandle | None = None

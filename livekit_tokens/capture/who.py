@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from livekit.agents import JobContext
+from typing import TYPE_CHECKING, Any
 
 from livekit_tokens.domain.identity import IDENTITY, PLAIN, Identities, Source
+
+if TYPE_CHECKING:  # recording by hand needs no LiveKit
+    from livekit.agents import JobContext
 
 
 @dataclass(frozen=True, slots=True)

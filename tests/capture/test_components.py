@@ -22,6 +22,7 @@ from livekit.plugins import cartesia, deepgram, elevenlabs, openai
 from livekit.rtc import EventEmitter
 
 from livekit_tokens.capture.components import ComponentWitness
+from livekit_tokens.capture.spending import Payer
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
 from tests.capture.pipeline import Ear, Script, Voice
@@ -29,6 +30,8 @@ from tests.capture.pipeline import Ear, Script, Voice
 
 class Paper:
     """A part that keeps what was written."""
+
+    ended = False
 
     def __init__(self, job: str | None = None) -> None:
         self.part = Part(key="0" * 32, session_id="local_1", started_at=0, job=job)
@@ -58,7 +61,7 @@ def paper() -> Paper:
 
 @pytest.fixture
 def witness(paper: Paper) -> ComponentWitness:
-    return ComponentWitness(lambda: paper)
+    return ComponentWitness(Payer(lambda: paper))
 
 
 @pytest.fixture

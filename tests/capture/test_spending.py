@@ -1,0 +1,184 @@
+"""Whose money the running code spends: in jobs, in contexts without a job, in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from livekit.agents.testing import fake_job_context
+
+from livekit_tokens.bootstrap import new_key, now
+from livekit_tokens.capture import spending
+from livekit_tokens.capture.part import LivePart, Process
+from livekit_tokens.capture.spending import Payer, Spending, current, feature
+from livekit_tokens.domain.sessions import Part
+
+
+def a_part(name: str, job: str | None = None) -> LivePart:
+    part = Part(key=new_key(), session_id=name, started_at=now(), job=job)
+    return LivePart(part, Process.of_nobody(now, new_key), agent=lambda: "current")
+
+
+class Call:
+    """A tracked call, as `whose` knows it. Holds its payer, as a Tracking does."""
+
+    def __init__(self, name: str, job: str | None = None, *, by_hand: bool = False) -> None:
+        self.live = a_part(name, job)
+        self.payer = Payer(lambda: self.live, by_hand=by_hand)
+
+    @contextmanager
+    def context(self, agent: str | None = None) -> Iterator[None]:
+        token = spending.spend(Spending(self.payer, agent))
+        try:
+            yield
+        finally:
+            spending.spend_no_more(token)
+
+
+def session() -> str | None:
+    spender = current()
+    return spender.writer.part.session_id if spender is not None else None
+
+
+async def test_where_nobody_is_tracked_nobody_pays() -> None:
+    """An unrelated web app in the same process; also one that runs a job which is not tracked."""
+    call = Call("a", job="job_a")
+    assert session() is None
+    with fake_job_context(job_id="job_of_nobody"), call.context():
+        assert session() is None
+
+
+def test_without_a_job_the_context_says() -> None:
+    """Console's tests and `session.run()`."""
+    call = Call("a")
+    with call.context("greeter"):
+        spender = current()
+        assert spender is not None
+        assert (spender.writer, spender.agent) == (call.live, "greeter")
+    assert session() is None
+
+
+async def test_the_job_goes_before_the_context() -> None:
+    """What another call left in a context does not take this job's spending."""
+    own, other = Call("own", job="job_1"), Call("other", job="job_2")
+    with fake_job_context(job_id="job_1"):
+        assert session() == "own"
+        with other.context():
+            assert session() == "own"
+    assert own.payer is not other.payer
+
+
+async def test_several_calls_of_one_job_are_told_apart_by_the_context() -> None:
+    """Without it, the one that began first, and is not over."""
+    first, second = Call("first", job="job_3"), Call("second", job="job_3")
+    with fake_job_context(job_id="job_3"):
+        assert session() == "first"
+        with second.context():
+            assert session() == "second"
+        first.live.fix("done")
+        assert session() == "second"
+
+
+async def test_a_call_that_was_tracked_without_its_job_is_found_by_the_context() -> None:
+    """`track(session)` inside a job."""
+    call = Call("a")
+    with fake_job_context(job_id="job_4"), call.context():
+        assert session() == "a"
+
+
+async def test_a_session_by_hand_is_innermost() -> None:
+    """Also inside a tracked call; no agent of the call's is named."""
+    call, thread = Call("call", job="job_5"), Call("thread-1", by_hand=True)
+    with fake_job_context(job_id="job_5"), call.context("greeter"):
+        with thread.context():
+            spender = current()
+            assert spender is not None
+            assert (spender.writer, spender.agent) == (thread.live, None)
+        assert session() == "call"
+
+
+async def test_a_part_that_is_over_is_not_written_to() -> None:
+    """Neither in its job nor in its context; whose it was is still known."""
+    call, thread = Call("call", job="job_6"), Call("thread-1", by_hand=True)
+    call.live.fix("done")
+    thread.live.fix("done")
+    with fake_job_context(job_id="job_6"):
+        assert current() is None
+        found = spending.whose()
+        assert found is not None
+        assert found.payer is call.payer
+    with thread.context():
+        assert current() is None
+
+
+def test_a_part_that_began_anew_is_written_to() -> None:
+    """A caller came back: the same payer, a new part."""
+    call = Call("a")
+    with call.context():
+        call.live.fix("participant_disconnected")
+        call.live = a_part("again")
+        assert session() == "again"
+
+
+async def test_tasks_and_threads_that_asyncio_starts_inherit_it() -> None:
+    """A tool that does its work in `asyncio.to_thread`; a bare thread knows nothing."""
+    call = Call("a", job="job_7")
+    with fake_job_context(job_id="job_7"):
+        assert await asyncio.to_thread(session) == "a"
+    with call.context("greeter"), feature("search"):
+        assert await asyncio.create_task(asyncio.to_thread(session)) == "a"
+        assert await asyncio.to_thread(spending.labelled) == "search"
+        seen: list[str | None] = []
+        thread = threading.Thread(target=lambda: seen.append(session()))
+        thread.start()
+        thread.join()
+    assert seen == [None]
+
+
+def test_jobs_in_threads_of_one_process_each_have_their_own() -> None:
+    """The THREAD executor."""
+    calls = [Call(f"call_{number}", job=f"thread_job_{number}") for number in range(8)]
+    together = threading.Barrier(len(calls))
+
+    async def job(number: int) -> str | None:
+        with fake_job_context(job_id=f"thread_job_{number}"):
+            together.wait(timeout=10)
+            return await asyncio.to_thread(session)
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        found = list(pool.map(lambda number: asyncio.run(job(number)), range(len(calls))))
+    assert found == [f"call_{number}" for number in range(len(calls))]
+
+
+async def test_the_innermost_feature_labels_what_is_made_inside() -> None:
+    """Sync and async; what a record says by itself goes first."""
+    call = Call("a")
+    request = {"service": "tool", "provider": "openai", "model": "m", "operation": "o", "units": {}}
+    with call.context("greeter"):
+        spender = current()
+        assert spender is not None
+        assert spender.new_record(**request).feature == "unknown"
+        with feature("introspection"):
+            async with feature("search"):
+                inner = current()
+            outer = current()
+        assert inner is not None
+        assert outer is not None
+        assert (inner.feature, outer.feature) == ("search", "introspection")
+        record = inner.new_record(**request)
+        assert (record.feature, record.agent) == ("search", "greeter")
+        assert inner.new_record(**request, feature="own", agent="other").feature == "own"
+        assert spending.labelled() is None
+
+
+@pytest.mark.parametrize("part", ["spending", "part"])
+def test_it_needs_neither_livekit_nor_openai(part: str) -> None:
+    """A process that only records by hand does not pay for their import."""
+    code = f"import sys, livekit_tokens.capture.{part}; sys.exit(bool({{'livekit', 'openai'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
