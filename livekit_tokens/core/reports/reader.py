@@ -1,0 +1,43 @@
+"""What the store must answer: one reader is one consistent snapshot of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from livekit_tokens.core.reports.asking import Question
+from livekit_tokens.core.reports.groups import Group
+from livekit_tokens.domain.periods import Period
+from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.domain.summary import RecordLine
+
+
+class UsageReader(Protocol):
+    """One snapshot of the ledger. Every method may raise LedgerUnavailable."""
+
+    async def extent(self, period: Period) -> Period | None:
+        """The part of a period that can hold usage at all; None if there is none."""
+        ...
+
+    async def grouped(self, question: Question) -> Sequence[Group]: ...
+
+    async def session_count(self, question: Question) -> int: ...
+
+    async def newest_sessions(self, question: Question, limit: int) -> Sequence[str]:
+        """Sessions with a matching record or, where only sessions are filtered, a start in the period."""
+        ...
+
+    async def open_sessions(self, limit: int) -> Sequence[str]:
+        """Sessions with an open part, newest first."""
+        ...
+
+    async def parts(self, sessions: Sequence[str]) -> Sequence[Part]: ...
+
+    async def stays(self, session: str) -> Sequence[Stay]: ...
+
+    async def records(self, session: str) -> Sequence[RecordLine]: ...
+
+
+class UsageStore(Protocol):
+    def reader(self) -> AbstractAsyncContextManager[UsageReader]: ...

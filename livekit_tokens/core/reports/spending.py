@@ -1,0 +1,51 @@
+"""What was spent in a period, in total and by group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from livekit_tokens.core.reports.asking import Scope, period_dict
+from livekit_tokens.core.reports.groups import Group, in_order
+from livekit_tokens.core.reports.reader import UsageReader
+from livekit_tokens.domain.periods import CUTTINGS, Cut, Period, cut
+from livekit_tokens.domain.totals import Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was spent in a period, in total and by group. `sessions` are those with at least one matching record."""
+
+    period: Period
+    timezone: str
+    by: tuple[str, ...]
+    sessions: int
+    totals: Totals
+    groups: tuple[Group, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "period": period_dict(self.period, self.timezone),
+            "totals": {"sessions": self.sessions, **self.totals.to_dict()},
+            "groups": [group.to_dict() for group in self.groups],
+        }
+
+
+async def spending(reader: UsageReader, scope: Scope, by: tuple[str, ...]) -> Report:
+    cuts = await _cuts(reader, scope, by)
+    if cuts == ():
+        return Report(scope.period, scope.timezone, by, 0, Totals(), ())
+    asked = scope.question(*by, cuts=cuts or ())
+    groups = in_order(await reader.grouped(asked), asked.cuts)
+    # A session may stand in several groups: their counts of sessions do not add up.
+    sessions = groups[0].sessions if len(groups) == 1 else await reader.session_count(asked) if groups else 0
+    totals = sum((group.totals for group in groups), Totals())
+    return Report(scope.period, scope.timezone, by, sessions, totals, tuple(groups))
+
+
+async def _cuts(reader: UsageReader, scope: Scope, by: tuple[str, ...]) -> tuple[Cut, ...] | None:
+    """What a grouping in time means; None where there is none, empty where the period holds nothing."""
+    cutting = next((name for name in CUTTINGS if name in by), None)
+    if cutting is None:
+        return None
+    extent = await reader.extent(scope.period)
+    return () if extent is None else cut(extent, cutting, scope.zone)
