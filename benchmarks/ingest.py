@@ -26,10 +26,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import asyncpg
 
 from livekit_tokens.core.ledger import START, Batch, Checkpoint, Source
+from livekit_tokens.domain.pricing import UNPRICED
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.store.connection import StoreLedger
-from livekit_tokens.store.rows import Row, record_rows, unpriced
+from livekit_tokens.store.rows import Row, record_rows
 from livekit_tokens.store.schema import records as records_table
 from tests import postgres
 
@@ -95,7 +96,7 @@ def batches(count: int, size: int) -> list[Batch]:
 
 
 def bare_rows(made: list[Batch]) -> list[list[Row]]:
-    return [record_rows(batch.records, [unpriced(r) for _, r in batch.records]) for batch in made]
+    return [record_rows(batch.records, [UNPRICED] * len(batch.records)) for batch in made]
 
 
 async def ours(url: str, made: list[Batch]) -> float:

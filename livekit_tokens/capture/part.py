@@ -27,6 +27,8 @@ SYNC_SECONDS = 2.0
 """How long the end of a part waits for the disk: LiveKit gives all shutdown callbacks together 10 s."""
 DRAIN_SECONDS = 2.0
 """How long the end of a part waits for the ledger; what is not there by then follows from the spool."""
+PRICE_SECONDS = 1.0
+"""How long it waits for prices that are not at hand yet (the drain has asked for the same ones by then)."""
 
 OnEnd = Callable[[SessionSummary], Awaitable[None] | None]
 OnUsage = Callable[[UsageRecord], None]
@@ -79,6 +81,7 @@ class LivePart:
         self._stays: dict[str, Stay] = {}
         self._final: SessionSummary | None = None
         self._recorder.put_part(part)
+        self._tally = self._recorder.tally(part.key)
         self._say("tracking began")
 
     @property
@@ -131,7 +134,8 @@ class LivePart:
         return self._final or self._summary(self._part)
 
     def fix(self, reason: str | None, at: Micros | None = None) -> SessionSummary:
-        """End the part, now or at a time that has passed: from here on its summary does not change. Idempotent."""
+        """End the part, now or at a time that has passed: from here on its summary does not change, but for prices
+        that were not at hand yet. Idempotent."""
         if self._final is None:
             part = ended(self._part, at or self.now(), reason)
             self._final = self._summary(part)
@@ -141,10 +145,11 @@ class LivePart:
 
     async def settle(self) -> SessionSummary:
         """After `fix`: make the end durable, give the ledger a moment, say the receipt, call `on_end` once."""
-        summary = self.summary()
         if not await self._synced():
             faults.note("the end of a part is not on disk yet", part=self._part.key)
         await self._flush(DRAIN_SECONDS)
+        await self._price_all()
+        summary = self.summary()
         self._say(str(summary))
         await self._call_on_end(summary)
         return summary
@@ -154,6 +159,16 @@ class LivePart:
             return await asyncio.wait_for(asyncio.to_thread(self._recorder.sync), SYNC_SECONDS)
         except TimeoutError:
             return False
+
+    async def _price_all(self) -> None:
+        """A short call may be over before its models' prices are at hand; the final summary has them all the same."""
+        if not self._tally.waits:
+            return
+        try:
+            await asyncio.wait_for(asyncio.to_thread(self._tally.price_all), PRICE_SECONDS)
+        except TimeoutError:
+            faults.note("prices did not come in time for a receipt; the ledger will have them", part=self._part.key)
+        self._final = self._summary(self._part)
 
     def _say(self, text: str) -> None:
         if self._part.session_id != UNTRACKED:
@@ -173,7 +188,7 @@ class LivePart:
     def _summary(self, part: Part) -> SessionSummary:
         services = (
             ServiceLine(service, provider, model, to_datetime(part.started_at), _datetime(part.ended_at), totals)
-            for (service, provider, model), totals, _, _ in self._recorder.tally(part.key).lines()
+            for (service, provider, model), totals, _, _ in self._tally.lines()
         )
         return summarize([part], services, self._stays.values(), now=self.now())
 

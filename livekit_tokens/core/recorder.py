@@ -15,7 +15,8 @@ from typing import Protocol
 from livekit_tokens.core import faults, spool
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.lines import Head, Line, More, PartLine, Pend, StayLine, Use, to_bytes
-from livekit_tokens.core.tally import Tally
+from livekit_tokens.core.tally import NO_PRICES, Tally
+from livekit_tokens.domain.pricing import Prices
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
@@ -44,12 +45,13 @@ class Recording(Protocol):
 class Unrecorded:
     """In place of a Recorder when tracking is off or no folder can be written: sums in memory, and nothing else."""
 
-    def __init__(self) -> None:
+    def __init__(self, prices: Prices = NO_PRICES) -> None:
+        self._prices = prices
         self._tallies: dict[str, Tally] = {}
 
     def put_part(self, part: Part) -> None:
         if part.status == "open":
-            self._tallies.setdefault(part.key, Tally())
+            self._tallies.setdefault(part.key, Tally(self._prices))
         else:
             self._tallies.pop(part.key, None)
 
@@ -84,8 +86,11 @@ class Recorder:
         source: Source,
         now: Callable[[], Micros],
         on_written: Callable[[], None] = lambda: None,
+        *,
+        prices: Prices = NO_PRICES,
     ) -> None:
         self.source = source
+        self._prices = prices
         self.folder, self._lock_fd = spool.create(root, source.id)
         self._now = now
         self._on_written = on_written
@@ -117,7 +122,7 @@ class Recorder:
             self._append(PartLine(self._now(), part, self._seq))
             if part.status == "open":
                 self._parts[part.key] = part
-                self._tallies.setdefault(part.key, Tally())
+                self._tallies.setdefault(part.key, Tally(self._prices))
             else:
                 self._forget(part.key)
         self._on_written()

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from livekit_tokens.domain import units as u
+from livekit_tokens.domain.money import Nanos
+from livekit_tokens.domain.pricing import NoPrices, Price, Prices
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.domain.totals import Totals
+from livekit_tokens.domain.totals import Totals, bills
 from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UsageRecord
 
 Line = tuple[str, str, str]
 """Service, provider, model."""
+
+NO_PRICES = NoPrices()
+
+_MOST_WAITING = 10_000
+"""Records that wait for a price, of one part: cards come within seconds, and a call makes a few records a second."""
 
 
 @dataclass(slots=True)
@@ -26,6 +36,9 @@ class _Sum:
     estimated_tokens: int = 0
     units: Units = field(default_factory=dict)
     informational: Units = field(default_factory=dict)
+    input_cost: Nanos = 0
+    output_cost: Nanos = 0
+    estimated_cost: Nanos = 0
 
     def totals(self) -> Totals:
         return Totals(
@@ -37,16 +50,52 @@ class _Sum:
             units=dict(self.units),
             informational=dict(self.informational),
             estimated_tokens=self.estimated_tokens,
+            input_cost=self.input_cost,
+            output_cost=self.output_cost,
+            estimated_cost=self.estimated_cost,
         )
 
 
 class Tally:
-    """Sums of one part by service, provider and model. `add` is on the call's path: it only adds integers."""
+    """Sums of one part by service, provider and model. `add` is on the call's path: it only adds integers.
 
-    def __init__(self) -> None:
+    A record whose price is not at hand yet counts as unpriced, and is kept aside until it is priced.
+    """
+
+    def __init__(self, prices: Prices = NO_PRICES) -> None:
+        self._prices = prices
         self._sums: dict[Line, _Sum] = {}
+        self._waiting: deque[UsageRecord] = deque(maxlen=_MOST_WAITING)
+        # Records come from any thread, and a summary that prices what waits is asked for from any other.
+        self._lock = threading.Lock()
 
     def add(self, record: UsageRecord) -> None:
+        price = self._prices.price_if_ready(record)
+        with self._lock:
+            found = self._counted(record)
+            if price is None:
+                self._waiting.append(record)
+                found.unpriced += bills(record)
+            else:
+                _add_price(found, record, price)
+
+    def lines(self) -> list[tuple[Line, Totals, Micros, Micros]]:
+        """Each line with its totals and the times of its first and last record."""
+        if self._waiting:
+            self._price_waiting(self._prices.price_if_ready)
+        with self._lock:
+            return [(key, found.totals(), found.first_at, found.last_at) for key, found in self._sums.items()]
+
+    @property
+    def waits(self) -> bool:
+        """Whether any record still has no price because its card was not at hand."""
+        return bool(self._waiting)
+
+    def price_all(self) -> None:
+        """Price what still waits, and wait for the cards: not on a call's loop."""
+        self._price_waiting(self._prices.price)
+
+    def _counted(self, record: UsageRecord) -> _Sum:
         key = (record.service, record.provider, record.model)
         found = self._sums.get(key)
         if found is None:
@@ -56,25 +105,43 @@ class Tally:
         units = found.units
         for name, quantity in record.units.items():
             units[name] = units.get(name, 0) + quantity
-        if record.units or record.provenance == "unknown":
-            found.unpriced += 1
         if not record.success:
             found.failed += 1
         if record.provenance != "reported":
-            self._add_unreported(found, record)
+            _add_unreported(found, record)
         if record.informational:
             for name, quantity in record.informational.items():
                 found.informational[name] = found.informational.get(name, 0) + quantity
             found.estimated_tokens += u.total(record.informational, u.TOKENS)
+        return found
 
-    @staticmethod
-    def _add_unreported(found: _Sum, record: UsageRecord) -> None:
-        if record.provenance == "unknown":
-            found.unknown += 1
-        else:
-            found.estimated += 1
-            found.estimated_tokens += u.total(record.units, u.TOKENS)
+    def _price_waiting(self, pricing: Callable[[UsageRecord], Price | None]) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, deque(maxlen=_MOST_WAITING)
+        for record in waiting:
+            price = pricing(record)
+            with self._lock:
+                if price is None:
+                    self._waiting.append(record)
+                    continue
+                found = self._sums[record.service, record.provider, record.model]
+                found.unpriced -= bills(record)
+                _add_price(found, record, price)
 
-    def lines(self) -> list[tuple[Line, Totals, Micros, Micros]]:
-        """Each line with its totals and the times of its first and last record."""
-        return [(key, found.totals(), found.first_at, found.last_at) for key, found in list(self._sums.items())]
+
+def _add_unreported(found: _Sum, record: UsageRecord) -> None:
+    if record.provenance == "unknown":
+        found.unknown += 1
+    else:
+        found.estimated += 1
+        found.estimated_tokens += u.total(record.units, u.TOKENS)
+
+
+def _add_price(found: _Sum, record: UsageRecord, price: Price) -> None:
+    if price.input is None or price.output is None:
+        found.unpriced += bills(record)
+    input_cost, output_cost = price.input or 0, price.output or 0
+    found.input_cost += input_cost
+    found.output_cost += output_cost
+    if record.provenance == "estimated":
+        found.estimated_cost += input_cost + output_cost

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.money import Nanos, dollars_text
+from livekit_tokens.domain.pricing import UNPRICED, Price
 from livekit_tokens.domain.times import seconds_text
 from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UsageRecord
@@ -95,27 +96,26 @@ def added(a: Mapping[str, int], b: Mapping[str, int]) -> Units:
     return both
 
 
-def is_unpriced(record: UsageRecord, cost: Nanos | None) -> bool:
-    """A record without a price is unpriced if it billed anything at all."""
-    return cost is None and (bool(record.units) or record.provenance == "unknown")
+def bills(record: UsageRecord) -> bool:
+    """Whether a record needs a price: it billed something, or nobody knows what. Without one it is unpriced."""
+    return bool(record.units) or record.provenance == "unknown"
 
 
-def totals_of(record: UsageRecord, input_cost: Nanos | None = None, output_cost: Nanos | None = None) -> Totals:
+def totals_of(record: UsageRecord, price: Price = UNPRICED) -> Totals:
     """What one record adds to its sums."""
-    priced = input_cost is not None and output_cost is not None
-    cost_in, cost_out = input_cost or 0, output_cost or 0
     estimated = record.provenance == "estimated"
     tokens = u.total(record.units, u.TOKENS) if estimated else 0
+    input_cost, output_cost = price.input or 0, price.output or 0
     return Totals(
         requests=1,
         failed_requests=0 if record.success else 1,
         unknown_requests=1 if record.provenance == "unknown" else 0,
         estimated_requests=1 if estimated else 0,
-        unpriced_requests=0 if priced or not is_unpriced(record, None) else 1,
+        unpriced_requests=1 if price.total is None and bills(record) else 0,
         units=dict(record.units),
         informational=dict(record.informational),
         estimated_tokens=tokens + u.total(record.informational, u.TOKENS),
-        input_cost=cost_in,
-        output_cost=cost_out,
-        estimated_cost=cost_in + cost_out if estimated else 0,
+        input_cost=input_cost,
+        output_cost=output_cost,
+        estimated_cost=input_cost + output_cost if estimated else 0,
     )

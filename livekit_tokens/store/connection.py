@@ -16,6 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from livekit_tokens.core.ledger import Batch, Checkpoint
 from livekit_tokens.domain.errors import LedgerUnavailable
+from livekit_tokens.domain.pricing import Pricing, unpriced
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store import ingest
 from livekit_tokens.store.address import SqliteAddress, address_of
@@ -29,7 +30,6 @@ from livekit_tokens.store.engines import (
 )
 from livekit_tokens.store.faults import Unstorable, driver_told, told
 from livekit_tokens.store.revision import bring_up_to_date, is_current, revision_of
-from livekit_tokens.store.rows import Priced, unpriced
 from livekit_tokens.store.statements import Statements, statements_of
 
 _T = TypeVar("_T")
@@ -42,14 +42,14 @@ def wall_clock() -> Micros:
 class StoreLedger:
     """The ledger at `database_url`. Raises BadSetting at once for a URL that cannot be used; opens nothing yet.
 
-    `priced` fixes each record's cost when it is inserted.
+    `pricing` fixes each record's price when it is inserted.
     """
 
     def __init__(
-        self, database_url: str, *, priced: Priced = unpriced, clock: Callable[[], Micros] = wall_clock
+        self, database_url: str, *, pricing: Pricing = unpriced, clock: Callable[[], Micros] = wall_clock
     ) -> None:
         self.address = address_of(database_url)
-        self._priced = priced
+        self._pricing = pricing
         self._clock = clock
         if isinstance(self.address, SqliteAddress):
             path = self.address.path
@@ -79,7 +79,7 @@ class StoreLedger:
             except BaseException:
                 await conn.close()
                 raise
-        made = StoreConnection(self, conn, driver, opened, priced=self._priced, clock=self._clock)
+        made = StoreConnection(self, conn, driver, opened, pricing=self._pricing, clock=self._clock)
         if made.stale():
             await made.aclose()
             raise LedgerUnavailable(f"the ledger at {self.address} was replaced while it was opened; it is tried again")
@@ -154,14 +154,14 @@ class StoreConnection:
         driver: Any,
         opened: Identity | None,
         *,
-        priced: Priced,
+        pricing: Pricing,
         clock: Callable[[], Micros],
     ) -> None:
         self._address = ledger.address
         self._conn = conn
         self._driver = driver
         self._opened = opened
-        self._priced = priced
+        self._pricing = pricing
         self._clock = clock
         self._statements: Statements = statements_of(conn.dialect)
         self._known_parts: set[str] = set()
@@ -219,7 +219,7 @@ class StoreConnection:
 
     async def _apply_as_it_is(self, batch: Batch) -> bool:
         return await ingest.apply(
-            self._conn, self._statements, batch, priced=self._priced, now=self._clock(), known=self._known_parts
+            self._conn, self._statements, batch, pricing=self._pricing, now=self._clock(), known=self._known_parts
         )
 
 

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.core.ledger import Batch, Checkpoint
+from livekit_tokens.domain.pricing import Price, Pricing
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
-from livekit_tokens.store.rows import Numbered, Priced, Row, last_parts, last_stays, part_row, record_rows, unannounced
+from livekit_tokens.store.rows import Numbered, Row, last_parts, last_stays, part_row, record_rows, unannounced
 from livekit_tokens.store.schema import records as records_table
 from livekit_tokens.store.statements import Statements, advance, checkpoints, sessions_of
 from livekit_tokens.store.sums import sum_rows
@@ -32,10 +33,9 @@ class Prepared(NamedTuple):
     sums: list[Row]
 
 
-def prepared(records: Sequence[Numbered], priced: Priced) -> Prepared:
-    costs = [priced(record) for _, record in records]
-    rows = record_rows(records, costs)
-    return Prepared(rows, sum_rows(rows, records, costs))
+def prepared(records: Sequence[Numbered], prices: Sequence[Price]) -> Prepared:
+    rows = record_rows(records, prices)
+    return Prepared(rows, sum_rows(rows, records, prices))
 
 
 async def read_checkpoints(conn: AsyncConnection, sources: Iterable[str]) -> dict[str, Checkpoint]:
@@ -44,7 +44,7 @@ async def read_checkpoints(conn: AsyncConnection, sources: Iterable[str]) -> dic
 
 
 async def apply(
-    conn: AsyncConnection, statements: Statements, batch: Batch, *, priced: Priced, now: Micros, known: set[str]
+    conn: AsyncConnection, statements: Statements, batch: Batch, *, pricing: Pricing, now: Micros, known: set[str]
 ) -> bool:
     """Write the batch and move its checkpoint; False, with nothing written, if the checkpoint was elsewhere.
 
@@ -54,7 +54,9 @@ async def apply(
     """
     plain = [numbered for numbered in batch.records if numbered[1].idempotency_key is None]
     keyed = [numbered for numbered in batch.records if numbered[1].idempotency_key is not None]
-    ready = prepared(plain, priced)
+    # Priced before the transaction: a model's first price may take its time.
+    ready = prepared(plain, [pricing(record) for _, record in plain])
+    keyed_prices = {seq: pricing(record) for seq, record in keyed}
     async with conn.begin() as transaction:
         if statements.begin_sql:
             await conn.exec_driver_sql(statements.begin_sql)
@@ -65,7 +67,8 @@ async def apply(
         await _write_all(conn, statements, statements.stays_sql, last_stays(batch.stays))
         await _write(conn, statements, ready)
         if keyed:
-            await _write(conn, statements, prepared(await _told_first(conn, statements, keyed), priced))
+            told = await _told_first(conn, statements, keyed)
+            await _write(conn, statements, prepared(told, [keyed_prices[seq] for seq, _ in told]))
     known.update(part.key for part in batch.parts)
     known.update(record.part for _, record in batch.records)
     return True

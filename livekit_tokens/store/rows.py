@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from livekit_tokens.domain.money import Nanos
+from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.sessions import Part, Stay, suffix
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
 
 Row = tuple[object, ...]
-Cost = tuple[Nanos | None, Nanos | None]
-"""What a record's input and output cost; None where no price is known."""
-
-Priced = Callable[[UsageRecord], Cost]
 
 Numbered = tuple[int, UsageRecord]
 
 _encode = msgspec.json.Encoder().encode
 
 
-def unpriced(_record: UsageRecord) -> Cost:
-    """The price book of a ledger that has none."""
-    return None, None
-
-
 def json_text(value: Mapping[str, object]) -> str:
     return _encode(value if type(value) is dict else dict(value)).decode()
 
 
-def record_rows(records: Iterable[Numbered], costs: Iterable[Cost]) -> list[Row]:
+def record_rows(records: Iterable[Numbered], prices: Iterable[Price]) -> list[Row]:
     """Rows of `records`. Empty informational units, bounds and metadata are NULL, not `{}`: most records have none."""
     keys = _PartKeys()
     encode = _encode
@@ -60,10 +51,11 @@ def record_rows(records: Iterable[Numbered], costs: Iterable[Cost]) -> list[Row]
             r.quality_score,
             r.safety_score,
             json_text(r.metadata) if r.metadata else None,
-            cost[0],
-            cost[1],
+            price[0],
+            price[1],
+            price[2],
         )
-        for (seq, r), cost in zip(records, costs, strict=True)
+        for (seq, r), price in zip(records, prices, strict=True)
     ]
 
 

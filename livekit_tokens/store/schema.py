@@ -98,6 +98,8 @@ records = sa.Table(
     # NULL: no price is known. Never 0 for that.
     sa.Column("input_cost", Big),
     sa.Column("output_cost", Big),
+    # Why there is none, or what is special about it (a fallback's).
+    sa.Column("price_note", sa.Text),
     sa.PrimaryKeyConstraint("part", "seq", "at"),
     sa.Index("records_by_time", "at"),
 )
@@ -135,4 +137,24 @@ idempotency = sa.Table(
     sa.Column("digest", sa.LargeBinary(32), primary_key=True),
     sa.Column("part", Key, nullable=False),
     sa.Column("seq", Big, nullable=False),
+)
+
+repricings = sa.Table(
+    "repricings",
+    metadata,
+    # What changed the prices of records that were in the ledger already: a row each, kept for ever.
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("at", Big, nullable=False),
+    sa.Column("since", Big, nullable=False),
+    sa.Column("until", Big, nullable=False),
+    sa.Column("provider", sa.Text),
+    sa.Column("model", sa.Text),
+    sa.Column("made_by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("records", Big, nullable=False),
+    sa.Column("changed", Big, nullable=False),
+    sa.Column("cost_before", Big, nullable=False),
+    sa.Column("cost_after", Big, nullable=False),
+    sa.Column("unpriced_before", Big, nullable=False),
+    sa.Column("unpriced_after", Big, nullable=False),
 )

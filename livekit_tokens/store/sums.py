@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from livekit_tokens.domain import units
+from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.times import QUARTER
-from livekit_tokens.domain.totals import is_unpriced
-from livekit_tokens.store.rows import Cost, Numbered, Row
+from livekit_tokens.domain.totals import bills
+from livekit_tokens.store.rows import Numbered, Row
 from livekit_tokens.store.schema import INFORMATIONAL, records, sums
 
 _COLUMNS = [column.name for column in records.columns]
@@ -30,11 +31,11 @@ _NOTHING = [0] * len(AMOUNTS)
 
 
 def sum_rows(  # noqa: C901 - one loop: a call per record would cost a tenth of the whole
-    rows: Iterable[Row], records: Iterable[Numbered], costs: Iterable[Cost]
+    rows: Iterable[Row], records: Iterable[Numbered], prices: Iterable[Price]
 ) -> list[Row]:
     """Rows of `sums` to be added to what the table holds, in key order. `rows` are the same records as rows."""
     amounts: dict[Row, list[int]] = {}
-    for row, (_, record), (input_cost, output_cost) in zip(rows, records, costs, strict=True):
+    for row, (_, record), (input_cost, output_cost, _) in zip(rows, records, prices, strict=True):
         at = record.at
         key = (row[0], at - at % QUARTER, *row[_LABELS])
         amount = amounts.get(key)
@@ -52,7 +53,7 @@ def sum_rows(  # noqa: C901 - one loop: a call per record would cost a tenth of 
             for name, quantity in record.informational.items():
                 amount[_INFORMATIONAL[name]] += quantity
         if input_cost is None or output_cost is None:
-            amount[_UNPRICED] += is_unpriced(record, None)
+            amount[_UNPRICED] += bills(record)
         if input_cost:
             amount[_INPUT_COST] += input_cost
         if output_cost:

@@ -16,6 +16,7 @@ import pytest
 
 from livekit_tokens.cli import main, view_token_usage
 from livekit_tokens.core.ledger import Batch, Checkpoint, Source
+from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import SECOND
 from livekit_tokens.domain.usage import UsageRecord
@@ -63,7 +64,7 @@ def filled(run, tmp_path):
     )
 
     async def write() -> None:
-        ledger = StoreLedger(f"sqlite:///{tmp_path / 'ledger.db'}", priced=lambda _: (1_500_000, 0))
+        ledger = StoreLedger(f"sqlite:///{tmp_path / 'ledger.db'}", pricing=lambda _: Price(1_500_000, 0))
         connection = await ledger.connect()
         batch = Batch(Source("s", "h", 1, now), None, Checkpoint(1, 1, 3), (ann, odd), (), tuple(enumerate(records, 1)))
         assert await connection.apply(batch)

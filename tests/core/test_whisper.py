@@ -15,6 +15,7 @@ from livekit_tokens.core import vocabulary, whisper
 from livekit_tokens.core.lines import Pend
 from livekit_tokens.core.whisper import Count, audio_ms_of, billed_by, count_by_words, with_duration, without_usage
 from livekit_tokens.domain import units as u
+from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.totals import totals_of
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -210,7 +211,7 @@ def test_whispers_tokens_inform_beside_its_billed_seconds(transcribe: Call) -> N
     assert (record.units, record.provenance) == ({"audio_ms": 3000}, "reported")
     assert record.informational == {"input_audio": 30, "output_text": vocabulary.count_tokens(SECRET, "gpt-4o") + 2}
     assert record.metadata == {"counted_by": "o200k"}
-    totals = totals_of(record, 300_000, 0)
+    totals = totals_of(record, Price(300_000, 0))
     assert (totals.estimated_requests, totals.unpriced_requests) == (0, 0)
     assert totals.estimated_tokens == totals.total_tokens == sum(record.informational.values())
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from livekit_tokens.core.ledger import START as FIRST
 from livekit_tokens.core.ledger import Checkpoint, Source
 from livekit_tokens.domain import units
+from livekit_tokens.domain.pricing import UNPRICED, Price, unpriced
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import QUARTER, quarter_of
 from livekit_tokens.domain.totals import Totals, totals_of
@@ -21,7 +22,6 @@ from livekit_tokens.store import schema
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.faults import LedgerConflict
 from livekit_tokens.store.ingest import prepared
-from livekit_tokens.store.rows import unpriced
 from livekit_tokens.store.schema import INFORMATIONAL
 from livekit_tokens.store.sums import AMOUNTS, KEY
 from tests.store.batches import KEY as PART
@@ -71,7 +71,7 @@ async def test_a_batch_brings_parts_stays_records_sums_and_the_checkpoint(ledger
         "processing_ms": 120, "first_output_ms": 40, "request_id": "resp_1", "idempotency_key": None,
         "quality_score": 0.5, "safety_score": 0.25,
         "metadata": {"run": "x", "n": 2, "f": 1.5, "ok": True, "none": None},
-        "input_cost": None, "output_cost": None,
+        "input_cost": None, "output_cost": None, "price_note": None,
     }  # fmt: skip
     assert [dict(row) for row in await rows(ledger, schema.parts)] == [
         {
@@ -260,10 +260,10 @@ async def test_two_processes_that_tell_the_same_key_at_once_count_it_once(ledger
 async def test_a_price_is_fixed_with_the_record(database_url):
     """Costs stand in the record and in its sum; what has no price is unpriced, never 0."""
 
-    def priced(told):
-        return (7, 11) if told.model == "known" else (None, None)
+    def pricing(told):
+        return Price(7, 11, "fallback: other") if told.model == "known" else Price(note="no price for input_text")
 
-    ledger = StoreLedger(database_url, priced=priced)
+    ledger = StoreLedger(database_url, pricing=pricing)
     connection = await ledger.connect()
     nothing = record(units={}, success=False)
     unknown = record(units={}, provenance="unknown")
@@ -273,6 +273,8 @@ async def test_a_price_is_fixed_with_the_record(database_url):
 
     costs = [(r["input_cost"], r["output_cost"]) for r in await rows(ledger, schema.records, "seq")]
     assert costs == [(7, 11), (7, 11), (None, None), (None, None), (None, None)]
+    notes = [r["price_note"] for r in await rows(ledger, schema.records, "seq")]
+    assert notes == ["fallback: other"] * 2 + ["no price for input_text"] * 3
     sums = {(r["model"], r["provenance"]): r for r in await rows(ledger, schema.sums)}
     assert sums["known", "reported"]["input_cost"] == 14
     assert sums["known", "reported"]["output_cost"] == 22
@@ -316,10 +318,10 @@ usage_records = st.builds(
     success=st.booleans(),
     metadata=st.dictionaries(names, st.none() | st.booleans() | st.integers(-(2**53), 2**53) | names, max_size=2),
 )
-costs = st.tuples(st.none() | st.integers(0, 10**12), st.none() | st.integers(0, 10**12))
+prices = st.builds(Price, st.none() | st.integers(0, 10**12), st.none() | st.integers(0, 10**12), st.none() | names)
 
 
-def expected_sums(told, priced) -> dict[tuple[object, ...], tuple[Totals, int]]:
+def expected_sums(told, pricing) -> dict[tuple[object, ...], tuple[Totals, int]]:
     """Plain addition of `totals_of` per key: the slow and obvious way."""
     found: dict[tuple[object, ...], tuple[Totals, int]] = {}
     for r in told:
@@ -328,7 +330,7 @@ def expected_sums(told, priced) -> dict[tuple[object, ...], tuple[Totals, int]]:
             r.feature, r.provenance,
         )  # fmt: skip
         totals, first = found.get(key, (Totals(), r.at))
-        found[key] = (totals + totals_of(r, *priced(r)), min(first, r.at))
+        found[key] = (totals + totals_of(r, pricing(r)), min(first, r.at))
     return found
 
 
@@ -345,14 +347,14 @@ def amounts_of(totals: Totals, first: int) -> dict[str, int]:
     }
 
 
-@given(told=st.lists(st.tuples(usage_records, costs), max_size=30))
+@given(told=st.lists(st.tuples(usage_records, prices), max_size=30))
 def test_prepared_sums_are_what_totals_of_says(told):
     """The fast addition and the domain's agree, unit by unit, for any records and prices."""
-    price = {id(r): cost for r, cost in told}
-    ready = prepared(list(enumerate((r for r, _ in told), 1)), lambda r: price[id(r)])
+    price_of = {id(r): price for r, price in told}
+    ready = prepared(list(enumerate((r for r, _ in told), 1)), [price for _, price in told])
 
     stored = {row[: len(KEY)]: dict(zip(AMOUNTS, row[len(KEY) :], strict=True)) for row in ready.sums}
-    expected = expected_sums([r for r, _ in told], lambda r: price[id(r)])
+    expected = expected_sums([r for r, _ in told], lambda r: price_of[id(r)])
     assert stored == {key: amounts_of(*value) for key, value in expected.items()}
     assert [row[: len(KEY)] for row in ready.sums] == sorted(stored)
 
@@ -429,7 +431,7 @@ def test_parts_are_told_by_key_alone():
     """A part's key is hex text outside and bytes inside."""
     assert Part(PART, "s", START).key == PART
     with pytest.raises(ValueError, match="non-hexadecimal"):
-        prepared([(1, record("not hex"))], unpriced)
+        prepared([(1, record("not hex"))], [UNPRICED])
 
 
 async def test_errors_are_one_line_without_the_values(ledger, connection):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -46,6 +47,30 @@ def test_the_known_revisions_are_the_files():
 
     assert tuple(reversed(files)) == migrations.REVISIONS
     assert script.get_heads() == [migrations.HEAD]
+
+
+async def test_a_filled_ledger_of_the_first_revision_is_brought_up_to_date(ledger):
+    """What it holds stays as it is; nothing in it has a price note yet."""
+
+    def first_revision(conn: sa.Connection) -> None:
+        config = migrations._config()
+        config.attributes["connection"] = conn
+        command.upgrade(config, "0001")
+
+    async with ledger._writing.connect() as conn:
+        await conn.run_sync(first_revision)
+        values = ", ".join(f"'{name}'" for name in ("agent", "openai", "m", "o", "", "f", "reported", "{}"))
+        names = "service, provider, model, operation, agent, feature, provenance, units"
+        key = "'\\x0a'" if conn.dialect.name == "postgresql" else "x'0a'"
+        await conn.exec_driver_sql(
+            f"INSERT INTO records (part, seq, at, success, {names}) VALUES ({key}, 1, 2, true, {values})"
+        )
+        await conn.commit()
+    await (await ledger.connect()).aclose()
+
+    async with ledger.reader() as conn:
+        kept = (await conn.execute(sa.select(records.c.seq, records.c.at, records.c.price_note))).one()
+    assert kept == (1, 2, None)
 
 
 @pytest.mark.parametrize(("table", "time"), [(records, "at"), (sums, "bucket")])
@@ -210,7 +235,9 @@ async def test_a_reader_brings_an_older_ledger_up_to_date(ledger, connection, mo
     upgraded = []
 
     def upgrade(conn: sa.Connection) -> None:
-        upgraded.append(conn.execute(sa.text("UPDATE alembic_version SET version_num = '0001'")).rowcount)
+        upgraded.append(
+            conn.execute(sa.text("UPDATE alembic_version SET version_num = :head"), {"head": migrations.HEAD}).rowcount
+        )
 
     monkeypatch.setattr("livekit_tokens.store.revision.upgrade", upgrade)
     async with ledger.reader() as conn:

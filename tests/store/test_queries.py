@@ -18,6 +18,7 @@ from livekit_tokens.core.ledger import Batch, Checkpoint, Source
 from livekit_tokens.core.reports import Filters, Question, Report, Reports, open_reports
 from livekit_tokens.domain.errors import BadSetting, UnknownSession
 from livekit_tokens.domain.periods import CUTTINGS, Period, cut, read_zone
+from livekit_tokens.domain.pricing import UNPRICED, Price
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import QUARTER, SECOND, Micros, to_datetime, to_micros
 from livekit_tokens.domain.totals import Totals, totals_of
@@ -31,12 +32,12 @@ MINUTE = 60 * SECOND
 ZONES = ("UTC", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe", "America/St_Johns")
 
 
-def price(record: UsageRecord) -> tuple[int | None, int | None]:
+def price(record: UsageRecord) -> Price:
     """A price book with gaps: tts has no price at all, tools only for what goes in."""
     if record.service == "tts":
-        return None, None
+        return UNPRICED
     tokens = sum(record.units.get(name, 0) for name in TOKENS)
-    return tokens * 1_237, None if record.service == "tool" else tokens * 7
+    return Price(tokens * 1_237, None if record.service == "tool" else tokens * 7)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ async def write(ledger: StoreLedger, world: World) -> None:
 
 @asynccontextmanager
 async def reports_over(url: str, world: World) -> AsyncIterator[Reports]:
-    ledger = StoreLedger(url, priced=price)
+    ledger = StoreLedger(url, pricing=price)
     try:
         await write(ledger, world)
         yield open_reports(StoredUsage(ledger), now=lambda: NOW)
@@ -96,7 +97,7 @@ def truth(world: World, period: Period, by: tuple[str, ...], zone: str, wanted: 
             continue
         key = tuple(label(p, r, name, zone) for name in by)
         sessions, totals = found.get(key, (set(), Totals()))
-        found[key] = (sessions | {p.session_id}, totals + totals_of(r, *price(r)))
+        found[key] = (sessions | {p.session_id}, totals + totals_of(r, price(r)))
     return {key: (len(sessions), totals) for key, (sessions, totals) in found.items()}
 
 

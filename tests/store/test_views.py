@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from livekit_tokens.domain import units
+from livekit_tokens.domain.pricing import UNPRICED, Price
 from livekit_tokens.store import schema
 from livekit_tokens.store.connection import StoreLedger
 from tests.store.batches import KEY, OTHER_KEY, SECOND, START, batch, part, record
@@ -97,10 +98,10 @@ async def test_token_usage_survives_the_pruning_of_records(ledger, connection):
 async def test_api_usage_has_one_row_per_record(database_url):
     """Cost is a number, NULL when unpriced; feature is never NULL; metadata is JSON text."""
 
-    def priced(told):
-        return (NANOS // 100, 1) if told.feature == "paid" else (None, None)
+    def pricing(told):
+        return Price(NANOS // 100, 1) if told.feature == "paid" else UNPRICED
 
-    ledger = StoreLedger(database_url, priced=priced)
+    ledger = StoreLedger(database_url, pricing=pricing)
     connection = await ledger.connect()
     paid = record(feature="paid", metadata={"run": 1}, informational={"input_audio": 3}, at=START + 999_999)
     assert await connection.apply(batch(paid, record(), parts=[part()]))

@@ -1,0 +1,42 @@
+"""A part while it lives, and its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from livekit_tokens.bootstrap import new_key, now
+from livekit_tokens.capture.part import LivePart, Process
+from livekit_tokens.core.ledger import Source
+from livekit_tokens.core.recorder import Recorder
+from livekit_tokens.domain.sessions import Part
+from livekit_tokens.domain.summary import SessionSummary
+from tests.core.cards import Cards
+
+
+async def flush(_: float) -> bool:
+    return True
+
+
+async def test_the_final_summary_is_priced_although_the_call_was_over_before_its_prices_came(tmp_path: Path) -> None:
+    """While it lives nothing waits for a price; at its end the summary that `on_end` receives has them all."""
+    told: list[SessionSummary] = []
+    recorder = Recorder(tmp_path, Source("s", "here", 1, 0), now, prices=Cards(coming=["gpt-realtime"]))
+    part = Part(new_key(), "room_1", now())
+    live = LivePart(part, Process(recorder, flush, now, new_key), agent=lambda: None, on_end=told.append)
+    live.write(
+        live.new_record(
+            service="agent",
+            provider="openai",
+            model="gpt-realtime",
+            operation="realtime_response",
+            units={"input_text": 10},
+        )
+    )
+
+    fixed = live.fix("user_initiated")
+    settled = await live.settle()
+
+    assert (fixed.totals.cost, fixed.totals.unpriced_requests) == (0, 1)
+    assert (settled.totals.cost, settled.totals.unpriced_requests) == (45, 0)
+    assert told == [settled] == [live.summary()]
+    assert settled.duration == fixed.duration
