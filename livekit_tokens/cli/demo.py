@@ -14,9 +14,28 @@ if TYPE_CHECKING:
 
 
 def demo(
-    seed: Annotated[int, typer.Option(help="What the stand-in provider draws its delays and lengths from.")] = 1,
+    seed: Annotated[int, typer.Option(help="What is drawn by chance is drawn from this.")] = 1,
+    records: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="No call: fill the ledger with N records of a plausible year's traffic."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="With --records: the year's end (default: the last whole hour).")
+    ] = None,
+    add: Annotated[bool, typer.Option("--add", help="With --records: also into a ledger that has other data.")] = False,
 ) -> None:
     """Hold a call with a stand-in provider, without an account: its receipt, its report, and three counts of it."""
+    if records is not None:
+        from livekit_tokens.cli.traffic import fill_ledger  # noqa: PLC0415 - `--help` does not wait for it
+
+        fill_ledger(records, seed, until, add=add)
+        return
+    if until is not None or add:
+        raise typer.BadParameter("--until and --add go with --records")
+    _hold_a_call(seed)
+
+
+def _hold_a_call(seed: int) -> None:
     from livekit_tokens.cli.outcome import Failed, awaited  # noqa: PLC0415 - `--help` does not wait for it
 
     try:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
@@ -30,6 +31,7 @@ from livekit_tokens.store.engines import (
 )
 from livekit_tokens.store.faults import Unstorable, driver_told, told
 from livekit_tokens.store.revision import bring_up_to_date, is_current, revision_of
+from livekit_tokens.store.schema import sources
 from livekit_tokens.store.statements import Statements, statements_of
 
 _T = TypeVar("_T")
@@ -172,6 +174,10 @@ class StoreConnection:
     async def checkpoints(self, sources: Iterable[str]) -> Mapping[str, Checkpoint]:
         return await self._asked(self._read_checkpoints(list(sources)))
 
+    async def is_empty(self) -> bool:
+        """Whether nobody has ever written into this ledger."""
+        return await self._asked(self._has_no_source())
+
     async def apply(self, batch: Batch) -> bool:
         return await self._asked(self._apply(batch))
 
@@ -209,6 +215,11 @@ class StoreConnection:
         found = await ingest.read_checkpoints(self._conn, sources)
         await self._conn.rollback()
         return found
+
+    async def _has_no_source(self) -> bool:
+        found = (await self._conn.execute(sa.select(sources.c.id).limit(1))).first()
+        await self._conn.rollback()
+        return found is None
 
     async def _apply(self, batch: Batch) -> bool:
         try:

@@ -295,3 +295,32 @@ class TestEnds:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
         assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_demo_records_fill_a_ledger_that_can_be_reported(run):
+    """A year of traffic in the settings' ledger, and a line that says how much and where to look."""
+    code, out, _ = run("demo", "--records", "300", "--until", "2026-11-01")
+    assert code == 0
+    assert out.startswith("300 records of ")
+    assert "2026-11-01T00:00:00" in out
+    code, out, _ = run("report", "--since", "2025-11-01", "--until", "2026-11-01", "--json")
+    assert (code, json.loads(out)["totals"]["requests"]) == (0, 300)
+
+
+def test_demo_records_never_mix_with_what_a_ledger_holds_unless_asked(filled):
+    """A ledger with data is refused in one line that says how to go on; --add goes on; the same again does not."""
+    code, out, err = filled("demo", "--records", "10", "--until", "2026-11-01")
+    assert (code, out) == (1, "")
+    assert "has data" in err
+    assert "--add" in err
+    assert filled("demo", "--records", "10", "--until", "2026-11-01", "--add")[0] == 0
+    code, _, err = filled("demo", "--records", "10", "--until", "2026-11-01", "--add")
+    assert code == 1
+    assert "--seed" in err
+
+
+def test_demo_takes_the_options_of_traffic_only_with_records(run):
+    """--add without --records would be a wish that nothing fulfils."""
+    code, _, err = run("demo", "--add")
+    assert code == 2
+    assert "--records" in err
