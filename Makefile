@@ -5,6 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/livekit-tokens
 VENV ?= .venv
+TESTERS ?= 2
 BIN := $(VENV)/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -43,7 +44,7 @@ check: setup ## Format, lint, types, rooms
 	$(BIN)/lint-imports
 
 test: setup server postgres check ## All gates and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist worksteal
 
 lowest: setup server ## The tests of capture and a real call, on the lowest LiveKit that is supported
 	@test -f $(VENV)-lowest/.done || { $(PYTHON) -m venv $(VENV)-lowest \

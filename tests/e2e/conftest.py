@@ -9,8 +9,9 @@ import re
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -21,7 +22,7 @@ from livekit_tokens.demo.provider import Provider
 from livekit_tokens.demo.server import API_KEY, API_SECRET, LiveKitServer, NoLiveKitServer, Operator, find_or_build
 from livekit_tokens.demo.worker import Worker
 from livekit_tokens.domain.sessions import session_id
-from tests.e2e.matrix import Ledger, Matrix
+from tests.e2e.matrix import Ledger, Matrix, Row
 
 AGENTS = Path(__file__).parent / "agents"
 
@@ -36,6 +37,18 @@ _MATRIX = pytest.StashKey[Matrix]()
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "e2e: a real call through a real LiveKit server; 10 to 25 s each")
     config.stash[_MATRIX] = Matrix()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process of a parallel run hands its rows to the one that prints."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["matrix"] = [asdict(row) for row in session.config.stash[_MATRIX].rows]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    rows = getattr(node, "workeroutput", {}).get("matrix", ())
+    node.config.stash[_MATRIX].rows += [Row(**row) for row in rows]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
