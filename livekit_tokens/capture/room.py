@@ -38,10 +38,12 @@ class RoomWitness:
         self._here: dict[str, Stay] = {}
         self._callers: set[str] = set()
         self._left_at: dict[str, Micros] = {}
+        self.deleted_at: Micros | None = None
         self._listeners: list[tuple[str, Callable[..., None]]] = [
             ("participant_connected", listener(self._joined, "a join could not be recorded")),
             ("participant_disconnected", listener(self._left, "a leave could not be recorded")),
             ("connection_state_changed", listener(lambda _: self.look(), "the room could not be read")),
+            ("disconnected", listener(self._gone, "the end of a room could not be read")),
             ("participant_name_changed", listener(self._changed, "a participant's name could not be read")),
             (
                 "participant_attributes_changed",
@@ -90,11 +92,17 @@ class RoomWitness:
         if stay is None:
             return
         at = self._live().now()
+        self._gone(participant.disconnect_reason)
         self._close(stay, at)
         if participant.sid in self._callers:
             self._callers.discard(participant.sid)
             self._left_at[participant.sid] = at
             self._on_callers(participant, len(self._callers))
+
+    def _gone(self, reason: Any) -> None:
+        # Who is put out first, we or the caller, is the server's luck (seen on livekit-server 1.11.0).
+        if reason == rtc.DisconnectReason.ROOM_DELETED and self.deleted_at is None:
+            self.deleted_at = self._live().now()
 
     def _changed(self, participant: Any) -> None:
         if participant.sid in self._callers:

@@ -224,11 +224,13 @@ class Tracking:
         self._end(reason, at)
 
     def _over_since(self, reason: str) -> tuple[str, Micros]:
-        """The call was over when its caller left, whatever closes the session after that, and however late.
+        """The call was over when its room was deleted or its caller left, whatever closes the session, however late.
 
         LiveKit closes it by itself 10 ms later, or up to 2 s when an open response is asked to finish; not at all for
         a caller who was killed or removed: then the job's end does (seen on livekit-agents 1.8.9).
         """
+        if self._room is not None and self._room.deleted_at is not None:
+            return "room_deleted", self._room.deleted_at
         if self._gone is not None and self._gone_at is not None:
             return _LEFT, self._gone_at
         return reason, self._left_at(self._caller) if reason == _LEFT else self._process.now()
