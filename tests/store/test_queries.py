@@ -25,7 +25,8 @@ from livekit_tokens.domain.totals import Totals, totals_of
 from livekit_tokens.domain.units import REGISTRY, TOKENS
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.store.connection import StoreLedger
-from livekit_tokens.store.queries import StoredUsage, grouped
+from livekit_tokens.store.grouping import grouped
+from livekit_tokens.store.queries import StoredUsage
 
 NOW = to_micros(datetime(2026, 11, 22, 12, 7, 31, tzinfo=UTC))
 MINUTE = 60 * SECOND

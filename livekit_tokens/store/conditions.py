@@ -1,0 +1,57 @@
+"""What a question's filters and period mean in SQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from livekit_tokens.core.reports import Question
+from livekit_tokens.domain.periods import Period
+from livekit_tokens.store.schema import parts
+
+OF_RECORD = ("service", "provider", "model", "operation", "feature", "agent")
+"""What records and sums say themselves."""
+
+OF_PART = {
+    "user": parts.c.user_id,
+    "tenant": parts.c.tenant,
+    "room": parts.c.room,
+    "session": parts.c.session_id,
+    "part": parts.c.key,
+}
+"""What only the part says."""
+
+
+def span_conditions(at: sa.ColumnElement[int], span: Period | None) -> list[sa.ColumnElement[bool]]:
+    return [] if span is None else [at >= span.since, at < span.until]
+
+
+def record_conditions(table: sa.Table, question: Question) -> list[sa.ColumnElement[bool]]:
+    """Of `records` or `sums`."""
+    asked = {name: getattr(question.filters, name) for name in OF_RECORD}
+    return [table.c[name] == value for name, value in asked.items() if value is not None]
+
+
+def part_conditions(question: Question) -> list[sa.ColumnElement[bool]]:
+    """Of `parts`; empty where the table need not be joined."""
+    filters = question.filters
+    asked = {name: getattr(filters, name) for name in ("user", "tenant", "room")}
+    conditions = [OF_PART[name] == value for name, value in asked.items() if value is not None]
+    conditions += [parts.c.tags[key].as_string() == value for key, value in filters.tags.items()]
+    if question.sessions is not None:
+        conditions.append(parts.c.session_id.in_(question.sessions))
+    return conditions
+
+
+def key_of(table: sa.Table, name: str) -> sa.ColumnElement[Any]:
+    """The column of a grouping that is not one in time; `parts` is joined."""
+    if name.startswith("tag:"):
+        column: sa.ColumnElement[Any] = parts.c.tags[name.removeprefix("tag:")].as_string()
+        return column
+    return table.c[name] if name in OF_RECORD else OF_PART[name]
+
+
+def quantity(column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[int]:
+    # Through text: as_integer() would be 32 bits on PostgreSQL.
+    return sa.func.coalesce(sa.cast(column[name].as_string(), sa.BigInteger), 0)

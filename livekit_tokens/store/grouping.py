@@ -1,0 +1,131 @@
+"""Usage added up: whole 15-minute buckets out of `sums`, the partial edges of a period out of `records`.
+
+The same SQL on SQLite and PostgreSQL; both use the tables' time index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from livekit_tokens.core.reports import Question
+from livekit_tokens.domain import units as u
+from livekit_tokens.domain.periods import CUTTINGS, Cut, Period, split
+from livekit_tokens.store.conditions import key_of, part_conditions, quantity, record_conditions, span_conditions
+from livekit_tokens.store.schema import INFORMATIONAL, parts, records, sums
+
+_UNITS = (*u.REGISTRY, *INFORMATIONAL.values())
+ADDED = ("requests", "failed_requests", "unpriced_requests", *_UNITS, "input_cost", "output_cost")
+"""The columns that are added up, in both tables' stead."""
+
+
+def grouped(question: Question) -> sa.Select[Any]:
+    """Sums and counts of sessions, one row a group: `k0`, `k1` ..., `sessions` and the columns of the sums."""
+    keys = [f"k{i}" for i in range(len(question.by))]
+    pieces = [_amounts(piece, question) for piece in _pieces(question.period)]
+    rows = sa.union_all(*pieces).subquery("usage")
+    estimated = rows.c.provenance == "estimated"
+    billed_tokens = sum((rows.c[name] for name in u.TOKENS), sa.literal_column("0"))
+    return sa.select(
+        *(rows.c[key] for key in keys),
+        sa.func.count(rows.c.session.distinct()).label("sessions"),
+        *(sa.func.sum(rows.c[name]).label(name) for name in ADDED),
+        _sum_if(rows.c.provenance == "unknown", rows.c.requests, "unknown_requests"),
+        _sum_if(estimated, rows.c.requests, "estimated_requests"),
+        _sum_if(estimated, billed_tokens, "estimated_tokens"),
+        _sum_if(estimated, rows.c.input_cost + rows.c.output_cost, "estimated_cost"),
+    ).group_by(*(rows.c[key] for key in keys))
+
+
+Piece = tuple[sa.Table, sa.ColumnElement[int], Period | None]
+"""A table, the column of its times, and which of its rows are meant."""
+
+
+def _pieces(period: Period | None) -> list[Piece]:
+    """Where a period's usage is found: a record stands in exactly one piece. Without a period, all sums."""
+    if period is None:
+        return [(sums, sums.c.bucket, None)]
+    cut = split(period)
+    spans: list[Piece] = [
+        (records, records.c.at, cut.head),
+        (sums, sums.c.bucket, cut.whole),
+        (records, records.c.at, cut.tail),
+    ]
+    return [piece for piece in spans if piece[2] is not None and not piece[2].empty] or spans[1:2]
+
+
+def _amounts(piece: Piece, question: Question) -> sa.Select[Any]:
+    table, at, span = piece
+    source: sa.FromClause = table.join(parts, parts.c.key == table.c.part)
+    within = span_conditions(at, span)
+    cuts = _cuts_table(question.cuts, span) if question.cuts and span is not None else None
+    if cuts is not None:
+        source, within = source.join(cuts, sa.and_(at >= cuts.c.since, at < cuts.c.until)), []
+    return (
+        sa.select(
+            *(_key(table, name, cuts).label(f"k{i}") for i, name in enumerate(question.by)),
+            parts.c.session_id.label("session"),
+            table.c.provenance,
+            *(_of_sums() if table is sums else _of_records()),
+        )
+        .select_from(source)
+        .where(*within, *record_conditions(table, question), *part_conditions(question))
+    )
+
+
+def matching_parts(question: Question) -> sa.CompoundSelect[Any]:
+    """The keys of all parts with a matching record, more than once."""
+    found = []
+    for table, at, span in _pieces(question.period):
+        picked = sa.select(table.c.part).where(*span_conditions(at, span), *record_conditions(table, question))
+        # Joined only where a filter needs it: without, this is most of the time that a long period takes.
+        if asked := part_conditions(question):
+            picked = picked.select_from(table.join(parts, parts.c.key == table.c.part)).where(*asked)
+        found.append(picked)
+    return sa.union_all(*found)
+
+
+def _of_sums() -> list[sa.ColumnElement[Any]]:
+    return [sums.c[name] for name in ADDED]
+
+
+def _of_records() -> list[sa.ColumnElement[Any]]:
+    """A record in the columns of `sums`: what `domain.totals.totals_of` says of it."""
+    billed = {name: quantity(records.c.units, name) for name in u.REGISTRY}
+    told = {column: quantity(records.c.informational, name) for name, column in INFORMATIONAL.items()}
+    something = sa.or_(sum(billed.values(), sa.literal_column("0")) > 0, records.c.provenance == "unknown")
+    no_price = sa.or_(records.c.input_cost.is_(None), records.c.output_cost.is_(None))
+    columns: dict[str, sa.ColumnElement[Any]] = {
+        "requests": sa.literal_column("1", sa.BigInteger),
+        "failed_requests": sa.case((records.c.success, 0), else_=1),
+        "unpriced_requests": sa.case((sa.and_(no_price, something), 1), else_=0),
+        **billed,
+        **told,
+        "input_cost": sa.func.coalesce(records.c.input_cost, 0),
+        "output_cost": sa.func.coalesce(records.c.output_cost, 0),
+    }
+    return [columns[name].label(name) for name in ADDED]
+
+
+def _key(table: sa.Table, name: str, cuts: sa.CTE | None) -> sa.ColumnElement[Any]:
+    return cuts.c.number if name in CUTTINGS and cuts is not None else key_of(table, name)
+
+
+def _cuts_table(cuts: Sequence[Cut], span: Period) -> sa.CTE:
+    """The cuts inside a span, to be joined as ranges of the time index; the only condition on time.
+
+    A second one, on the whole span, makes SQLite search the span and go through all cuts for every row
+    (720 hours in a month of 120,000 sums: 5.7 s instead of 0.7 s).
+    """
+    inside = [(n, max(cut.span.since, span.since), min(cut.span.until, span.until)) for n, cut in enumerate(cuts)]
+    # Literals: there may be more cuts than a driver takes parameters. A table needs a row: an empty range.
+    rows = [row for row in inside if row[1] < row[2]] or [(0, 0, 0)]
+    columns = (sa.column(name, sa.BigInteger) for name in ("number", "since", "until"))
+    name = f"cuts_{span.since}"
+    return sa.values(*columns, name=name, literal_binds=True).data(rows).cte(name)
+
+
+def _sum_if(condition: sa.ColumnElement[bool], amount: Any, name: str) -> sa.ColumnElement[int]:
+    return sa.func.sum(sa.case((condition, amount), else_=0)).label(name)
