@@ -57,12 +57,15 @@ class Use(msgspec.Struct, tag="use", frozen=True, omit_defaults=True):
 
 
 class Pend(msgspec.Struct, tag="pend", frozen=True):
-    """A request in flight: what its record will say, and the conversation that its input is estimated from."""
+    """A request in flight: what its record will say, and what its input is estimated from.
+
+    A realtime response's is its conversation; without one the record holds the input's estimate already.
+    """
 
     id: str
     at: Micros
     record: UsageRecord
-    conversation: Conversation
+    conversation: Conversation | None = None
     audio_ms: int = 0
     tokens: int = 0
 

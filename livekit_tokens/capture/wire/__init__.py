@@ -1,0 +1,6 @@
+"""The wire: what clients of OpenAI's protocol send and are answered, seen below every framework.
+
+`tee` (httpx, httpx2) and `sockets` (aiohttp) pass a copy of what goes by; `requests` says what is billable and reads
+what is asked, `answers` what came; an `exchange` is one request's life; `counting` is the thread where all of it is
+read. Only calls in a tracked context, or of a `metered` client, are recorded; of bodies nothing but counts is kept.
+"""

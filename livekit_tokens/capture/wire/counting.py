@@ -1,0 +1,124 @@
+"""The thread in which what went over the wire is read and counted, so that no call waits for it.
+
+A request in flight is looked at when it begins, when it ends, and 20 times a second in between: that often what has
+arrived is counted, dropped from memory, and told to the spool. It sleeps while nothing is in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import time
+from typing import Protocol
+
+from livekit_tokens.core import faults
+
+TICK_SECONDS = 0.05
+"""How old a pending request's counts can be: of a chat, about four tokens."""
+EXIT_SECONDS = 0.5
+"""How long a process that ends by itself waits for what is still to be counted."""
+
+
+class Counted(Protocol):
+    """A request in flight, as the thread sees it."""
+
+    part: str
+    ended: bool
+
+    def advance(self) -> bool:
+        """Count what has come since; True when it is settled."""
+        ...
+
+
+class _Counting:
+    def __init__(self) -> None:
+        self._open: dict[int, Counted] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._looked = True
+
+    def follow(self, request: Counted) -> None:
+        with self._changed:
+            self._open[id(request)] = request
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="livekit_tokens_counting", daemon=True)
+                self._thread.start()
+        self.look()
+
+    def look(self) -> None:
+        """Something began or ended."""
+        with self._changed:
+            self._looked = False
+            self._changed.notify_all()
+
+    def unsettled(self, part: str | None) -> bool:
+        """Whether requests (of a part, or of all) have ended that are not recorded yet."""
+        return any(request.ended and part in (None, request.part) for request in list(self._open.values()))
+
+    def settle(self, part: str | None, seconds: float) -> bool:
+        """Wait until all that has ended is recorded, at most so long."""
+        if not self.unsettled(part):
+            return True
+        with self._changed:
+            return self._changed.wait_for(lambda: not self.unsettled(part), seconds)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._looked, TICK_SECONDS if self._open else None)
+                self._looked = True
+            for key, request in list(self._open.items()):
+                if _advanced(request):
+                    with self._changed:
+                        self._open.pop(key, None)
+                        self._changed.notify_all()
+
+
+def _advanced(request: Counted) -> bool:
+    try:
+        return request.advance()
+    except Exception as error:  # noqa: BLE001 - one request's fault must not stop the counting of others
+        faults.note("a request on the wire could not be counted", error)
+        return True
+
+
+_counting = _Counting()
+
+
+def follow(request: Counted) -> None:
+    """Count this request from now on until it is settled. Costs the caller microseconds."""
+    _counting.follow(request)
+
+
+def look() -> None:
+    """A request has ended: settle it now, not at the next look."""
+    _counting.look()
+
+
+def settle(part: str | None = None, seconds: float = EXIT_SECONDS) -> bool:
+    """Wait, blocking, until what has ended (of a part, or all) is recorded; False if that took longer."""
+    return _counting.settle(part, seconds)
+
+
+async def settled(part: str, seconds: float = EXIT_SECONDS) -> None:
+    """The same for a call's loop, which goes on meanwhile."""
+    until = time.monotonic() + seconds
+    while _counting.unsettled(part) and time.monotonic() < until:
+        await asyncio.sleep(0.001)
+
+
+def unsettled(part: str) -> bool:
+    """Whether a part has requests that have ended and are not recorded yet."""
+    return _counting.unsettled(part)
+
+
+def _forget() -> None:
+    """A forked child has neither the thread nor its requests."""
+    global _counting  # noqa: PLW0603 - one a process
+    _counting = _Counting()
+
+
+atexit.register(settle)
+os.register_at_fork(after_in_child=_forget)

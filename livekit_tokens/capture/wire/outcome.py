@@ -1,0 +1,146 @@
+"""What a request came to, from all that was seen of it: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+from livekit_tokens.capture.wire.answers import Reading
+from livekit_tokens.capture.wire.requests import Asked
+from livekit_tokens.core import faults, whisper
+from livekit_tokens.core.cut_requests import Arrived, cut, transcribed
+from livekit_tokens.core.vocabulary import vocabulary_of
+from livekit_tokens.core.whisper import Count
+from livekit_tokens.domain.errors import ImpossibleUsage
+from livekit_tokens.domain.usage import UsageRecord
+
+Ending = Literal["whole", "closed", "broken"]
+"""whole: its end came. closed: whoever asked wanted no more of it. broken: an error ended it."""
+
+# The names that OpenAI's own client gives to refusals. Source: openai-python, `APIStatusError` and its subclasses.
+_REFUSALS = {
+    400: "BadRequestError",
+    401: "AuthenticationError",
+    403: "PermissionDeniedError",
+    404: "NotFoundError",
+    409: "ConflictError",
+    422: "UnprocessableEntityError",
+    429: "RateLimitError",
+}
+_NEVER_SENT = ("Connect", "Pool", "Proxy", "UnsupportedProtocol", "InvalidURL")
+"""How httpx's and aiohttp's errors begin that come before a request has left."""
+_CANCELLED = ("CancelledError", "GeneratorExit", "KeyboardInterrupt")
+
+
+class Seen(NamedTuple):
+    """A request that is over. `record` holds its input's estimate; times are monotonic, in seconds."""
+
+    record: UsageRecord
+    asked: Asked
+    status: int | None
+    headers: Mapping[str, str]
+    reading: Reading | None
+    ending: Ending
+    error: str | None
+    began: float
+    first: float | None
+    ended: float
+    round_trip: float
+
+
+def settled(seen: Seen) -> UsageRecord:
+    """The record of a request that is over: by the provider's figures, else by what is known of it."""
+    record = _named(seen)
+    if seen.status is not None and seen.status >= 400:
+        return _refused(record, seen.status)
+    if seen.status is None and (seen.error or "").startswith(_NEVER_SENT):
+        return _unbilled(record, seen.error)
+    if seen.reading is not None and seen.reading.usage is not None:
+        return _told(record, seen.reading, seen.asked)
+    return _untold(_ended_early(record, seen), seen)
+
+
+def _named(seen: Seen) -> UsageRecord:
+    """With its times, and with the id and the model that the answer gave."""
+    reading, record, metadata = seen.reading, seen.record, dict(seen.record.metadata)
+    request_id = (reading.request_id if reading is not None else None) or seen.headers.get("x-request-id")
+    model, served = record.model, reading.model if reading is not None else None
+    if served is not None and served != model:
+        # Azure is asked for a deployment, which is named as one likes; the answer names the model.
+        if record.provider == "azure":
+            model, metadata["deployment"] = served, model
+        else:
+            metadata["served_model"] = served
+    return replace(
+        record,
+        model=model,
+        request_id=request_id[:200] if request_id else None,
+        metadata=metadata,
+        processing_ms=round((seen.ended - seen.began) * 1000),
+        first_output_ms=None if seen.first is None else round((seen.first - seen.began) * 1000),
+    )
+
+
+def _refused(record: UsageRecord, status: int) -> UsageRecord:
+    name = _REFUSALS.get(status) or ("InternalServerError" if status >= 500 else "APIStatusError")
+    return replace(_unbilled(record, name), metadata={**record.metadata, "status_code": status})
+
+
+def _unbilled(record: UsageRecord, error: str | None) -> UsageRecord:
+    return replace(record, units={}, low=None, high=None, provenance="reported", success=False, error=error)
+
+
+def _told(record: UsageRecord, reading: Reading, asked: Asked) -> UsageRecord:
+    error = reading.error
+    record = replace(record, low=None, high=None, success=error is None, error=error)
+    try:
+        units = asked.endpoint.split(reading.usage)
+    except ImpossibleUsage as fault:
+        faults.note("an answer holds impossible usage; recorded as unknown", fault)
+        return replace(record, units={}, provenance="unknown", metadata={**record.metadata, "fault": str(fault)})
+    record = replace(record, units=units, provenance="reported" if units else "unknown")
+    if asked.endpoint.kind == "transcription" and "audio_ms" in units:
+        told = whisper.with_duration(units, _transcript(reading, asked))
+        metadata = {**record.metadata, **told.metadata}
+        return replace(record, informational=told.informational, metadata=metadata)
+    return record
+
+
+def _ended_early(record: UsageRecord, seen: Seen) -> UsageRecord:
+    finished = seen.reading is not None and seen.reading.finished
+    if seen.reading is not None and seen.reading.error is not None:
+        return replace(record, success=False, error=seen.reading.error)
+    if seen.ending == "whole" or finished:
+        return record
+    if seen.ending == "closed" or seen.error in _CANCELLED:
+        return replace(record, metadata={**record.metadata, "cancelled": True})
+    return replace(record, success=False, error=seen.error)
+
+
+def _untold(record: UsageRecord, seen: Seen) -> UsageRecord:
+    """No figures came: how much of it was there?"""
+    reading = seen.reading
+    if reading is None:
+        return cut(record, Arrived())
+    whole = seen.ending == "whole" or reading.finished
+    if seen.asked.endpoint.kind == "transcription" and whole:
+        return transcribed(record, seen.asked.audio_ms, _transcript(reading, seen.asked))
+    ahead = 0 if whole else _ahead(seen, reading.tokens)
+    return cut(
+        record,
+        Arrived(reading.tokens, reading.audio_ms, ahead, whole, begun=reading.tokens > 0 or reading.sound_bytes > 0),
+    )
+
+
+def _ahead(seen: Seen, tokens: int) -> int:
+    """What was generated and had not arrived when it was cut off: half a round trip's worth is on its way, and as
+    much follows until the provider hears of it.
+    """
+    if seen.first is None or seen.ended <= seen.first or tokens < 2:
+        return 0
+    return round((tokens - 1) / (seen.ended - seen.first) * seen.round_trip)
+
+
+def _transcript(reading: Reading, asked: Asked) -> Count | None:
+    return Count(reading.tokens, vocabulary_of(asked.model))

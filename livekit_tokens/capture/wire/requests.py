@@ -1,0 +1,133 @@
+"""Which request is billable, and what of it is counted: pure reading of paths and bodies.
+
+Of a body only the model and counts are taken here; what was said is counted by `core/prompts.py`, and dropped.
+Source: OpenAI API reference (paths, bodies), Azure OpenAI reference (`/openai/deployments/NAME/...`, `/openai/v1/...`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from livekit_tokens.capture.wire import sound
+from livekit_tokens.domain.splitting import split_chat_usage, split_speech_usage, split_transcription_usage
+from livekit_tokens.domain.units import Units
+
+Kind: TypeAlias = Literal["chat", "responses", "transcription", "speech", "embedding"]
+
+UNKNOWN_MODEL = "unknown"
+_LONGEST_NAME = 200
+_DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One kind of billable request: what it is for, and how its usage is split into units."""
+
+    kind: Kind
+    operation: str
+    split: Callable[[object], Units]
+
+
+_TRANSCRIPTION = Endpoint("transcription", "transcription", split_transcription_usage)
+_ENDPOINTS: Mapping[str, Endpoint] = {
+    "/chat/completions": Endpoint("chat", "chat_completion", split_chat_usage),
+    "/responses": Endpoint("responses", "chat_completion", split_chat_usage),
+    "/audio/transcriptions": _TRANSCRIPTION,
+    "/audio/translations": _TRANSCRIPTION,
+    "/audio/speech": Endpoint("speech", "speech", split_speech_usage),
+    "/embeddings": Endpoint("embedding", "embedding", split_chat_usage),
+}
+_SUFFIXES = tuple(_ENDPOINTS)
+RESPONSES = _ENDPOINTS["/responses"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for, in names and counts."""
+
+    endpoint: Endpoint
+    model: str = UNKNOWN_MODEL
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """`tools_count` and `messages_count`, where the body has them."""
+    characters: int = 0
+    """Of a text that is to be spoken."""
+    media: str = ""
+    """The audio format that was asked for."""
+    audio_ms: int | None = None
+    """Length of the audio to be transcribed, where its header tells."""
+
+
+def endpoint_of(method: str, path: str) -> Endpoint | None:
+    """What a request to this path is billed for; None where it is not."""
+    if method != "POST" or not path.endswith(_SUFFIXES):
+        return None
+    return next(endpoint for suffix, endpoint in _ENDPOINTS.items() if path.endswith(suffix))
+
+
+class _Body(msgspec.Struct):
+    """The fields of a JSON body that are looked at; the others are skipped unread."""
+
+    model: str | None = None
+    messages: list[msgspec.Raw] | None = None
+    tools: list[msgspec.Raw] | None = None
+    input: msgspec.Raw | None = None
+    response_format: msgspec.Raw | None = None
+
+
+_read_body = msgspec.json.Decoder(_Body).decode
+
+
+def read_json(endpoint: Endpoint, path: str, body: bytes) -> Asked | None:
+    """Read a JSON body. None where it names no model: then it is not a request of this protocol."""
+    try:
+        told = _read_body(body)
+    except msgspec.MsgspecError:
+        return None
+    model = told.model or _deployment_in(path)
+    if not model:
+        return None
+    counts: dict[str, int] = {}
+    if told.tools:
+        counts["tools_count"] = len(told.tools)
+    if endpoint.kind in ("chat", "responses"):
+        counts["messages_count"] = _messages(told)
+    if endpoint.kind == "speech":
+        return Asked(endpoint, model[:_LONGEST_NAME], {}, len(_text(told.input)), _text(told.response_format))
+    return Asked(endpoint, model[:_LONGEST_NAME], counts)
+
+
+def _messages(told: _Body) -> int:
+    if told.messages is not None:
+        return len(told.messages)
+    if told.input is None:
+        return 0
+    return len(msgspec.json.decode(told.input, type=list[msgspec.Raw])) if bytes(told.input[:1]) == b"[" else 1
+
+
+def _text(raw: msgspec.Raw | None) -> str:
+    value = msgspec.json.decode(raw) if raw is not None else ""
+    return value if isinstance(value, str) else ""
+
+
+def read_form(endpoint: Endpoint, path: str, fields: Iterable[Any]) -> Asked | None:
+    """Read a form's fields as httpx has them: `name` with `value`, or with the `file` that is sent.
+
+    A file that is not in memory is left alone: reading it would take it from the request.
+    """
+    model, audio_ms = _deployment_in(path), None
+    for part in fields:
+        if part.name == "model" and (value := getattr(part, "value", None)):
+            model = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        elif isinstance(content := getattr(part, "file", None), bytes):
+            audio_ms = sound.milliseconds(content[: sound.HEAD_BYTES], len(content))
+    return Asked(endpoint, model[:_LONGEST_NAME], audio_ms=audio_ms) if model else None
+
+
+def _deployment_in(path: str) -> str:
+    found = _DEPLOYMENT.search(path)
+    return found[1] if found else ""

@@ -1,0 +1,162 @@
+"""Estimates for requests over HTTP whose figures were cut off, or that have none. Pure; constants name their source.
+
+A request's record holds its input's estimate from the moment it is sent; `cut` adds the output, from what arrived.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from livekit_tokens.core import whisper
+from livekit_tokens.core.calibration import Expected
+from livekit_tokens.core.estimates import AUDIO_MS_PER_TOKEN, Estimate
+from livekit_tokens.core.whisper import Count
+from livekit_tokens.domain.units import Units
+from livekit_tokens.domain.usage import UsageRecord
+
+# Recorded OpenAI traffic (55 requests, 2026-11; facts of this project): at most 4.3% off by the last bill, 13% without.
+CALIBRATED_MARGIN, MARGIN = 0.05, 0.15
+# The same recordings: a whole answer is billed as its o200k tokens and none or one more.
+ANSWER_ENDS = 1
+# What a provider generates before it notices that nobody listens is not published: so much more than what is likely,
+# and so many tokens where nothing had arrived.
+AHEAD_AT_MOST = 2.0
+NOTHING_ARRIVED = 64
+# English is spoken at 150 words (about 900 characters) a minute: a token of text takes as long as 6 of audio. Only for
+# an audio format that does not tell its length.
+SPOKEN_PER_TOKEN = 6
+
+
+class Arrived(NamedTuple):
+    """What had come of an answer: tokens of text, milliseconds of audio; `whole` if that was all of it, `begun` if any of it.
+
+    `ahead` are the tokens that were most likely generated and still on their way when it was cut off.
+    """
+
+    tokens: int = 0
+    audio_ms: int = 0
+    ahead: int = 0
+    whole: bool = False
+    begun: bool = False
+
+
+def is_speech_billed_by_tokens(model: str) -> bool:
+    """OpenAI's price pages: tts-1 and tts-1-hd are billed by the character, gpt-4o-mini-tts by tokens."""
+    return model.rpartition("/")[2].startswith("gpt-")
+
+
+def prompt_units(expected: Expected) -> Estimate:
+    """A prompt that was sent: likely units, and bounds should it not have been read at all, or be framed otherwise."""
+    cached = round(expected.tokens * expected.cached_share)
+    units = _kept({"input_text": expected.tokens - cached, "cached_input_text": cached})
+    margin = CALIBRATED_MARGIN if expected.calibrated else MARGIN
+    return Estimate(units, _scaled(units, 1 - margin), _at_most(expected.tokens, cached, margin))
+
+
+def _at_most(tokens: int, cached: int, margin: float) -> Units:
+    # None of it may come from the cache.
+    return _kept({"input_text": round(tokens * (1 + margin)), "cached_input_text": cached})
+
+
+def speech_units(model: str, characters: int, tokens: int) -> Estimate:
+    """A text that was sent to be spoken."""
+    units = _kept({"input_text": tokens} if is_speech_billed_by_tokens(model) else {"characters": characters})
+    return Estimate(units, units, units)
+
+
+def audio_units(model: str, audio_ms: int | None) -> Estimate:
+    """Audio that was sent to be transcribed; nothing where its length is not known."""
+    units: Units = {}
+    if audio_ms is not None:
+        by = whisper.billed_by(model)
+        units = _kept({"audio_ms": audio_ms} if by == "duration" else {"input_audio": whisper.audio_tokens(audio_ms)})
+    return Estimate(units, units, units)
+
+
+def sent(record: UsageRecord, estimate: Estimate) -> UsageRecord:
+    """A request's record with what its input amounts to."""
+    return replace(record, units=estimate.units, low=estimate.low, high=estimate.high)
+
+
+def cut(record: UsageRecord, arrived: Arrived) -> UsageRecord:
+    """The record of a request that brought no figures, from its input and what arrived of its output."""
+    match record.operation:
+        case "speech":
+            return _cut_speech(record, arrived)
+        case "transcription":
+            return _estimated(record, {"output_text": arrived.tokens + whisper.OUTPUT_FRAMING if arrived.tokens else 0})
+        case "embedding":
+            return _estimated(record, {})
+        case _:
+            return _cut_answer(record, arrived)
+
+
+def transcribed(record: UsageRecord, audio_ms: int | None, transcript: Count | None) -> UsageRecord:
+    """A transcription that came without figures: by the length of its audio, where that is known."""
+    told = whisper.without_usage(record.model, transcript, audio_ms)
+    return replace(
+        record,
+        units=told.units,
+        provenance=told.provenance,
+        informational=told.informational,
+        low=told.low,
+        high=told.high,
+        metadata={**record.metadata, **told.metadata},
+    )
+
+
+def _cut_answer(record: UsageRecord, arrived: Arrived) -> UsageRecord:
+    if arrived.whole:
+        ends = arrived.tokens + ANSWER_ENDS if arrived.tokens else 0
+        spoken = -(-arrived.audio_ms // AUDIO_MS_PER_TOKEN)
+        output = {"output_text": arrived.tokens, "output_audio": spoken}
+        return _estimated(record, output, high={**output, "output_text": ends})
+    likely = arrived.tokens + arrived.ahead
+    most = round((likely + arrived.ahead) * AHEAD_AT_MOST) if arrived.tokens else 0
+    spoken = -(-arrived.audio_ms // AUDIO_MS_PER_TOKEN)
+    return _estimated(
+        record,
+        {"output_text": likely, "output_audio": spoken},
+        low={"output_text": arrived.tokens, "output_audio": spoken},
+        high={"output_text": most + NOTHING_ARRIVED, "output_audio": round(spoken * AHEAD_AT_MOST)},
+        # Of a request without any answer nobody knows whether it has been read.
+        reached=arrived.tokens > 0,
+    )
+
+
+def _cut_speech(record: UsageRecord, arrived: Arrived) -> UsageRecord:
+    if not is_speech_billed_by_tokens(record.model):
+        if arrived.begun or arrived.whole:  # billed by what was sent, as soon as it is answered
+            return replace(record, provenance="reported", low=None, high=None)
+        return _estimated(record, {}, reached=False)
+    tokens = -(-arrived.audio_ms // AUDIO_MS_PER_TOKEN)
+    if arrived.whole and tokens:
+        return _estimated(record, {"output_audio": tokens})
+    if arrived.begun and not tokens:
+        tokens = record.units.get("input_text", 0) * SPOKEN_PER_TOKEN
+    most = round(tokens * AHEAD_AT_MOST) + 1000 // AUDIO_MS_PER_TOKEN
+    return _estimated(record, {"output_audio": tokens}, high={"output_audio": most}, reached=tokens > 0)
+
+
+def _estimated(
+    record: UsageRecord, output: Units, *, low: Units | None = None, high: Units | None = None, reached: bool = True
+) -> UsageRecord:
+    units = {**record.units, **_kept(output)}
+    if not units:
+        return replace(record, provenance="unknown", low=None, high=None)
+    return replace(
+        record,
+        units=units,
+        provenance="estimated",
+        low={**(record.low or {}), **_kept(output if low is None else low)} if reached else {},
+        high={**(record.high or {}), **_kept(output if high is None else high)},
+    )
+
+
+def _scaled(units: Units, factor: float) -> Units:
+    return {name: round(quantity * factor) for name, quantity in units.items()}
+
+
+def _kept(units: Units) -> Units:
+    return {name: quantity for name, quantity in units.items() if quantity}
