@@ -6,7 +6,9 @@ Who speaks for which request, in one place:
 |---|---|
 | a realtime conversation whose raw OpenAI events are heard | those events (`realtime.py`); its metrics only for time that is billed by connection |
 | any other realtime or duplex conversation | the metrics of its realtime session |
-| an llm, stt or tts, alone or in a FallbackAdapter or StreamAdapter | the metrics of the outermost component, which passes on those of the inner ones under their own names |
+| an llm, stt or tts, alone or in a FallbackAdapter or StreamAdapter, whose request goes over OpenAI's protocol | the wire (`wire/`): attempts, cut-off streams and usage that LiveKit leaves out; the metrics of that call are then silent (`witnesses.py`) |
+| any other llm, stt or tts | the metrics of the outermost component, which passes on those of the inner ones under their own names |
+| calls by the agent's own code, and by `metered` clients | the wire |
 
 A component may serve several calls at once, and tells its metrics to all of them. Whose they are is said by the
 context of the stream's own tasks: measured on livekit-agents 1.8.9, metrics are emitted in a task that inherits the
@@ -29,7 +31,7 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 from livekit.agents import get_job_context, llm, stt, tts
 from livekit.agents.metrics import STTMetrics, TTSMetrics
 
-from livekit_tokens.capture import spending
+from livekit_tokens.capture import spending, witnesses
 from livekit_tokens.capture.listening import listener
 from livekit_tokens.capture.metrics import Fields, cut_off, failed, session_time, spent, unavailable
 from livekit_tokens.capture.spending import Payer, Spending
@@ -37,7 +39,8 @@ from livekit_tokens.capture.utterances import Utterance
 from livekit_tokens.core import faults
 
 _NODES = ("stt_node", "llm_node", "tts_node")
-_KINDS = (llm.LLM, stt.STT, tts.TTS)
+_KINDS = {"llm": (llm.LLM, "agent"), "stt": (stt.STT, "transcriber"), "tts": (tts.TTS, "tts")}
+"""What an owner of components calls them, their class, and the service that they are."""
 _FALLBACKS = {
     llm.FallbackAdapter: "llm_availability_changed",
     stt.FallbackAdapter: "stt_availability_changed",
@@ -111,8 +114,9 @@ class ComponentWitness:
 
     def listen_to(self, owner: Any) -> None:
         """Listen to the llm, stt and tts of a session or an agent. What is listened to already stays so."""
-        for component in _components_of(owner):
+        for component, service in _components_of(owner):
             with _attaching:
+                witnesses.mark(component, service)
                 if (ear := _ears.get(component)) is None:
                     ear = _ears[component] = _Ear(component)
                 ear.witnesses.add(self)
@@ -184,7 +188,7 @@ class _Ear:
         self._tell(failed(event, self._component()), isinstance(event, stt.STTError))
 
     def _on_unavailable(self, event: Any) -> None:
-        self._tell(unavailable(event), hasattr(event, "stt"))
+        self._tell(unavailable(event), hasattr(event, "stt"), of_model=True)
 
     def _was_told_as_stream(self, event: TTSMetrics) -> bool:
         """Voices that synthesize by streaming (inference.TTS) report the stream, and once more the whole around it.
@@ -201,9 +205,12 @@ class _Ear:
                 return True
         return False
 
-    def _tell(self, fields: Fields | None, heard: bool) -> None:
-        """`heard`: a transcriber's stream is handed on from agent to agent, so it is the current agent's."""
-        if fields is None:
+    def _tell(self, fields: Fields | None, heard: bool, *, of_model: bool = False) -> None:
+        """`heard`: a transcriber's stream is handed on from agent to agent, so it is the current agent's.
+
+        `of_model`: the event is of one component of an adapter, which is known by its model.
+        """
+        if fields is None or witnesses.is_told(fields, of_model=of_model):
             return
         reply, told = _reply.get(), spending.told()
         if reply is not None and reply.utterance is not None:
@@ -263,12 +270,12 @@ class _RealtimeEar:
         self._witness.write(session_time(event, model) if self._raw else spent(event, model))
 
 
-def _components_of(owner: Any) -> Iterator[Any]:
+def _components_of(owner: Any) -> Iterator[tuple[Any, str]]:
     # An agent's may be NOT_GIVEN (the session's is used) or None (none is); a realtime model has no metrics.
-    for name in ("llm", "stt", "tts"):
+    for name, (kind, service) in _KINDS.items():
         component = getattr(owner, name, None)
-        if isinstance(component, _KINDS):
-            yield component
+        if isinstance(component, kind):
+            yield component, service
 
 
 def _mark_nodes(agent: Any) -> None:

@@ -29,7 +29,7 @@ SPOKEN_PER_TOKEN = 6
 
 
 class Arrived(NamedTuple):
-    """What had come of an answer: tokens of text, milliseconds of audio; `whole` if that was all of it, `begun` if any of it.
+    """What had come of an answer: tokens of text, milliseconds of audio; `begun` if any, `whole` if all of it.
 
     `ahead` are the tokens that were most likely generated and still on their way when it was cut off.
     """

@@ -4,3 +4,7 @@
 what is asked, `answers` what came; an `exchange` is one request's life; `counting` is the thread where all of it is
 read. Only calls in a tracked context, or of a `metered` client, are recorded; of bodies nothing but counts is kept.
 """
+
+from livekit_tokens.capture.wire.watch import install, uninstall
+
+__all__ = ["install", "uninstall"]

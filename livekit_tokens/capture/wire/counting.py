@@ -10,7 +10,6 @@ import asyncio
 import atexit
 import os
 import threading
-import time
 from typing import Protocol
 
 from livekit_tokens.core import faults
@@ -104,9 +103,8 @@ def settle(part: str | None = None, seconds: float = EXIT_SECONDS) -> bool:
 
 async def settled(part: str, seconds: float = EXIT_SECONDS) -> None:
     """The same for a call's loop, which goes on meanwhile."""
-    until = time.monotonic() + seconds
-    while _counting.unsettled(part) and time.monotonic() < until:
-        await asyncio.sleep(0.001)
+    if _counting.unsettled(part):
+        await asyncio.to_thread(_counting.settle, part, seconds)
 
 
 def unsettled(part: str) -> bool:

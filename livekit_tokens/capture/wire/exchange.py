@@ -22,7 +22,7 @@ from livekit_tokens.capture.wire.answers import Reading
 from livekit_tokens.capture.wire.outcome import Ending, Seen
 from livekit_tokens.capture.wire.requests import Asked
 from livekit_tokens.core import cut_requests, faults, prompts, vocabulary
-from livekit_tokens.core.calibration import Calibration
+from livekit_tokens.core.calibration import Calibration, Expected
 from livekit_tokens.core.estimates import Estimate
 from livekit_tokens.core.lines import Pend
 from livekit_tokens.core.prompts import Prompt
@@ -99,7 +99,7 @@ class Exchange:
                 self._settle()
             else:
                 self._tell_progress()
-        except Exception as error:  # noqa: BLE001 - what is not understood is recorded as unknown
+        except Exception as error:
             if not over:
                 raise
             faults.note("an answer could not be read; recorded as unknown", error)
@@ -126,7 +126,7 @@ class Exchange:
                 return cut_requests.speech_units(asked.model, asked.characters, self._count_text(spoken))
             case "embedding":
                 tokens = prompts.embedded(told, self._count_text)
-                return cut_requests.prompt_units(cut_requests.Expected(tokens, 0.0, calibrated=True))
+                return cut_requests.prompt_units(Expected(tokens, 0.0, calibrated=True))
             case _:
                 self._prompt = prompts.prompt_of(told, asked.model, self._count_text)
                 return cut_requests.prompt_units(_calibration.expect(record.provider, record.model, self._prompt))

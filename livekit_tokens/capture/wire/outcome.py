@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from livekit_tokens.capture.wire.answers import Reading
 from livekit_tokens.capture.wire.requests import Asked

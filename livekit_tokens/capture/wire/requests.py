@@ -69,14 +69,17 @@ def endpoint_of(method: str, path: str) -> Endpoint | None:
     return next(endpoint for suffix, endpoint in _ENDPOINTS.items() if path.endswith(suffix))
 
 
+_ABSENT = msgspec.Raw()
+
+
 class _Body(msgspec.Struct):
     """The fields of a JSON body that are looked at; the others are skipped unread."""
 
     model: str | None = None
     messages: list[msgspec.Raw] | None = None
     tools: list[msgspec.Raw] | None = None
-    input: msgspec.Raw | None = None
-    response_format: msgspec.Raw | None = None
+    input: msgspec.Raw = _ABSENT
+    response_format: msgspec.Raw = _ABSENT
 
 
 _read_body = msgspec.json.Decoder(_Body).decode
@@ -104,13 +107,11 @@ def read_json(endpoint: Endpoint, path: str, body: bytes) -> Asked | None:
 def _messages(told: _Body) -> int:
     if told.messages is not None:
         return len(told.messages)
-    if told.input is None:
-        return 0
-    return len(msgspec.json.decode(told.input, type=list[msgspec.Raw])) if bytes(told.input[:1]) == b"[" else 1
+    return len(msgspec.json.decode(told.input, type=list[msgspec.Raw])) if bytes(told.input)[:1] == b"[" else 1
 
 
-def _text(raw: msgspec.Raw | None) -> str:
-    value = msgspec.json.decode(raw) if raw is not None else ""
+def _text(raw: msgspec.Raw) -> str:
+    value = msgspec.json.decode(raw) if raw else ""
     return value if isinstance(value, str) else ""
 
 

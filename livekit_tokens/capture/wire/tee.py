@@ -130,7 +130,8 @@ def _async_tee(base: type) -> Callable[[Any, Exchange], Any]:
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
             exchange = self._exchange
-            stream, take = self._stream.__aiter__(), exchange.take_first
+            stream = self._stream.__aiter__()
+            take: Callable[[bytes], None] = exchange.take_first
             try:
                 async for piece in stream:
                     take(piece)
@@ -170,7 +171,7 @@ def _sync_tee(base: type) -> Callable[[Any, Exchange], Any]:
 
         def __iter__(self) -> Iterator[bytes]:
             exchange = self._exchange
-            take = exchange.take_first
+            take: Callable[[bytes], None] = exchange.take_first
             try:
                 for piece in self._stream:
                     take(piece)

@@ -1,0 +1,113 @@
+"""One request, one witness: what the wire has seen of a component's call, its metrics tell in vain.
+
+The rule is the table in `components.py`. How it is kept: the public methods by which a component is asked are marked
+on the instance, so that each call of them has a mark of its own in its context. A stream's tasks inherit it: the one
+that sends and the one that reports (measured on livekit-agents 1.8.9; so do the tasks of a FallbackAdapter and its
+recoveries). A request that the wire records leaves its kind and provider at the mark; a metric or an error of the
+same call, kind and provider is then silent. Where nothing was seen (a provider with a WebSocket or a client of its
+own, a request that failed before it was sent), the metrics speak.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any
+from weakref import WeakSet
+
+from livekit_tokens.capture import spending
+
+_METHODS = ("chat", "recognize", "stream", "synthesize")
+_MOST_PARTS = 64
+
+
+class Mark:
+    """One call of a component: what the wire saw of it. `service` is what the component is for."""
+
+    __slots__ = ("_outer", "_seen", "service")
+
+    def __init__(self, service: str, outer: Mark | None = None) -> None:
+        self.service = service
+        self._outer = outer  # an adapter's call, which this one was made within
+        self._seen: set[tuple[str, str, str]] = set()
+
+    def see(self, operation: str, provider: str, model: str) -> None:
+        self._seen.add((operation, provider, model))
+        if self._outer is not None:
+            self._outer.see(operation, provider, model)
+
+    def has_seen(self, operation: str, provider: str, model: str | None = None) -> bool:
+        """`model` tells the components of an adapter apart; Azure is asked for deployments, not for models."""
+        return any(
+            operation == seen and provider == by and (model in (None, asked) or by == "azure")
+            for seen, by, asked in self._seen
+        )
+
+
+_mark: ContextVar[Mark | None] = ContextVar("livekit_tokens_mark", default=None)
+_marked: WeakSet[Any] = WeakSet()
+_outside: dict[str, Mark] = {}
+"""By part: what was seen outside of any marked call, as of a stream that was open before its session was tracked."""
+
+
+def mark(component: Any, service: str) -> None:
+    """Mark the calls of this llm, stt or tts from now on; once is enough."""
+    if component in _marked:
+        return
+    _marked.add(component)
+    for name in _METHODS:
+        if (method := getattr(component, name, None)) is not None:
+            setattr(component, name, _marking(method, service))
+
+
+def _marking(method: Callable[..., Any], service: str) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(method):
+
+        @wraps(method)
+        async def asked(*args: Any, **kwargs: Any) -> Any:
+            token = _mark.set(Mark(service, _mark.get()))
+            try:
+                return await method(*args, **kwargs)
+            finally:
+                _mark.reset(token)
+
+        return asked
+
+    @wraps(method)
+    def begun(*args: Any, **kwargs: Any) -> Any:
+        token = _mark.set(Mark(service, _mark.get()))
+        try:
+            return method(*args, **kwargs)
+        finally:
+            _mark.reset(token)
+
+    return begun
+
+
+def here() -> Mark | None:
+    """The component's call that this code runs for."""
+    return _mark.get()
+
+
+def see(part: str, operation: str, provider: str, model: str) -> None:
+    """The wire records a request of this part, made by the code that runs now."""
+    found = _mark.get() or _outside.get(part)
+    if found is None:
+        found = _outside[part] = Mark("")
+        if len(_outside) > _MOST_PARTS:
+            del _outside[next(iter(_outside))]
+    found.see(operation, provider, model)
+
+
+def is_told(fields: Mapping[str, Any], *, of_model: bool = False) -> bool:
+    """Whether the wire has recorded what a component tells of now, in its own context, by these fields of a record."""
+    found = _mark.get() or _outside_of_calls()
+    model = fields["model"] if of_model else None
+    return found is not None and found.has_seen(fields["operation"], fields["provider"], model)
+
+
+def _outside_of_calls() -> Mark | None:
+    told = spending.whose() if _outside else None
+    return None if told is None else _outside.get(told.payer.writer.part.key)

@@ -1,0 +1,109 @@
+"""A provider with a bill, and a part whose money is spent."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import wave
+from collections.abc import AsyncIterator, Iterator
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from livekit_tokens.capture import spending, wire
+from livekit_tokens.capture.spending import Payer, Spending
+from livekit_tokens.capture.wire import counting, exchange
+from livekit_tokens.core import faults, vocabulary
+from livekit_tokens.core.calibration import Calibration
+from livekit_tokens.core.lines import More, Pend
+from livekit_tokens.domain.sessions import Part
+from livekit_tokens.domain.usage import UsageRecord
+from tests.capture.wire.provider import Provider
+
+
+class Paper:
+    """A part that keeps what was written, and what is in flight as the spool would know it."""
+
+    def __init__(self, key: str = "0" * 32) -> None:
+        self.part = Part(key=key, session_id="local_1", started_at=0)
+        self.ended = False
+        self.pending: dict[str, Pend] = {}
+        self.progress: dict[str, More] = {}
+        self.written: list[UsageRecord] = []
+        self._clock = itertools.count(1_000_000)
+
+    def now(self) -> int:
+        return next(self._clock)
+
+    def agent(self) -> str | None:
+        return "greeter"
+
+    def new_record(self, **fields: Any) -> UsageRecord:
+        return UsageRecord(part=self.part.key, **{"at": self.now()} | fields)
+
+    def pend(self, pend: Pend) -> None:
+        self.pending[pend.id] = pend
+
+    def more(self, pending: str, at: int, audio_ms: int, tokens: int) -> None:
+        self.progress[pending] = More(pending, at, audio_ms, tokens)
+
+    def write(self, record: UsageRecord, settles: str | None = None) -> None:
+        if settles is not None:
+            self.pending.pop(settles)
+        self.written.append(record)
+
+    @property
+    def records(self) -> list[UsageRecord]:
+        """What was written, once all that has ended is counted."""
+        assert counting.settle(self.part.key, 5.0)
+        return self.written
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _vocabulary() -> None:
+    vocabulary.load()
+
+
+@pytest.fixture(autouse=True)
+def _wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The wire is in for each test, knows no bills yet, and nothing goes wrong on it unnoticed."""
+    monkeypatch.setattr(exchange, "_calibration", Calibration())
+    before = faults.counts()
+    wire.install()
+    yield
+    wire.uninstall()
+    assert faults.counts() == before
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    async with Provider().running() as provider:
+        yield provider
+
+
+@pytest.fixture
+def paper() -> Paper:
+    return Paper()
+
+
+@pytest.fixture
+def tracked(paper: Paper) -> Iterator[Paper]:
+    """All that this test does is a tracked call's."""
+    token = spending.spend(Spending(Payer(lambda: paper), "greeter"))
+    yield paper
+    spending.spend_no_more(token)
+
+
+def wav(seconds: float, rate: int = 16_000) -> bytes:
+    made = BytesIO()
+    with wave.open(made, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(bytes(round(seconds * rate) * 2))
+    return made.getvalue()
+
+
+async def moment(seconds: float = 0.1) -> None:
+    await asyncio.sleep(seconds)
