@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from livekit_tokens.capture.wire import tee
 from livekit_tokens.core import vocabulary
 from livekit_tokens.settings import load_settings
 from livekit_tokens.store.connection import StoreLedger
@@ -23,5 +24,6 @@ FIRST_USES = (
 
 for _name in FIRST_USES:
     import_module(_name)
+tee.libraries()
 vocabulary.load()
 StoreLedger(load_settings()[0].database_url).prepare()

@@ -6,12 +6,14 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.who import BY_IDENTITY, Naming, Whose
+from livekit_tokens.capture.wire import counting
 from livekit_tokens.core import faults
 from livekit_tokens.core.lines import Pend
 from livekit_tokens.core.recorder import Recording, Unrecorded
@@ -25,6 +27,8 @@ logger = logging.getLogger("livekit_tokens")
 UNTRACKED = "untracked"
 SYNC_SECONDS = 2.0
 """How long the end of a part waits for the disk: LiveKit gives all shutdown callbacks together 10 s."""
+COUNT_SECONDS = 0.02
+"""How long a summary waits for what has just come over the wire to be counted: that takes a millisecond."""
 DRAIN_SECONDS = 2.0
 """How long the end of a part waits for the ledger; what is not there by then follows from the spool."""
 PRICE_SECONDS = 1.0
@@ -78,6 +82,7 @@ class LivePart:
         self._feature = feature or UNKNOWN_FEATURE
         self._on_end = on_end
         self._on_usage = on_usage
+        self._loop = _running_loop()
         self._stays: dict[str, Stay] = {}
         self._final: SessionSummary | None = None
         self._recorder.put_part(part)
@@ -103,12 +108,22 @@ class LivePart:
         return UsageRecord(part=self._part.key, at=self.now(), **fields)
 
     def write(self, record: UsageRecord, settles: str | None = None) -> None:
+        """Record it for good; `on_usage` hears of it in the loop in which the part began, whatever thread this is."""
         self._recorder.record(record, settles)
-        if self._on_usage is not None:
-            try:
-                self._on_usage(record)
-            except Exception as error:  # noqa: BLE001 - the host's callback must not harm the record or the call
-                faults.note("on_usage raised", error)
+        if self._on_usage is None:
+            return
+        if self._loop is not None and self._loop is not _running_loop():
+            with suppress(RuntimeError):  # closed: then there is none to disturb either
+                self._loop.call_soon_threadsafe(self._tell, record)
+                return
+        self._tell(record)
+
+    def _tell(self, record: UsageRecord) -> None:
+        assert self._on_usage is not None
+        try:
+            self._on_usage(record)
+        except Exception as error:  # noqa: BLE001 - the host's callback must not harm the record or the call
+            faults.note("on_usage raised", error)
 
     def pend(self, pend: Pend) -> None:
         self._recorder.pend(pend)
@@ -131,6 +146,8 @@ class LivePart:
 
     def summary(self) -> SessionSummary:
         """What it adds up to now, from memory; after the end, what it was."""
+        if self._final is None:
+            counting.settle(self._part.key, COUNT_SECONDS)
         return self._final or self._summary(self._part)
 
     def fix(self, reason: str | None, at: Micros | None = None) -> SessionSummary:
@@ -142,6 +159,12 @@ class LivePart:
             self._part = part
             self._recorder.put_part(part)
         return self._final
+
+    async def finish(self, reason: str | None, at: Micros) -> SessionSummary:
+        """End the part as it was at a time, once what went over the wire is counted; then `settle`."""
+        await counting.settled(self._part.key)
+        self.fix(reason, at)
+        return await self.settle()
 
     async def settle(self) -> SessionSummary:
         """After `fix`: make the end durable, give the ledger a moment, say the receipt, call `on_end` once."""
@@ -195,3 +218,10 @@ class LivePart:
 
 def _datetime(at: Micros | None) -> datetime | None:
     return None if at is None else to_datetime(at)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary, ref
 
 from livekit.agents import AgentSession, JobContext, llm
 
+from livekit_tokens.capture import wire
 from livekit_tokens.capture.components import ComponentWitness
 from livekit_tokens.capture.handoffs import Asking
 from livekit_tokens.capture.listening import listener
@@ -20,6 +21,7 @@ from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.capture.room import RoomWitness
 from livekit_tokens.capture.spending import Payer
 from livekit_tokens.capture.who import Who, Whose
+from livekit_tokens.capture.wire import counting
 from livekit_tokens.core import faults
 from livekit_tokens.core.recorder import Unrecorded
 from livekit_tokens.domain.providers import provider_of
@@ -115,7 +117,7 @@ class Tracking:
 
     def _on_item(self, event: Any) -> None:
         if isinstance(event.item, llm.AgentHandoff) and self._session is not None and not self._closed_by_host:
-            if self._live.ended:
+            if self._over:
                 self._start_again()
             self._asking.expect_from(_model_of(self._session))
             self._components.follow(self._session, event.item.new_agent_id)
@@ -172,7 +174,7 @@ class Tracking:
     # -- who is there ---------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        if self._room is not None and not self._live.ended:
+        if self._room is not None and not self._over:
             self._room.look()
             self._look_at_linked()
 
@@ -213,7 +215,7 @@ class Tracking:
         if self._gone is not None:
             self._gone.cancel()
             self._gone = None
-        if self._live.ended and self._session is not None and _is_running(self._session):
+        if self._over and self._session is not None and _is_running(self._session):
             self._start_again()
 
     # -- the end --------------------------------------------------------------------------------------------------
@@ -240,11 +242,17 @@ class Tracking:
         told = self._room.left_at(caller.sid) if self._room is not None and caller is not None else None
         return told if told is not None else self._process.now()
 
+    @property
+    def _over(self) -> bool:
+        return self._ending is not None
+
     def _end(self, reason: str, at: Micros | None = None) -> None:
-        if self._ending is not None:
+        if self._over:
             return
-        self._live.fix(reason, at)
-        self._ending = asyncio.create_task(self._live.settle(), name="livekit_tokens_end")
+        live, at = self._live, at or self._process.now()
+        if not counting.unsettled(live.part.key):
+            live.fix(reason, at)
+        self._ending = asyncio.create_task(live.finish(reason, at), name="livekit_tokens_end")
 
     def _stop_watching(self, at: Micros) -> None:
         """The session is over: nothing more comes from its realtime sessions, nor does its room matter any more."""
@@ -301,6 +309,7 @@ def begin(
             part, process, agent=lambda: _agent_of(held()), feature=feature, on_end=on_end, on_usage=on_usage
         )
 
+    wire.install()
     tracking = Tracking(session, ctx, process, who, new_part)
     tracking.begin()
     if session is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from functools import wraps
 from typing import Any
 from weakref import WeakSet
@@ -24,12 +24,13 @@ _MOST_PARTS = 64
 
 
 class Mark:
-    """One call of a component: what the wire saw of it. `service` is what the component is for."""
+    """One call of a component: what the wire saw of it. `service` is what the component is for, `provider` its own."""
 
-    __slots__ = ("_outer", "_seen", "service")
+    __slots__ = ("_outer", "_seen", "provider", "service")
 
-    def __init__(self, service: str, outer: Mark | None = None) -> None:
+    def __init__(self, service: str = "", provider: str = "", outer: Mark | None = None) -> None:
         self.service = service
+        self.provider = provider
         self._outer = outer  # an adapter's call, which this one was made within
         self._seen: set[tuple[str, str, str]] = set()
 
@@ -59,15 +60,18 @@ def mark(component: Any, service: str) -> None:
     _marked.add(component)
     for name in _METHODS:
         if (method := getattr(component, name, None)) is not None:
-            setattr(component, name, _marking(method, service))
+            setattr(component, name, _marking(method, component, service))
 
 
-def _marking(method: Callable[..., Any], service: str) -> Callable[..., Any]:
+def _marking(method: Callable[..., Any], component: Any, service: str) -> Callable[..., Any]:
+    def begin() -> Token[Mark | None]:
+        return _mark.set(Mark(service, component.provider, _mark.get()))
+
     if inspect.iscoroutinefunction(method):
 
         @wraps(method)
         async def asked(*args: Any, **kwargs: Any) -> Any:
-            token = _mark.set(Mark(service, _mark.get()))
+            token = begin()
             try:
                 return await method(*args, **kwargs)
             finally:
@@ -77,7 +81,7 @@ def _marking(method: Callable[..., Any], service: str) -> Callable[..., Any]:
 
     @wraps(method)
     def begun(*args: Any, **kwargs: Any) -> Any:
-        token = _mark.set(Mark(service, _mark.get()))
+        token = begin()
         try:
             return method(*args, **kwargs)
         finally:
@@ -95,7 +99,7 @@ def see(part: str, operation: str, provider: str, model: str) -> None:
     """The wire records a request of this part, made by the code that runs now."""
     found = _mark.get() or _outside.get(part)
     if found is None:
-        found = _outside[part] = Mark("")
+        found = _outside[part] = Mark()
         if len(_outside) > _MOST_PARTS:
             del _outside[next(iter(_outside))]
     found.see(operation, provider, model)

@@ -163,6 +163,14 @@ def is_loaded(name: Name = "o200k") -> bool:
     return name in _loaded
 
 
+def is_ready(model: str | None) -> bool:
+    """Whether a model's text can be counted without waiting; if not, its vocabulary is loaded by a thread."""
+    name = vocabulary_of(model)
+    if name not in _loaded:
+        load_soon(name)
+    return name in _loaded
+
+
 def _count_of_beginning(encoding: tiktoken.Encoding, text: str) -> int:
     tokens = len(encoding.encode_ordinary(text[:_LONGEST_EXACT]))
     return tokens if len(text) <= _LONGEST_EXACT else round(tokens * len(text) / _LONGEST_EXACT)

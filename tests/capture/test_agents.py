@@ -69,6 +69,7 @@ class Call:
     async def end(self) -> None:
         await self.session.aclose()
         await self.tracking.aclose()
+        await self.tracking.aclose()
 
     def by(self, service: str) -> list[UsageRecord]:
         return [record for record in self.records if record.service == service]
@@ -564,7 +565,7 @@ async def test_what_is_counted_is_what_chat_completions_bill(
 
 
 async def test_a_refused_and_a_cut_chat_completion(chat: ChatProvider) -> None:
-    """The refusal is a failed request; the cut one is billed by the provider, and unknown to us."""
+    """The refusal is a failed request; the cut one is billed by the provider, and estimated by what had come."""
     call = Call(llm=openai_llm(chat))
     call.session.conn_options.llm_conn_options = NO_WAIT
     await call.start(Greeter())
@@ -578,8 +579,9 @@ async def test_a_refused_and_a_cut_chat_completion(chat: ChatProvider) -> None:
     assert [(record.success, record.provenance) for record in call.records] == [
         (False, "reported"),
         (True, "reported"),
-        (True, "unknown"),
+        (True, "estimated"),
     ]
+    assert call.records[-1].units == {"input_text": 11, "cached_input_text": 10, "output_text": 5}
 
 
 async def test_model_strings_are_livekits_own_provider(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ class Exchange:
         self._writer = spender.writer
         self._asked = asked
         self._body = body
+        self._counted = False
         self._began = time.monotonic()
         self._first: float | None = None
         self._pieces: deque[bytes] = deque()
@@ -93,11 +94,11 @@ class Exchange:
         """Count what has come since the last time; True when the request is settled."""
         over = self._ending is not None  # before the pieces are taken: none comes after it
         try:
-            self._count_prompt()
-            self._count_pieces()
+            self._read_pieces()
             if over:
                 self._settle()
-            else:
+            elif vocabulary.is_ready(self._asked.model):
+                self._count_prompt()
                 self._tell_progress()
         except Exception as error:
             if not over:
@@ -107,9 +108,11 @@ class Exchange:
         return over
 
     def _count_prompt(self) -> None:
-        body, self._body = self._body, None
-        if self._pend.record.low is not None:
+        """What was sent is counted once, and let go."""
+        if self._counted:
             return
+        self._counted = True
+        body, self._body = self._body, None
         record = cut_requests.sent(self._pend.record, self._input(body))
         self._pend = Pend(self._pend.id, self._pend.at, record)
         if self._ending is None:
@@ -131,7 +134,7 @@ class Exchange:
                 self._prompt = prompts.prompt_of(told, asked.model, self._count_text)
                 return cut_requests.prompt_units(_calibration.expect(record.provider, record.model, self._prompt))
 
-    def _count_pieces(self) -> None:
+    def _read_pieces(self) -> None:
         if self._head is None or not self._pieces:
             return
         if self._reading is None:
@@ -155,6 +158,8 @@ class Exchange:
         ended, ending, error = self._ending
         if self._reading is not None:
             self._reading.close()
+        if self._reading is None or self._reading.usage is None or vocabulary.is_ready(self._asked.model):
+            self._count_prompt()
         status, headers = self._head or (None, {})
         seen = Seen(
             record=self._pend.record,

@@ -24,16 +24,23 @@ _installed: list[tuple[type, Any, Any]] = []
 """Class, our method, and the one that was there before."""
 
 
+def libraries() -> list[Any]:
+    """Those of the libraries that are there."""
+    found = []
+    for name in _MODULES:
+        try:
+            found.append(import_module(name))
+        except ImportError:
+            continue
+    return found
+
+
 def install(begin: Begin) -> None:
-    """Put the tee in, once a process. A library that is not there is passed over."""
+    """Put the tee in, once a process."""
     with _installing:
         if _installed:
             return
-        for name in _MODULES:
-            try:
-                module = import_module(name)
-            except ImportError:
-                continue
+        for module in libraries():
             for owner, make in ((module.AsyncClient, _async_send), (module.Client, _sync_send)):
                 before = owner.send
                 ours = make(before, begin, module)

@@ -12,9 +12,6 @@ from livekit_tokens.capture.wire.exchange import Exchange
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_form, read_json
 from livekit_tokens.domain.providers import provider_of
 
-_INFERENCE = "LiveKit Agents/"
-"""How the User-Agent of LiveKit Inference's clients begins (livekit-agents 1.8.9), whatever host they are sent to."""
-
 Nobodys = Callable[[], Spender | None]
 
 
@@ -27,15 +24,15 @@ def begin(request: Any, nobodys: Nobodys) -> Exchange | None:
     asked, body = _read(endpoint, path, request)
     if asked is None:
         return None
-    agent_string = request.headers.get("user-agent", "")
-    provider = "livekit" if agent_string.startswith(_INFERENCE) else provider_of(request.url.netloc.decode())
-    return follow(spender, provider, asked, body)
+    return follow(spender, request.url.netloc.decode(), asked, body)
 
 
-def follow(spender: Spender, provider: str, asked: Asked, body: bytes | None) -> Exchange:
+def follow(spender: Spender, host: str, asked: Asked, body: bytes | None) -> Exchange:
     """One request that is sent now, for this spender: an exchange that its witness calls as it goes on."""
     mark = witnesses.here()
     service = mark.service if mark is not None else "tool"
+    # A host on this machine may stand for LiveKit Inference: that is for the component to say.
+    provider = provider_of(host, "livekit" if mark is not None and mark.provider == "livekit" else "openai")
     witnesses.see(spender.writer.part.key, asked.endpoint.operation, provider, asked.model)
     return Exchange(spender, service, provider, asked, body)
 
