@@ -1,12 +1,30 @@
-"""What a usage record costs."""
+"""What a usage record costs, by the price card of its model.
+
+A card says in exact nano-dollars what one of each unit costs. A record's cost is their exact sum, rounded once,
+half-even, to a whole nano-dollar; input and output add up to it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import lcm
 from typing import NamedTuple, Protocol
 
+from livekit_tokens.domain import units as u
 from livekit_tokens.domain.money import Nanos
+from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
+
+Rates = Mapping[str, Fraction]
+"""Unit -> nano-dollars for one of it, exact."""
+
+MOST: Nanos = 10**18
+"""A billion dollars. No request costs so much; a mistyped price must not make a row that no database can hold."""
+
+_OUTPUT = frozenset(u.OUTPUT)
+_SECOND_MS = 1000
 
 
 class Price(NamedTuple):
@@ -26,6 +44,8 @@ class Price(NamedTuple):
 
 
 UNPRICED = Price()
+NOTHING = Price(0, 0)
+"""What a request costs that the provider bills nothing for."""
 
 Pricing = Callable[[UsageRecord], Price]
 """Prices a record by its own time. Never raises; costs microseconds once a model's card is at hand."""
@@ -39,7 +59,7 @@ class Prices(Protocol):
         ...
 
     def price_if_ready(self, record: UsageRecord) -> Price | None:
-        """None while the model's card is not at hand; asking for it begins to bring it. Waits for nothing."""
+        """None while the model's card is not at hand; the drain brings it with its next batch. Waits for nothing."""
         ...
 
 
@@ -56,3 +76,101 @@ class NoPrices:
 def unpriced(_record: UsageRecord) -> Price:
     """The `Pricing` of a ledger that has no prices."""
     return UNPRICED
+
+
+class _Scaled(NamedTuple):
+    """Rates as integers over one denominator, for requests of more than `above` input tokens."""
+
+    above: int
+    denominator: int
+    rates: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a provider publishes for one model, from `since` (microseconds, part of it) to `until` (no part of it).
+
+    `model` is the name as published. `long_context` are the rates of requests with more input tokens than a
+    threshold: they then hold for all tokens, as providers bill it. `whole_seconds`: audio is billed by the
+    nearest whole second; `least_ms`: no audio is billed for less. `note` is told with each price.
+    """
+
+    provider: str
+    model: str
+    rates: Rates
+    source: str
+    since: Micros | None = None
+    until: Micros | None = None
+    long_context: tuple[tuple[int, Rates], ...] = ()
+    whole_seconds: bool = False
+    least_ms: int = 0
+    note: str | None = None
+    _scaled: tuple[_Scaled, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        steps = sorted([(0, self.rates), *self.long_context], key=lambda step: step[0], reverse=True)
+        object.__setattr__(self, "_scaled", tuple(_scale(above, rates) for above, rates in steps))
+
+    def holds_at(self, at: Micros) -> bool:
+        """Whether this is the card of that time."""
+        return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
+
+    def scaled_for(self, units: Mapping[str, int]) -> _Scaled:
+        """The rates that hold for a request of this size."""
+        if len(self._scaled) == 1:
+            return self._scaled[0]
+        tokens = u.input_tokens(units)
+        return next((step for step in self._scaled if tokens > step.above), self._scaled[-1])
+
+    def billed_ms(self, length: int) -> int:
+        """How much of measured audio is billed, in milliseconds; half a second counts as a whole one."""
+        if self.whole_seconds:
+            length = (length + _SECOND_MS // 2) // _SECOND_MS * _SECOND_MS
+        return max(length, self.least_ms)
+
+
+def needs_no_card(record: UsageRecord) -> Price | None:
+    """The price of a record that no card is asked for: of unknown size, or of nothing."""
+    if record.provenance == "unknown":
+        return Price(note="its size is not known")
+    return None if record.units else NOTHING
+
+
+def price_of(record: UsageRecord, card: Card) -> Price:
+    """What a record costs by a card: one rounding, half-even, at the total.
+
+    A billed unit without a price makes the record unpriced; informational units are not looked at. Seconds,
+    sessions and characters are input. Reasoning without a price of its own is output text, as providers bill it;
+    cached tokens without one have none, since a discount that nobody published is not zero and not known.
+    """
+    if (settled := needs_no_card(record)) is not None:
+        return settled
+    units = record.units
+    scaled = card.scaled_for(units)
+    get = scaled.rates.get
+    cost_in = cost_out = 0
+    for unit, quantity in units.items():
+        rate = get(unit)
+        if rate is None:
+            return Price(note=f"no price for {', '.join(name for name in units if get(name) is None)}")
+        if unit in _OUTPUT:
+            cost_out += rate * quantity
+        else:
+            cost_in += rate * (card.billed_ms(quantity) if unit == "audio_ms" else quantity)
+    total = _half_even(cost_in + cost_out, scaled.denominator)
+    if total > MOST:
+        return Price(note="a price beyond a billion dollars for one request")
+    cost_in = _half_even(cost_in, scaled.denominator)
+    return Price(cost_in, total - cost_in, card.note)
+
+
+def _scale(above: int, rates: Rates) -> _Scaled:
+    if "output_text" in rates and "output_reasoning" not in rates:
+        rates = {**rates, "output_reasoning": rates["output_text"]}
+    denominator = lcm(*(rate.denominator for rate in rates.values()))
+    return _Scaled(above, denominator, {unit: int(rate * denominator) for unit, rate in rates.items()})
+
+
+def _half_even(numerator: int, denominator: int) -> int:
+    whole, rest = divmod(numerator, denominator)
+    return whole + (rest * 2 > denominator or (rest * 2 == denominator and whole & 1))
