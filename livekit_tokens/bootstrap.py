@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from livekit_tokens.core.findings import Check, Finding
     from livekit_tokens.core.reports import Reports
     from livekit_tokens.domain.summary import SessionSummary
+    from livekit_tokens.prices.book import PriceBook
 
 logger = logging.getLogger("livekit_tokens")
 
@@ -207,6 +208,16 @@ _child_may_open = True
 """False in a child that was forked while its parent had the ledger open: its records wait in its spool."""
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
+def price_book(settings: Settings) -> PriceBook:
+    """The prices that hold for these settings: the user's own of PRICES_FILE, over the published ones.
+
+    Made without looking at a disk; what is slow waits for the first `price`.
+    """
+    from livekit_tokens.prices.book import PriceBook  # noqa: PLC0415 - a process that only reads may need none
+
+    return PriceBook(settings.prices_file)
 
 
 def register_plugin() -> None:

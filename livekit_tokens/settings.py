@@ -35,6 +35,7 @@ _ACCEPTED = {
     "tenant_from": "attribute:NAME or metadata:FIELD",
     "timezone": "an IANA name such as Europe/Berlin, or UTC",
     "tags": "key=value pairs such as env=prod,version=1.4",
+    "prices_file": "a TOML file's path",
     "log_level": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
 }
 _SECRET = ("database_url", "user_identity_key")
@@ -83,6 +84,7 @@ class Settings(BaseSettings):
     tenant_from: Annotated[Source | None, NoDecode, BeforeValidator(_read_source)] = None
     timezone: str = "UTC"
     tags: Annotated[dict[str, str], NoDecode, BeforeValidator(_read_tags)] = Field(default_factory=dict)
+    prices_file: Path | None = None
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
         BeforeValidator(lambda value: value.strip().upper() if isinstance(value, str) else value),
@@ -105,6 +107,15 @@ class Settings(BaseSettings):
         except (OSError, RuntimeError) as fault:  # no right to look, a name too long, no such user
             raise ValueError(f"it cannot be looked at ({fault})") from fault
         return found
+
+    @field_validator("prices_file")
+    @classmethod
+    def _is_absolute(cls, value: Path | None) -> Path | None:
+        # What is in it is the price book's to judge: a file that is wrong, or not there yet, may be mended meanwhile.
+        try:
+            return None if value is None else value.expanduser().absolute()
+        except (OSError, RuntimeError) as fault:  # no such user
+            raise ValueError(f"it cannot be looked at ({fault})") from fault
 
     @field_validator("timezone")
     @classmethod

@@ -1,0 +1,1 @@
+"""The price book: which card holds for a provider, a model and a time. Nothing here touches the network."""

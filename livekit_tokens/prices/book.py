@@ -1,0 +1,142 @@
+"""The price book: prices records, by the user's own prices and the published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from livekit_tokens.core import faults
+from livekit_tokens.domain.pricing import Card, Price, needs_no_card, price_of
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.prices import library, published
+from livekit_tokens.prices.contracts import Contracts
+from livekit_tokens.prices.prices_file import PricesFile
+
+_FAULT = "a price could not be looked up; the record is unpriced"
+
+_MOST_QUOTES = 8
+"""So many periods of one model are kept at most; a price that changes with the hour has several a day."""
+MOST_MODELS = 4096
+"""So many models' cards are kept at most: a caller who makes names up must not fill the memory."""
+
+
+class _Quote(NamedTuple):
+    """The card of one provider and model, or why there is none, and the time for which that holds."""
+
+    since: Micros | None
+    until: Micros | None
+    card: Card | None
+    why: str = ""
+
+    def holds_at(self, at: Micros) -> bool:
+        return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
+
+
+class _Shelf:
+    """The quotes under one state of the user's prices; a new state gets a new shelf, so none outlives its reason."""
+
+    def __init__(self, contracts: Contracts) -> None:
+        self.contracts = contracts
+        self._quotes: dict[tuple[str, str], tuple[_Quote, ...]] = {}
+
+    def quote_at_hand(self, provider: str, model: str, at: Micros) -> _Quote | None:
+        for quote in self._quotes.get((provider, model), ()):
+            if quote.holds_at(at):
+                return quote
+        return None
+
+    def quote(self, provider: str, model: str, at: Micros) -> _Quote:
+        found = self.quote_at_hand(provider, model, at)
+        if found is None:
+            found = self._look_up(provider, model, at)
+            if len(self._quotes) >= MOST_MODELS:
+                self._quotes.clear()
+            # A tuple is never changed: the call's thread reads while the drain's thread writes.
+            others = self._quotes.get((provider, model), ())
+            self._quotes[provider, model] = (found, *others[: _MOST_QUOTES - 1])
+        return found
+
+    def _look_up(self, provider: str, model: str, at: Micros) -> _Quote:
+        since, until = self.contracts.span(provider, model, at)
+        try:
+            card = self.contracts.card_of(provider, model, at, published.card_of)
+        except LookupError as why:
+            return _Quote(since, until, None, str(why))
+        return _Quote(_latest(since, card.since), _earliest(until, card.until), card)
+
+
+class PriceBook:
+    """Prices records, each by its own time.
+
+    A card is looked up once a model; from then on a price costs microseconds. The first look-up imports the price
+    library and may take a second, so the call's loop asks `price_if_ready`, and the drain's thread `price`.
+    """
+
+    def __init__(self, prices_file: Path | None = None) -> None:
+        self._file = PricesFile(prices_file) if prices_file is not None else None
+        self._shelf: _Shelf | None = None if prices_file is not None else _Shelf(Contracts())
+
+    def price(self, record: UsageRecord) -> Price:
+        """What a record costs. Never raises: a fault of ours is noted, and the record unpriced."""
+        try:
+            if (settled := needs_no_card(record)) is not None:
+                return settled
+            return _priced(record, self._current().quote(record.provider, record.model, record.at))
+        except Exception as error:  # noqa: BLE001 - a record without a price is better than none
+            faults.note(_FAULT, error)
+            return Price(note="its price could not be looked up")
+
+    def price_if_ready(self, record: UsageRecord) -> Price | None:
+        """The price if it can be told at once, without reading a file or importing a library; else None.
+
+        None is not for ever: the drain prices the same record in its thread, and has the card from then on.
+        """
+        if (settled := needs_no_card(record)) is not None:
+            return settled
+        shelf = self._shelf
+        if shelf is None:
+            return None
+        quote = shelf.quote_at_hand(record.provider, record.model, record.at)
+        if quote is None:
+            if not library.is_loaded():
+                return None
+            try:
+                quote = shelf.quote(record.provider, record.model, record.at)
+            except Exception as error:  # noqa: BLE001 - as above
+                faults.note(_FAULT, error)
+                return None
+        return _priced(record, quote)
+
+    def card(self, provider: str, model: str, at: Micros) -> Card:
+        """The card that holds for a provider, a model and a time; raises LookupError that says why there is none."""
+        quote = self._current().quote(provider, model, at)
+        if quote.card is None:
+            raise published.Unpublished(quote.why)
+        return quote.card
+
+    def preload(self, models: Iterable[tuple[str, str]], at: Micros) -> None:
+        """Have the libraries and these models' cards at hand."""
+        library.load()
+        for provider, model in models:
+            self._current().quote(provider, model, at)
+
+    def _current(self) -> _Shelf:
+        """The quotes under the user's prices as they are now; the file is looked at every few seconds at most."""
+        if self._file is not None and (read := self._file.read_if_changed()) is not None:
+            self._shelf = _Shelf(read)
+        assert self._shelf is not None
+        return self._shelf
+
+
+def _priced(record: UsageRecord, quote: _Quote) -> Price:
+    return Price(note=quote.why) if quote.card is None else price_of(record, quote.card)
+
+
+def _latest(a: Micros | None, b: Micros | None) -> Micros | None:
+    return max((edge for edge in (a, b) if edge is not None), default=None)
+
+
+def _earliest(a: Micros | None, b: Micros | None) -> Micros | None:
+    return min((edge for edge in (a, b) if edge is not None), default=None)

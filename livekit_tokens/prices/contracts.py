@@ -1,0 +1,164 @@
+"""What a user pays other than the published prices: own prices, discounts, deployments, and chosen fallbacks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from itertools import chain
+from typing import TypeVar
+
+from livekit_tokens.domain.pricing import Card, Rates
+from livekit_tokens.domain.times import Micros
+
+_Term = TypeVar("_Term", bound="Term")
+
+CardOf = Callable[[str, str, Micros], Card]
+"""(provider, model, time) -> the published card; raises LookupError."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """For whom an agreement holds, and when: patterns with `*`, in any case, and a half-open period.
+
+    `where` is the file and the line that say so.
+    """
+
+    provider: str
+    model: str
+    where: str
+    since: Micros | None
+    until: Micros | None
+
+    def names(self, provider: str, model: str) -> bool:
+        return bool(self._provider.fullmatch(provider) and self._model.fullmatch(model))
+
+    def holds(self, provider: str, model: str, at: Micros) -> bool:
+        begun = self.since is None or self.since <= at
+        return begun and (self.until is None or at < self.until) and self.names(provider, model)
+
+    @cached_property
+    def _provider(self) -> re.Pattern[str]:
+        return _pattern(self.provider)
+
+    @cached_property
+    def _model(self) -> re.Pattern[str]:
+        return _pattern(self.model)
+
+
+@dataclass(frozen=True)
+class OwnPrice(Term):
+    """`rate` nano-dollars for one of `unit`."""
+
+    unit: str
+    rate: Fraction
+
+
+@dataclass(frozen=True)
+class Discount(Term):
+    """So many percent off the published prices; own prices stay as they are."""
+
+    percent: Fraction
+
+
+@dataclass(frozen=True)
+class Deployment(Term):
+    """What model an Azure deployment is, and how many percent it costs more than a Global one."""
+
+    is_model: str
+    surcharge: Fraction
+
+
+@dataclass(frozen=True)
+class Fallback(Term):
+    """Another model's prices for what has none; what is priced so says it."""
+
+    use_provider: str
+    use: str
+
+
+@dataclass(frozen=True)
+class Contracts:
+    """All agreements, in the order of the file: where several hold, the last one does."""
+
+    prices: tuple[OwnPrice, ...] = ()
+    discounts: tuple[Discount, ...] = ()
+    deployments: tuple[Deployment, ...] = ()
+    fallbacks: tuple[Fallback, ...] = ()
+
+    def card_of(self, provider: str, model: str, at: Micros, published: CardOf) -> Card:
+        """The card that holds for this user; raises what `published` raises where there is none."""
+        own = {price.unit: price for price in self.prices if price.holds(provider, model, at)}
+        try:
+            card = self._discounted(self._deployed(provider, model, at, published), provider, model, at)
+        except LookupError:
+            # A fallback is for what nobody has priced: not for what this file prices itself.
+            fallback = _last(self.fallbacks, provider, model, at)
+            if not own and fallback is not None:
+                return _fallen(fallback, published(fallback.use_provider, fallback.use, at))
+            if not own:
+                raise
+            card = Card(provider, model, {}, "")
+        return _with(card, own)
+
+    def span(self, provider: str, model: str, at: Micros) -> tuple[Micros | None, Micros | None]:
+        """Around a time, how long no agreement about this model begins or ends."""
+        terms: Iterable[Term] = chain(self.prices, self.discounts, self.deployments, self.fallbacks)
+        edges = [edge for term in terms if term.names(provider, model) for edge in (term.since, term.until)]
+        before = [edge for edge in edges if edge is not None and edge <= at]
+        after = [edge for edge in edges if edge is not None and edge > at]
+        return max(before, default=None), min(after, default=None)
+
+    def _deployed(self, provider: str, model: str, at: Micros, published: CardOf) -> Card:
+        deployment = _last(self.deployments, provider, model, at)
+        if deployment is None:
+            return published(provider, model, at)
+        card = published(provider, deployment.is_model, at)
+        source = f"{card.source}; {deployment.where}"
+        return replace(_times(card, 1 + deployment.surcharge / 100), source=source, note=None)
+
+    def _discounted(self, card: Card, provider: str, model: str, at: Micros) -> Card:
+        discount = _last(self.discounts, provider, model, at)
+        if discount is None:
+            return card
+        return replace(_times(card, 1 - discount.percent / 100), source=f"{card.source}; {discount.where}")
+
+
+NONE = Contracts()
+
+
+def _last(terms: Sequence[_Term], provider: str, model: str, at: Micros) -> _Term | None:
+    return next((term for term in reversed(terms) if term.holds(provider, model, at)), None)
+
+
+def _fallen(fallback: Fallback, card: Card) -> Card:
+    source, note = f"{card.source}; {fallback.where}", f"fallback: priced as {fallback.use}"
+    return replace(card, source=source, note=note)
+
+
+def _with(card: Card, own: Mapping[str, OwnPrice]) -> Card:
+    """The card with a user's own prices, whatever a request's size."""
+    if not own:
+        return card
+    rates = {unit: price.rate for unit, price in own.items()}
+    told = [f"{unit}: {price.where}" for unit, price in own.items()]
+    return replace(
+        card,
+        rates={**card.rates, **rates},
+        long_context=tuple((above, {**longer, **rates}) for above, longer in card.long_context),
+        source="; ".join([card.source, *told] if card.source else told),
+    )
+
+
+def _times(card: Card, factor: Fraction) -> Card:
+    def scaled(rates: Rates) -> Rates:
+        return {unit: rate * factor for unit, rate in rates.items()}
+
+    longer = tuple((above, scaled(rates)) for above, rates in card.long_context)
+    return replace(card, rates=scaled(card.rates), long_context=longer)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(".*".join(re.escape(piece) for piece in text.split("*")), re.IGNORECASE | re.DOTALL)

@@ -1,0 +1,114 @@
+"""Which published card a provider and a model have: ours where the library lacks one or is wrong, else the library's.
+
+What is not found under its own name has no card. A gateway's prices are its own: a model's name alone never makes
+it the vendor's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from livekit_tokens.domain.pricing import Card
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.prices import library, overlay
+from livekit_tokens.prices.library import LIBRARIES, Library
+
+AS_GLOBAL = "Azure: priced as a Global deployment; a [[deployment]] in PRICES_FILE says otherwise"
+"""Neither host nor answer tells what kind a deployment is. Global is what Azure publishes first; the others are dearer.
+Source: azure.microsoft.com, prices of Azure OpenAI."""
+
+_OTHER_NAMES = {"gemini": "google", "vertex ai": "google", "xai": "x-ai"}
+"""How LiveKit's plugins name a provider, where the library does otherwise."""
+_VOICE_LESS = ("openai", "azure")
+"""What the voice library has of these is older than the other's, and flat where prices are tiered."""
+
+_SHOWN = 100
+
+
+class Unpublished(LookupError):
+    """No card; the message says of what, and what to do."""
+
+
+def card_of(provider: str, model: str, at: Micros) -> Card:
+    """The published card of a model at a time; raises Unpublished. Imports the libraries when it is first needed."""
+    name = provider.lower()
+    if name == "livekit":
+        card = _of_livekit(model, at)
+    elif name == "azure":
+        card = _of_azure(model, at)
+    else:
+        card = overlay.card_of(name, model, at) or _of_libraries(name, model, at)
+    if card is None:
+        raise Unpublished(_reason(name, model))
+    return card
+
+
+def all_cards(at: Micros) -> Iterator[Card]:
+    """Every published card of a time, ours first; no model twice."""
+    seen = set()
+    ours = (entry.card() for entry in overlay.ENTRIES)
+    for card in (*(card for card in ours if card.holds_at(at)), *_library_cards(at)):
+        if (key := (card.provider, card.model)) not in seen:
+            seen.add(key)
+            yield card
+
+
+def _library_cards(at: Micros) -> Iterator[Card]:
+    known = library.providers("genai_prices")
+    yield from library.cards("genai_prices", at)
+    for card in library.cards("voice_prices", at):
+        if card.provider not in known and not _is_flattened(card, at):
+            yield card
+
+
+def _of_libraries(provider: str, model: str, at: Micros) -> Card | None:
+    for source in LIBRARIES:
+        if source == "voice_prices" and provider in _VOICE_LESS:
+            continue
+        vendor = _vendor(source, provider)
+        if vendor is not None and (card := library.card_of(source, vendor, model, at)) is not None:
+            return card
+    return None
+
+
+def _vendor(source: Library, provider: str) -> str | None:
+    name = _OTHER_NAMES.get(provider, provider)
+    if name in library.providers(source):
+        return name
+    return library.provider_at(source, name) if "." in name else None
+
+
+def _of_azure(model: str, at: Micros) -> Card | None:
+    card = overlay.card_of("openai", model, at) or _of_libraries("azure", model, at)
+    return None if card is None else replace(card, provider="azure", note=AS_GLOBAL)
+
+
+def _of_livekit(model: str, at: Micros) -> Card | None:
+    """LiveKit Inference sells models at its own prices, as `deepgram/nova-3` or `deepgram/nova-3:multi`.
+
+    What follows the colon is a language or a voice; of the languages only `multi` has a price of its own.
+    """
+    base, _, suffix = model.partition(":")
+    for name in (model, f"{base}-{suffix}" if suffix == "multi" else base):
+        card = library.card_of("voice_prices", "livekit", name, at)
+        if card is not None:
+            return None if _is_flattened(card, at) else card
+    return None
+
+
+def _is_flattened(card: Card, at: Micros) -> bool:
+    """Whether one price was kept of a model whose vendor has several: voice-prices 0.11.0 keeps the dearest."""
+    vendor, _, name = card.model.partition("/")
+    if "input_text" not in card.rates or not name:
+        return False
+    own = library.card_of("genai_prices", _vendor("genai_prices", vendor) or "", name.partition("@")[0], at)
+    return own is not None and bool(own.long_context)
+
+
+def _reason(provider: str, model: str) -> str:
+    if not library.providers("voice_prices") and (provider == "livekit" or _vendor("genai_prices", provider) is None):
+        return f"no prices of {provider[:_SHOWN]} are known; install the extra `voices`, or give them in PRICES_FILE"
+    if provider not in ("azure", "livekit") and not any(_vendor(source, provider) for source in LIBRARIES):
+        return f"no prices of {provider[:_SHOWN]} are known; give them in PRICES_FILE"
+    return f"no price of {model[:_SHOWN]!r} by {provider[:_SHOWN]} is known; give it in PRICES_FILE"

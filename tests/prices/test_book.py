@@ -1,0 +1,93 @@
+"""The price book: records priced by their own time, off the call's loop, without ever raising."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from livekit_tokens.core import faults
+from livekit_tokens.domain.pricing import Price
+from livekit_tokens.domain.times import to_micros
+from livekit_tokens.prices import book, library
+from livekit_tokens.prices.book import PriceBook
+from tests.prices.makers import DAY, GOLDEN, used
+
+
+def test_the_golden_turn_costs_exactly_what_was_billed() -> None:
+    """$0.0042616."""
+    price = PriceBook().price(used("openai", "gpt-realtime", GOLDEN))
+    assert price == Price(1_221_600, 3_040_000)
+
+
+def test_a_record_is_priced_by_its_own_time() -> None:
+    """A microsecond before the change, and at it; also when the newer one was asked for first."""
+    midnight = to_micros(datetime(2025, 6, 10, tzinfo=UTC))
+    prices = PriceBook()
+    costs = [prices.price(used("openai", "o3", {"input_text": 1}, at)).input for at in (midnight, midnight - 1, DAY)]
+    assert costs == [2_000, 10_000, 2_000]
+
+
+def test_an_unknown_model_is_unpriced_with_a_note() -> None:
+    """Not 0."""
+    price = PriceBook().price(used("openai", "gpt-of-tomorrow", {"input_text": 1}))
+    assert price.input is price.output is None
+    assert "gpt-of-tomorrow" in price.note
+
+
+def test_what_costs_nothing_is_not_asked_for_a_card() -> None:
+    """A refused request of a model that nobody knows."""
+    assert PriceBook().price(used("nowhere", "nothing", {})) == Price(0, 0)
+
+
+def test_a_call_is_told_at_once_or_not_at_all() -> None:
+    """Asking on the call's loop imports nothing; once the drain has priced the model, the card is at hand."""
+    code = (
+        "import sys\n"
+        "from livekit_tokens.prices.book import PriceBook\n"
+        "from livekit_tokens.domain.usage import UsageRecord\n"
+        "record = UsageRecord('ab' * 16, 0, 'agent', 'openai', 'gpt-4o', 'chat', {'input_text': 2})\n"
+        "book = PriceBook()\n"
+        "print(book.price_if_ready(record), any('prices.data' in name for name in sys.modules))\n"
+        "print(book.price(record).input, book.price_if_ready(record).input)\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout
+    assert out.splitlines() == ["None False", "5000 5000"]
+
+
+def test_where_the_libraries_are_loaded_a_call_is_told_at_once() -> None:
+    """As in a job process, whose worker has preloaded them."""
+    library.load()
+    assert PriceBook().price_if_ready(used("openai", "gpt-4o", {"input_text": 2})) == Price(5_000, 0)
+
+
+def test_a_fault_of_ours_makes_a_record_unpriced_and_is_counted(monkeypatch) -> None:
+    """The drain goes on."""
+    monkeypatch.setattr(book.published, "card_of", lambda *_: 1 / 0)
+    before = sum(faults.counts().values())
+    price = PriceBook().price(used("openai", "gpt-4o", {"input_text": 2}))
+    assert (price.input, sum(faults.counts().values())) == (None, before + 1)
+
+
+def test_made_up_names_do_not_fill_the_memory(monkeypatch) -> None:
+    """The cards are looked up anew."""
+    monkeypatch.setattr(book, "MOST_MODELS", 3)
+    prices = PriceBook()
+    for number in range(10):
+        prices.price(used("openai", f"made-up-{number}", {"input_text": 1}))
+    assert len(prices._shelf._quotes) <= 3
+    assert prices.price(used("openai", "gpt-4o", {"input_text": 2})) == Price(5_000, 0)
+
+
+@pytest.mark.parametrize("hour", range(0, 24, 3))
+def test_a_price_of_the_hour_is_looked_up_for_each_period(hour: int) -> None:
+    """By day and by night, from the same book as from a new one."""
+    prices = PriceBook()
+    for day in (1, 2, 3):
+        for other in (hour, (hour + 5) % 24, (hour + 13) % 24):
+            record = used(
+                "deepseek", "deepseek-chat", {"output_text": 1}, to_micros(datetime(2025, 7, day, other, tzinfo=UTC))
+            )
+            assert prices.price(record) == PriceBook().price(record)
