@@ -63,6 +63,7 @@ def audit(world: World, told: Told, result: Result, *, runs: int, damaged: froze
     whether they were lost is for the caller to say, and what became of the parts is not looked at.
     """
     result.runs += runs
+    result.emitted += len(told.emitted)
     result.acknowledged += told.acknowledged
     try:
         found = ledgered(world)
@@ -87,6 +88,8 @@ def _compare_records(records: list[Row], told: Told, result: Result, damaged: fr
     stored = {row["request_id"]: row for row in records}
     reported = {request for request, row in stored.items() if row["provenance"] == "reported"}
     result.lost += len((told.records - reported - damaged) | (told.in_flight - stored.keys() - damaged))
+    if strangers := stored.keys() - told.emitted:
+        result.faults.append(f"{len(strangers)} records are in the ledger that nobody emitted")
     for request in reported:
         if json.loads(stored[request]["units"]) != units_of(request):
             result.faults.append(f"the units of {request} are not what was recorded")

@@ -114,6 +114,7 @@ def _acknowledged(file: Path) -> set[str]:
 
 
 def _compare(found: Ledgered, acknowledged: set[str], bill: list[Billed], stages: list[str], result: Result) -> None:
+    result.emitted += len(bill)
     result.acknowledged += len(acknowledged)
     result.stored += len(found.records)
     times = Counter(row["request_id"] for row in found.records)

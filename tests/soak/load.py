@@ -94,6 +94,7 @@ class Load:
         request = self._new_request()
         record = replace(self._record(request, self._rng.choice(self._parts).key), units={}, provenance="unknown")
         pend = Pend(f"p{request}", now(), record, Conversation(text=40, audio=60))
+        self._teller.emitted(request)
         self._recorder.pend(pend)
         self._teller.in_flight(request)
         self._flights.append(_Flight(pend))
@@ -139,6 +140,7 @@ class Load:
     # -- one record -----------------------------------------------------------------------------------------------
 
     def _write(self, record: UsageRecord, settles: str | None) -> None:
+        self._teller.emitted(record.request_id or "")
         began = time.perf_counter()
         self._recorder.record(record, settles)
         self.longest_s = max(self.longest_s, time.perf_counter() - began)

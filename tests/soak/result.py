@@ -11,13 +11,16 @@ NOTHING_LOST = "0 lost, 0 twice"
 class Result:
     """Counts over all runs of one experiment.
 
+    `emitted` are records that somebody began to record, and requests that somebody began to announce.
     `acknowledged` are records whose `record()` had returned, and requests that were known to be in flight.
     `stored` are all records found in the ledger, also those that nobody had acknowledged.
-    `counted` are the losses that the product itself owned up to; only where something was damaged on purpose.
+    `counted` are the losses that the product itself owned up to; only where something was damaged on
+    purpose, or where neither disk nor memory could hold it.
     """
 
     experiment: str
     runs: int = 0
+    emitted: int = 0
     acknowledged: int = 0
     stored: int = 0
     lost: int = 0

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tests.soak.result import Result
 
-_COUNTS = ("runs", "acknowledged", "stored", "lost", "twice")
+_COUNTS = ("runs", "emitted", "acknowledged", "stored", "lost", "twice")
 _MOST_FAULTS = 8
 
 

@@ -21,6 +21,10 @@ class Teller:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe  # kept: closing it would end the telling
 
+    def emitted(self, request: str) -> None:
+        """The one fact that is told before: somebody is about to record it, or to say that it is in flight."""
+        self._write("E", request)
+
     def recorded(self, request: str) -> None:
         self._write("R", request)
 
@@ -48,6 +52,7 @@ class Teller:
 class Told:
     """Everything that children had told, added up."""
 
+    emitted: set[str] = field(default_factory=set)
     records: set[str] = field(default_factory=set)
     in_flight: set[str] = field(default_factory=set)
     opened: set[str] = field(default_factory=set)
@@ -55,6 +60,7 @@ class Told:
     said: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, other: Told) -> None:
+        self.emitted |= other.emitted
         self.records |= other.records
         self.in_flight |= other.in_flight
         self.opened |= other.opened
@@ -108,6 +114,8 @@ class Listener:
     def _take(self, line: str) -> None:
         kind, _, text = line.partition(" ")
         match kind:
+            case "E":
+                self.told.emitted.add(text)
             case "R":
                 self.told.records.add(text)
             case "F":
