@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from livekit_tokens.core import faults
+from livekit_tokens.core import faults, spool
 from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.ledger import Ledger, LedgerConnection
 from livekit_tokens.core.recorder import Recorder
@@ -160,6 +160,8 @@ class Background:
                         self._recorder.folder, self._recorder.source, self._connection, _PIECE_BYTES
                     )
                 await self._drain.drain()
+                if self._recorder.disk_full:
+                    await self._make_room(self._drain)
             except asyncio.CancelledError:  # who waited for it waits no longer
                 self._ask_again()
                 raise
@@ -172,7 +174,19 @@ class Background:
                 self._ask_again()
                 return False
             self.last_error = None
+            if self._recorder.waiting_bytes:  # for the disk: it is tried again, and nothing is "in the ledger" yet
+                self._ask_again()
+                return False
             return True
+
+    async def _make_room(self, drain: SpoolDrain) -> None:
+        """The spool's disk is full: what is in the ledger already is no longer kept for replays."""
+        faults.note("the spool's disk is full; what is in the ledger is not kept there for replays any more")
+        if drain.checkpoint is not None:
+            spool.forget_acknowledged(self._recorder.folder, drain.checkpoint, time.time(), spool.NO_REPLAY)
+        await self._take_over(spool.NO_REPLAY)
+        self._recorder.tend()
+        await drain.drain()
 
     async def _hold(self) -> bool:
         assert self._turn is not None
@@ -202,11 +216,16 @@ class Background:
         self._took_over_at = time.monotonic()
         assert self._turn is not None
         async with self._turn:
-            try:
-                source = self._recorder.source
-                await take_over(self._root, self._ledger, ledger_id=source.ledger, own=source.id)
-            except Exception as error:  # noqa: BLE001 - as above
-                faults.note("spools of dead processes could not be taken over", error)
+            await self._take_over(spool.REPLAY_SECONDS)
+
+    async def _take_over(self, replay_seconds: float) -> None:
+        source = self._recorder.source
+        try:
+            await take_over(
+                self._root, self._ledger, ledger_id=source.ledger, own=source.id, replay_seconds=replay_seconds
+            )
+        except Exception as error:  # noqa: BLE001 - as above
+            faults.note("spools of dead processes could not be taken over", error)
 
     async def _disconnect(self) -> None:
         connection, self._connection, self._drain = self._connection, None, None

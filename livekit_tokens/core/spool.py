@@ -22,6 +22,9 @@ REPLAY_SECONDS = 3600
 REPLAY_BYTES = 64 << 20
 """Acknowledged segments are kept this long and this large, so that a restored or deleted database can be replayed."""
 
+NO_REPLAY = float("-inf")
+"""In place of REPLAY_SECONDS where the disk is full: what is in the database is not kept at all."""
+
 READ_BYTES = 1 << 20
 _LOCK = "lock"
 _FINISHED = "finished"
@@ -49,6 +52,21 @@ def create(root: Path, source: str) -> tuple[Path, int]:
     folder = root / source
     unborn.rename(folder)
     return folder, lock
+
+
+def lock_path(folder: Path) -> Path:
+    return folder / _LOCK
+
+
+def lock_again(folder: Path, held: int) -> int:
+    """A new lock in place of a held one whose file was removed, with the folder or without; the old one is closed."""
+    if folder.exists():
+        lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        _, lock = create(folder.parent, folder.name)
+    os.close(held)
+    return lock
 
 
 def sources_of(root: Path) -> list[Path]:
@@ -198,7 +216,9 @@ def head_of(folder: Path, segment: int) -> Head | None:
     return None
 
 
-def forget_acknowledged(folder: Path, checkpoint: Checkpoint, now: float) -> None:
+def forget_acknowledged(
+    folder: Path, checkpoint: Checkpoint, now: float, replay_seconds: float = REPLAY_SECONDS
+) -> None:
     """Remove segments that are in the database and outside the replay window (`now` in wall-clock seconds)."""
     kept = 0
     for number in reversed(segments_of(folder)):
@@ -209,11 +229,11 @@ def forget_acknowledged(folder: Path, checkpoint: Checkpoint, now: float) -> Non
             continue
         kept += stat.st_size
         acknowledged = number < checkpoint.segment
-        if acknowledged and (now - stat.st_mtime > REPLAY_SECONDS or kept > REPLAY_BYTES):
+        if acknowledged and (now - stat.st_mtime >= replay_seconds or kept > REPLAY_BYTES):
             path.unlink(missing_ok=True)
 
 
-def is_past(folder: Path, now: float | None = None) -> bool:
+def is_past(folder: Path, replay_seconds: float = REPLAY_SECONDS) -> bool:
     """Whether nothing was written to a source within the replay window."""
     newest = max((segment_path(folder, n).stat().st_mtime for n in segments_of(folder)), default=0.0)
-    return (time.time() if now is None else now) - newest > REPLAY_SECONDS
+    return time.time() - newest >= replay_seconds

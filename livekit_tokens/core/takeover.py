@@ -51,10 +51,18 @@ class Recovered:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-async def take_over(root: Path, ledger: Ledger, *, ledger_id: str = "", own: str | None = None) -> Recovered:
+async def take_over(
+    root: Path,
+    ledger: Ledger,
+    *,
+    ledger_id: str = "",
+    own: str | None = None,
+    replay_seconds: float = spool.REPLAY_SECONDS,
+) -> Recovered:
     """Finish and drain every spool of a dead owner under a host's folder.
 
     `root` is there. `ledger_id` names the ledger whose spools are taken; without it, any. `own` is this process's.
+    Spools that are in the ledger to their end are kept for `replay_seconds` more.
     Raises LedgerUnavailable or LedgerTooNew; what was taken until then is in the ledger. A spool that cannot be
     taken for a reason of its own does not keep those behind it from being taken.
     """
@@ -71,7 +79,7 @@ async def take_over(root: Path, ledger: Ledger, *, ledger_id: str = "", own: str
         try:
             known = await connection.checkpoints([folder.name for folder in folders])
             for folder in folders:
-                taking = _Taking(folder, known.get(folder.name), ledger_id, recovered)
+                taking = _Taking(folder, known.get(folder.name), ledger_id, replay_seconds, recovered)
                 try:
                     await taking.take(connection)
                 except (LedgerUnavailable, LedgerTooNew):
@@ -108,6 +116,7 @@ class _Taking:
     folder: Path
     known: Checkpoint | None
     ledger_id: str
+    replay_seconds: float
     recovered: Recovered
 
     async def take(self, connection: LedgerConnection) -> None:
@@ -153,7 +162,7 @@ class _Taking:
         self._forget_if_past()
 
     def _forget_if_past(self) -> None:
-        if spool.is_past(self.folder):
+        if spool.is_past(self.folder, self.replay_seconds):
             spool.remove(self.folder)
             self.recovered.removed += 1
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from livekit_tokens.core import background
+from livekit_tokens.core import background, spool
 from livekit_tokens.core.background import Background
 from livekit_tokens.core.ledger import Batch
 from livekit_tokens.core.recorder import Recorder
@@ -122,3 +124,37 @@ async def test_the_database_is_let_go_before_a_fork_and_taken_again_after_it(sta
     own.go_on()
     assert await own.flush(5)
     assert ledger.seqs() == [1, 2]
+
+
+def test_what_waits_in_memory_for_the_disk_is_not_in_the_ledger_yet(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush says no; and when the disk is back, the record follows although nobody writes any more."""
+    ledger = MemoryLedger()
+    recorder, own = start(ledger)
+    really_write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, raw: disk_is_full())
+    recorder.record(a_record())
+    assert own.flush_blocking(2) is False
+    monkeypatch.setattr(os, "write", really_write)
+    assert arrived(ledger, 1)
+
+
+def test_on_a_full_disk_the_replay_window_gives_way(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments that are in the ledger are removed at once, and those of dead processes: room for what is new."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 1000)
+    ledger = MemoryLedger()
+    recorder, own = start(ledger)
+    dead = a_recorder(recorder.folder.parent)
+    dead.record(a_record())
+    dead.aclose_files()
+    while len(spool.segments_of(recorder.folder)) < 4:
+        recorder.record(a_record())
+    assert own.flush_blocking(5)
+    assert len(spool.segments_of(recorder.folder)) == 4
+    monkeypatch.setattr(recorder._writer, "disk_full", True)
+    assert own.flush_blocking(5)
+    assert len(spool.segments_of(recorder.folder)) == 1
+    assert not dead.folder.exists()
+
+
+def disk_is_full() -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")

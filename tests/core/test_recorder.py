@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from livekit_tokens.core import spool
-from livekit_tokens.core.lines import Head, More, PartLine, Pend, StayLine, Use
+from livekit_tokens.core import faults, spool, writer
+from livekit_tokens.core.lines import Head, More, PartLine, Pend, StayLine, Use, to_bytes
+from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.sessions import Stay, ended
 from tests.core.makers import KEY, a_part, a_pend, a_record, a_recorder, lines_in
 
@@ -73,11 +75,7 @@ def test_a_full_disk_does_not_raise_and_nothing_is_lost_when_it_is_back(
     recorder = a_recorder(tmp_path)
     recorder.record(a_record())
     really_write = os.write
-
-    def refuse(fd: int, raw: bytes) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "write", refuse)
+    refused(monkeypatch)
     recorder.record(a_record())
     recorder.record(a_record())
     monkeypatch.setattr(os, "write", really_write)
@@ -99,15 +97,11 @@ def test_a_short_write_is_written_again_whole(tmp_path: Path, monkeypatch: pytes
 
 
 def test_memory_is_bounded_while_the_disk_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the bound a line is dropped and counted; the oldest are kept."""
-    monkeypatch.setattr("livekit_tokens.core.recorder._BACKLOG_LINES", 3)
+    """Beyond the bound a record is dropped and counted; the oldest are kept."""
+    monkeypatch.setattr(writer, "WAITING_BYTES", 3 * len(to_bytes(Use(1, a_record()))))
     recorder = a_recorder(tmp_path)
     really_write = os.write
-
-    def refuse(fd: int, raw: bytes) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "write", refuse)
+    refused(monkeypatch)
     for _ in range(5):
         recorder.record(a_record())
     assert recorder.unkept == 2
@@ -154,11 +148,7 @@ def test_a_recovered_disk_is_paid_for_in_small_pieces(tmp_path: Path, monkeypatc
     """Who writes when the disk is back does not write all that had waited."""
     recorder = a_recorder(tmp_path)
     really_write = os.write
-
-    def refuse(fd: int, raw: bytes) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "write", refuse)
+    refused(monkeypatch)
     for _ in range(200):
         recorder.record(a_record())
     writes: list[int] = []
@@ -168,8 +158,61 @@ def test_a_recovered_disk_is_paid_for_in_small_pieces(tmp_path: Path, monkeypatc
         return really_write(fd, raw)
 
     monkeypatch.setattr(os, "write", count)
-    recorder._retry_at = 0.0
+    recorder._writer._retry_at = 0.0
     recorder.record(a_record())
     assert 0 < len(writes) <= 40
     assert recorder.sync()
     assert [line.seq for line in lines_in(recorder.folder) if isinstance(line, Use)] == list(range(1, 202))
+
+
+def test_parts_still_find_room_when_records_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a call is never what is dropped first: without it the call would seem to be running for ever."""
+    monkeypatch.setattr(writer, "WAITING_BYTES", 1000)
+    recorder = a_recorder(tmp_path)
+    recorder.put_part(a_part())
+    refused(monkeypatch)
+    while not recorder.unkept:
+        recorder.record(a_record())
+    recorder.put_part(ended(a_part(), 9_000_000, "done"))
+    monkeypatch.undo()
+    assert recorder.sync()
+    last = lines_in(recorder.folder)[-1]
+    assert isinstance(last, PartLine)
+    assert (last.part.status, last.seq) == ("closed", recorder.unkept + recorder_kept(recorder))
+
+
+def test_a_spool_that_was_removed_under_its_process_is_put_back(tmp_path: Path) -> None:
+    """A cleaner of temporary files took the folder: the newest segment comes back whole, under a lock that is held."""
+    recorder = a_recorder(tmp_path)
+    recorder.record(a_record())
+    shutil.rmtree(recorder.folder)
+    recorder.record(a_record())
+    recorder.tend()
+    recorder.record(a_record())
+    assert [line.seq for line in lines_in(recorder.folder) if isinstance(line, Use)] == [1, 2, 3]
+    assert spool.try_lock(recorder.folder) is None
+    assert faults.counts()["the spool was removed from under this process; its newest segment is put back"] >= 1
+
+
+def test_a_segment_that_was_removed_alone_is_put_back(tmp_path: Path) -> None:
+    """The folder and its lock are still there."""
+    recorder = a_recorder(tmp_path)
+    recorder.record(a_record())
+    spool.segment_path(recorder.folder, 1).unlink()
+    recorder.tend()
+    recorder.record(a_record())
+    assert [line.seq for line in lines_in(recorder.folder) if isinstance(line, Use)] == [1, 2]
+    assert spool.try_lock(recorder.folder) is None
+
+
+def refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on the disk is full."""
+
+    def refuse(fd: int, raw: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", refuse)
+
+
+def recorder_kept(recorder: Recorder) -> int:
+    return sum(isinstance(line, Use) for line in lines_in(recorder.folder))

@@ -113,8 +113,8 @@ class Writer:
 
     @staticmethod
     def _watch(recorder: Recorder, phases: Phases) -> None:
-        for name, phase in (("record", "recording"), ("_rotate", "rotating")):
-            setattr(recorder, name, _during(phases, phase, getattr(recorder, name)))
+        for owner, name, phase in ((recorder, "record", "recording"), (recorder._writer, "_rotate", "rotating")):
+            setattr(owner, name, _during(phases, phase, getattr(owner, name)))
 
     def go_on(self) -> None:
         """Until the count is reached or somebody says stop."""

@@ -1,0 +1,218 @@
+"""The writer's end of a spool: lines are appended to the newest segment, whatever the disk does."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from livekit_tokens.core import faults, spool
+from livekit_tokens.core.lines import Line, to_bytes
+
+WAITING_BYTES = 8 << 20
+"""Lines that a failing disk refuses wait in memory up to so much: about 18,000 records."""
+
+_RETRY_SECONDS = 0.2
+_AT_ONCE = 32
+"""Lines that waited for a failing disk are written so many at a time, so that nobody waits for all of them."""
+_OPEN = os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class SpoolWriter:
+    """A source's folder, its lock and its newest segment.
+
+    `append` is for callers that hold `lock`; everything else takes it. Nothing here raises for a full or broken disk.
+    `begin(segment)` gives the lines that every segment begins with.
+    """
+
+    def __init__(self, root: Path, source: str, begin: Callable[[int], Iterable[Line]]) -> None:
+        self.folder, self._lock_fd = spool.create(root, source)
+        self.lock = threading.Lock()
+        self.disk_full = False
+        self._begin = begin
+        self._segment = 0
+        self._size = 0
+        self._fd = -1
+        self._torn = False
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._retry_at = 0.0
+        self._retired: list[int] = []
+        with self.lock:
+            self._rotate()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What is in memory and not on disk."""
+        return self._waiting_bytes
+
+    def append(self, line: Line, patience: int = 1) -> bool:
+        """Write a line, or let it wait while `patience` x WAITING_BYTES are not there yet; False: it is dropped."""
+        if self._size >= spool.SEGMENT_BYTES and not self._waiting:
+            self._rotate()
+        raw = to_bytes(line)
+        if self._waiting and time.monotonic() >= self._retry_at:
+            self._write_waiting()
+        if not self._waiting and self._write(raw):
+            return True
+        if self._waiting_bytes >= patience * WAITING_BYTES:
+            return False
+        self._wait(raw)
+        return True
+
+    # -- what the background says ---------------------------------------------------------------------------------
+
+    def tend(self) -> None:
+        """Retry what a failing disk refused, fsync what was rotated away, see that the files are still there."""
+        self._restore_if_gone()
+        self._write_all_waiting()
+        self._sync_retired()
+
+    def sync(self) -> bool:
+        """Write what is left over and fsync; blocks for the disk. True: all is durable."""
+        self._write_all_waiting()
+        with self.lock:
+            done = not self._waiting
+            fd = os.dup(self._fd) if self._fd >= 0 else -1
+        self._sync_retired()
+        return fd >= 0 and _synced(fd) and done
+
+    def close(self) -> None:
+        """Give the source up: whoever takes its lock next may finish it."""
+        self._sync_retired()
+        with self.lock:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Close the files as they are, without touching the lock: what a forked child does with its parent's."""
+        for fd in (self._fd, self._lock_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._lock_fd = -1
+
+    # -- with the lock held ---------------------------------------------------------------------------------------
+
+    def _write(self, raw: bytes) -> bool:
+        if self._torn:
+            raw = b"\n" + raw
+        try:
+            written = os.write(self._fd, raw)
+        except OSError as error:
+            self.disk_full = error.errno in _FULL
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            faults.note("spool cannot be written", error)
+            return False
+        self._size += written
+        # A short write leaves a torn line behind; the next one begins with a newline, and readers go on there.
+        self._torn = written < len(raw)
+        if self._torn:
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            faults.note("spool took only part of a line; it will be written again")
+        else:
+            self.disk_full = False
+        return not self._torn
+
+    def _wait(self, raw: bytes) -> None:
+        self._waiting.append(raw)
+        self._waiting_bytes += len(raw)
+
+    def _write_waiting(self) -> None:
+        for _ in range(_AT_ONCE):
+            if not self._waiting or not self._write(self._waiting[0]):
+                return
+            self._waiting_bytes -= len(self._waiting.popleft())
+
+    def _rotate(self) -> None:
+        """Begin a new segment with all that a reader needs who has only this one."""
+        try:
+            fd = os.open(self._path(self._segment + 1), _OPEN, 0o600)
+        except OSError as error:
+            faults.note("spool cannot begin a new segment", error)
+            if self._fd < 0:
+                raise
+            self._size = spool.SEGMENT_BYTES - (1 << 16)  # go on in the old one, try again a little later
+            return
+        if self._fd >= 0:
+            self._retired.append(self._fd)
+        self._fd, self._size, self._torn = fd, 0, False
+        self._segment += 1
+        for line in self._begin(self._segment):
+            raw = to_bytes(line)
+            if self._waiting or not self._write(raw):
+                self._wait(raw)
+        self._size = min(self._size, spool.SEGMENT_BYTES // 2)  # many open parts must not make every line rotate
+
+    def _path(self, segment: int) -> Path:
+        return spool.segment_path(self.folder, segment)
+
+    # -- without it -----------------------------------------------------------------------------------------------
+
+    def _write_all_waiting(self) -> None:
+        """Piece by piece, so that a call that writes meanwhile waits for one piece only."""
+        left = len(self._waiting) + 1
+        while self._waiting and len(self._waiting) < left:
+            left = len(self._waiting)
+            with self.lock:
+                self._write_waiting()
+
+    def _sync_retired(self) -> None:
+        with self.lock:
+            retired, self._retired = self._retired, []
+        for fd in retired:
+            _synced(fd)
+
+    def _restore_if_gone(self) -> None:
+        """Somebody removed the spool under us (a cleaner of temporary files): writing on would be writing into nothing.
+
+        The open segment still has its bytes, and is put back whole with them, under a new lock if need be.
+        """
+        if self._fd < 0 or _is_at(self._fd, self._path(self._segment)):
+            return
+        with self.lock:
+            try:
+                if not _is_at(self._lock_fd, spool.lock_path(self.folder)):
+                    self._lock_fd = spool.lock_again(self.folder, self._lock_fd)
+                self._fd = _copied(self._fd, self._path(self._segment))
+            except OSError as error:
+                faults.note("the spool was removed from under this process and cannot be put back", error)
+            else:
+                faults.note("the spool was removed from under this process; its newest segment is put back")
+
+
+def _synced(fd: int) -> bool:
+    """Fsync and close."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        faults.note("spool could not be synced", error)
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except OSError:
+        return False
+
+
+def _copied(fd: int, path: Path) -> int:
+    """A new file there with all that the open one holds, which is closed."""
+    made = os.open(path, _OPEN | os.O_EXCL, 0o600)
+    try:
+        rest = os.pread(fd, os.fstat(fd).st_size, 0)
+        while rest:
+            rest = rest[os.write(made, rest) :]
+    except OSError:
+        os.close(made)
+        path.unlink(missing_ok=True)
+        raise
+    os.close(fd)
+    return made
