@@ -13,6 +13,10 @@ _HOMES = {
     "track": "livekit_tokens.bootstrap",
     "active_sessions": "livekit_tokens.bootstrap",
     "open_ledger": "livekit_tokens.bootstrap",
+    "record_usage": "livekit_tokens.recording",
+    "usage_session": "livekit_tokens.recording",
+    "track_usage": "livekit_tokens.recording",
+    "feature": "livekit_tokens.capture.spending",
     "Tracking": "livekit_tokens.capture.tracking",
     "LiveKitTokens": "livekit_tokens.capture.plugin",
     "SessionSummary": "livekit_tokens.domain.summary",
@@ -30,17 +34,23 @@ __all__ = [
     "__version__",
     "active_sessions",
     "count_tokens",
+    "feature",
     "open_ledger",
+    "record_usage",
     "track",
+    "track_usage",
+    "usage_session",
 ]
 
 if TYPE_CHECKING:
     from livekit_tokens.bootstrap import active_sessions, open_ledger, track
     from livekit_tokens.capture.plugin import LiveKitTokens
+    from livekit_tokens.capture.spending import feature
     from livekit_tokens.capture.tracking import Tracking
     from livekit_tokens.core.vocabulary import count_tokens
     from livekit_tokens.domain.summary import SessionSummary
     from livekit_tokens.domain.usage import UsageRecord
+    from livekit_tokens.recording import record_usage, track_usage, usage_session
 
 
 def __getattr__(name: str) -> object:

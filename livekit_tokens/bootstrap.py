@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from livekit_tokens.core import faults, homes
 from livekit_tokens.core.background import Background
@@ -62,8 +61,7 @@ class Runtime:
         self.settings = settings
         if "log_level" in settings.model_fields_set:
             logger.setLevel(settings.log_level)
-        self._tracked: WeakSet[Tracking] = WeakSet()
-        self._tracking = threading.Lock()
+        self._process: Process | None = None
         self._said_disabled = False
         self.background: Background | None = None
         self.recorder: Recording = Unrecorded()
@@ -81,7 +79,13 @@ class Runtime:
 
     def process(self) -> Process:
         """What capture needs of this process."""
-        from livekit_tokens.capture.part import Process  # noqa: PLC0415 - imports livekit
+        with _making:
+            if self._process is None:
+                self._process = self._made()
+            return self._process
+
+    def _made(self) -> Process:
+        from livekit_tokens.capture.part import Process  # noqa: PLC0415 - a process that only reads needs none
         from livekit_tokens.capture.who import Naming  # noqa: PLC0415
 
         own = self.settings
@@ -92,23 +96,17 @@ class Runtime:
             new_key,
             naming=Naming(own.identities, own.user_from, own.tenant_from),
             rejoin_grace=own.rejoin_grace_seconds,
+            tags=own.tags,
         )
+
+    def open_sessions(self) -> list[SessionSummary]:
+        return [] if self._process is None else self._process.open_parts.summaries()
 
     def say_disabled(self) -> None:
         """Once a process: who forgot that tracking is off must not believe in an empty ledger."""
         if not self._said_disabled:
             self._said_disabled = True
             logger.warning("tracking is off (ENABLED=false): calls are not counted")
-
-    def keep(self, tracking: Tracking) -> Tracking:
-        """Remember a Tracking for as long as its call holds it; jobs of a THREAD executor come from many threads."""
-        with self._tracking:
-            self._tracked.add(tracking)
-        return tracking
-
-    def tracked(self) -> list[Tracking]:
-        with self._tracking:
-            return list(self._tracked)
 
     def _written(self) -> None:
         if self.background is not None:
@@ -256,7 +254,7 @@ def track(
         if not own.settings.enabled:
             own.say_disabled()
             return tracking.inert(process)
-        begun = tracking.begin(
+        return tracking.begin(
             session,
             ctx,
             process,
@@ -267,7 +265,6 @@ def track(
             on_end=on_end,
             on_usage=on_usage,
         )
-        return own.keep(begun)
     except Exception as error:  # noqa: BLE001 - the call goes on, untracked, and it is said
         faults.note("a call could not be tracked", error)
         return tracking.inert(Process.of_nobody(now, new_key), on_end=on_end)
@@ -280,10 +277,15 @@ def _text(value: object) -> str | None:
 
 def active_sessions() -> list[SessionSummary]:
     """The sessions that are tracked in this process now, as their parts stand; oldest first, from memory, no I/O."""
-    if _runtime is None:
-        return []
-    summaries = [tracking.summary() for tracking in _runtime.tracked()]
-    return sorted((s for s in summaries if s.status == "open"), key=lambda s: (s.started_at, s.session_id))
+    return [] if _runtime is None else _runtime.open_sessions()
+
+
+def recording() -> Process:
+    """What recording by hand needs of this process."""
+    own = runtime()
+    if not own.settings.enabled:
+        own.say_disabled()
+    return own.process()
 
 
 async def recover(

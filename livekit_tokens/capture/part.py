@@ -5,26 +5,31 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from weakref import WeakSet
 
-from livekit_tokens.capture import spending
 from livekit_tokens.capture.who import BY_IDENTITY, Naming, Whose
 from livekit_tokens.capture.wire import counting
+from livekit_tokens.capture.writing import ClosedPart, ClosedParts, OnUsage, PartWriter
 from livekit_tokens.core import faults
 from livekit_tokens.core.lines import Pend
 from livekit_tokens.core.recorder import Recording, Unrecorded
+from livekit_tokens.core.told import Told
 from livekit_tokens.domain.sessions import Part, Stay, ended
 from livekit_tokens.domain.summary import ServiceLine, SessionSummary, summarize
 from livekit_tokens.domain.times import Micros, to_datetime
-from livekit_tokens.domain.usage import UNKNOWN_FEATURE, UsageRecord
+from livekit_tokens.domain.usage import UsageRecord
+
+__all__ = ["AFTERWARDS", "UNTRACKED", "LivePart", "OnEnd", "OnUsage", "OpenParts", "Process"]
 
 logger = logging.getLogger("livekit_tokens")
 
 UNTRACKED = "untracked"
+AFTERWARDS = "afterwards"
+"""The close reason of a part that was spent when its call was over."""
 SYNC_SECONDS = 2.0
 """How long the end of a part waits for the disk: LiveKit gives all shutdown callbacks together 10 s."""
 COUNT_SECONDS = 0.02
@@ -34,15 +39,35 @@ DRAIN_SECONDS = 2.0
 PRICE_SECONDS = 1.0
 """How long it waits for prices that are not at hand yet (the drain has asked for the same ones by then)."""
 
+_UNSYNCED = "the end of a part is not on disk yet"
+
 OnEnd = Callable[[SessionSummary], Awaitable[None] | None]
-OnUsage = Callable[[UsageRecord], None]
 Flush = Callable[[float], Awaitable[bool]]
+
+
+class OpenParts:
+    """The parts that this process writes now, for as long as their calls hold them; they begin in many threads."""
+
+    def __init__(self) -> None:
+        self._parts: WeakSet[LivePart] = WeakSet()
+        self._adding = threading.Lock()
+
+    def add(self, part: LivePart) -> None:
+        with self._adding:
+            self._parts.add(part)
+
+    def summaries(self) -> list[SessionSummary]:
+        """As they stand, oldest first."""
+        with self._adding:
+            parts = [part for part in self._parts if not part.ended]
+        return sorted((part.summary() for part in parts), key=lambda s: (s.started_at, s.session_id))
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
     """What the process gives to capture: its recorder, a wait for its ledger, the wall clock, new keys for parts,
-    how people are named, and how long a caller may be gone (seconds) before the call counts as over."""
+    how people are named, how long a caller may be gone (seconds) before the call counts as over, and the tags of its
+    every part. It remembers what is open, and what was recorded by hand."""
 
     recorder: Recording
     flush: Flush
@@ -50,6 +75,10 @@ class Process:
     new_key: Callable[[], str]
     naming: Naming = BY_IDENTITY
     rejoin_grace: float = 15.0
+    tags: Mapping[str, str] = field(default_factory=dict)
+    open_parts: OpenParts = field(default_factory=OpenParts)
+    closed_parts: ClosedParts = field(default_factory=ClosedParts)
+    told: Told = field(default_factory=Told)
 
     @classmethod
     def of_nobody(cls, now: Callable[[], Micros], new_key: Callable[[], str]) -> Process:
@@ -61,8 +90,8 @@ class Process:
         return cls(Unrecorded(), flush, now, new_key)
 
 
-class LivePart:
-    """Writes one part's records and its end. `agent` answers who speaks now."""
+class LivePart(PartWriter):
+    """Writes one part's records and its end. What is spent when it is over is written for a part of its own."""
 
     def __init__(
         self,
@@ -74,24 +103,17 @@ class LivePart:
         on_end: OnEnd | None = None,
         on_usage: OnUsage | None = None,
     ) -> None:
-        self._part = part
-        self._recorder = process.recorder
+        super().__init__(part, process, agent=agent, feature=feature, on_usage=on_usage)
         self._flush = process.flush
-        self.now = process.now
-        self.agent = agent
-        self._feature = feature or UNKNOWN_FEATURE
         self._on_end = on_end
-        self._on_usage = on_usage
-        self._loop = _running_loop()
         self._stays: dict[str, Stay] = {}
         self._final: SessionSummary | None = None
+        self._after: ClosedPart | None = None
         self._recorder.put_part(part)
         self._tally = self._recorder.tally(part.key)
+        if part.session_id != UNTRACKED:
+            process.open_parts.add(self)
         self._say("tracking began")
-
-    @property
-    def part(self) -> Part:
-        return self._part
 
     @property
     def ended(self) -> bool:
@@ -99,37 +121,20 @@ class LivePart:
 
     # -- while it lives -------------------------------------------------------------------------------------------
 
-    def new_record(self, **fields: Any) -> UsageRecord:
-        """A record of this part, now, by the agent that speaks now, for the feature that the context says."""
-        if "agent" not in fields:
-            fields["agent"] = self.agent()
-        if "feature" not in fields:
-            fields["feature"] = spending.labelled() or self._feature
-        return UsageRecord(part=self._part.key, at=self.now(), **fields)
-
     def write(self, record: UsageRecord, settles: str | None = None) -> None:
-        """Record it for good; `on_usage` hears of it in the loop in which the part began, whatever thread this is."""
-        self._recorder.record(record, settles)
-        if self._on_usage is None:
-            return
-        if self._loop is not None and self._loop is not _running_loop():
-            with suppress(RuntimeError):  # closed: then there is none to disturb either
-                self._loop.call_soon_threadsafe(self._tell, record)
-                return
-        self._tell(record)
-
-    def _tell(self, record: UsageRecord) -> None:
-        assert self._on_usage is not None
-        try:
-            self._on_usage(record)
-        except Exception as error:  # noqa: BLE001 - the host's callback must not harm the record or the call
-            faults.note("on_usage raised", error)
+        super().write(record, settles) if self._final is None else self.writable.write(record, settles)
 
     def pend(self, pend: Pend) -> None:
-        self._recorder.pend(pend)
+        super().pend(pend) if self._final is None else self.writable.pend(pend)
 
-    def more(self, pending: str, at: Micros, audio_ms: int, tokens: int) -> None:
-        self._recorder.more(pending, at, audio_ms, tokens)
+    @property
+    def writable(self) -> PartWriter:
+        """Itself; once it is over, a part for what is spent afterwards: the summary that was given out stays true."""
+        if self._final is None:
+            return self
+        if self._after is None:
+            self._after = ClosedPart(self._part, self._process, AFTERWARDS, self._on_usage)
+        return self._after
 
     def put_stay(self, stay: Stay) -> None:
         self._stays[stay.sid] = stay
@@ -166,10 +171,22 @@ class LivePart:
         self.fix(reason, at)
         return await self.settle()
 
+    def close(self, reason: str) -> None:
+        """End the part and make the end durable, for who has no loop to wait in; blocks for the disk."""
+        counting.settle(self._part.key)
+        self.fix(reason)
+        self.sync()
+        if self._tally.waits:
+            self._tally.price_all()
+            self._final = self._summary(self._part)
+        self._say(str(self.summary()))
+
     async def settle(self) -> SessionSummary:
         """After `fix`: make the end durable, give the ledger a moment, say the receipt, call `on_end` once."""
-        if not await self._synced():
-            faults.note("the end of a part is not on disk yet", part=self._part.key)
+        try:
+            await asyncio.wait_for(asyncio.to_thread(self.sync), SYNC_SECONDS)
+        except TimeoutError:
+            faults.note(_UNSYNCED, part=self._part.key)
         await self._flush(DRAIN_SECONDS)
         await self._price_all()
         summary = self.summary()
@@ -177,11 +194,10 @@ class LivePart:
         await self._call_on_end(summary)
         return summary
 
-    async def _synced(self) -> bool:
-        try:
-            return await asyncio.wait_for(asyncio.to_thread(self._recorder.sync), SYNC_SECONDS)
-        except TimeoutError:
-            return False
+    def sync(self) -> None:
+        """After `fix`: make the end durable; blocks for the disk."""
+        if not self._recorder.sync():
+            faults.note(_UNSYNCED, part=self._part.key)
 
     async def _price_all(self) -> None:
         """A short call may be over before its models' prices are at hand; the final summary has them all the same."""
@@ -218,10 +234,3 @@ class LivePart:
 
 def _datetime(at: Micros | None) -> datetime | None:
     return None if at is None else to_datetime(at)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

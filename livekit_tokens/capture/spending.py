@@ -10,13 +10,15 @@ Asked where the request is made, in its thread or task; a request that is settle
    the one that began first;
 3. where there is no job (console's tests, `session.run()`, threads of one's own): the one of the context.
 
-A part that is over is not written to: `current` then answers None, as it does where nobody is tracked. The context
-is a context variable: tasks and `asyncio.to_thread` inherit it, a bare thread does not. Needs neither livekit nor
-openai; LiveKit is asked for its job only where the process has imported it.
+Where nobody is tracked, `current` answers None. A part that is over is not written to: its writer then writes for a
+part of its own in the same session (a summary that a shutdown callback asks for is billed, too). The context is a
+context variable: tasks and `asyncio.to_thread` inherit it, a bare thread does not, and in a forked child nobody pays.
+Needs neither livekit nor openai; LiveKit is asked for its job only where the process has imported it.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -33,12 +35,10 @@ from livekit_tokens.domain.usage import UsageRecord
 
 
 class Writer(Protocol):
-    """A part that is written for; `LivePart` is the one."""
+    """What is written through for a part (`writing.py`)."""
 
     @property
     def part(self) -> Part: ...
-    @property
-    def ended(self) -> bool: ...
     def now(self) -> Micros: ...
     def agent(self) -> str | None: ...
     def new_record(self, **fields: Any) -> UsageRecord: ...
@@ -47,18 +47,28 @@ class Writer(Protocol):
     def more(self, pending: str, at: Micros, audio_ms: int, tokens: int) -> None: ...
 
 
+class Written(Writer, Protocol):
+    """A part that lives (`LivePart`). `writable` is itself, or what is written through once it is over."""
+
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def writable(self) -> Writer: ...
+
+
 class Payer:
     """A tracked call or a `usage_session`. `writer` answers the part that is written for now: it may begin anew."""
 
-    def __init__(self, writer: Callable[[], Writer], *, by_hand: bool = False) -> None:
+    def __init__(self, writer: Callable[[], Written], *, by_hand: bool = False) -> None:
         self._writer = writer
+        self._pid = os.getpid()
         self.by_hand = by_hand
         with _registering:
             self.number = next(_numbers)
             _payers.add(self)
 
     @property
-    def writer(self) -> Writer:
+    def writer(self) -> Written:
         return self._writer()
 
     @property
@@ -68,6 +78,11 @@ class Payer:
     @property
     def over(self) -> bool:
         return self.writer.ended
+
+    @property
+    def is_of_this_process(self) -> bool:
+        """A forked child inherits the context, but neither the recorder nor the call."""
+        return self._pid == os.getpid()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,43 +115,58 @@ _numbers = iter(range(sys.maxsize))
 
 
 def current() -> Spender | None:
-    """Whose money the running code spends; None where nobody's, or that of a part that is over."""
-    told = whose()
-    if told is None or (writer := told.payer.writer).ended:
-        return None
-    agent = told.agent
-    if agent is None and not told.payer.by_hand:
+    """Whose money the running code spends; None where nobody's."""
+    found = whose()
+    return None if found is None else spender_of(found)
+
+
+def spender_of(spending: Spending) -> Spender:
+    """Who pays, by the part that is written for now; by the agent that speaks now where no other asked."""
+    writer, agent = spending.payer.writer, spending.agent
+    if agent is None and not spending.payer.by_hand:
         agent = writer.agent()
-    return Spender(writer, agent, labelled())
+    return Spender(writer.writable, agent, labelled())
 
 
 def whose() -> Spending | None:
-    """The same, also when it is over: what is recorded by hand after a call still belongs to its session."""
-    told = _context.get()
-    if told is not None and told.payer.by_hand:
-        return told
+    """Who pays, by the rule above."""
+    found = told()
+    if found is not None and found.payer.by_hand:
+        return found
     job = _job()
-    if job is None or (told is not None and told.payer.job in (None, job)):
-        return told
+    if job is None or (found is not None and found.payer.job in (None, job)):
+        return found
+    return _first_of([payer for payer in payers() if not payer.by_hand and payer.job == job])
+
+
+def whose_is(session_id: str) -> Spending | None:
+    """Who pays for a session that is named: its part that is open in this process; the context's, if it is of it."""
+    found = whose()
+    if found is not None and found.payer.writer.part.session_id == session_id:
+        return found
+    return _first_of([p for p in payers() if not p.over and p.writer.part.session_id == session_id])
+
+
+def payers() -> list[Payer]:
+    """The calls and the sessions by hand that this process knows, open or over."""
     with _registering:
-        here = [payer for payer in _payers if not payer.by_hand and payer.job == job]
-    first = min(here, key=lambda payer: (payer.over, payer.number), default=None)
+        return list(_payers)
+
+
+def _first_of(found: list[Payer]) -> Spending | None:
+    first = min(found, key=lambda payer: (payer.over, payer.number), default=None)
     return None if first is None else Spending(first)
 
 
 def told() -> Spending | None:
     """Only what the context says."""
-    return _context.get()
+    found = _context.get()
+    return found if found is None or found.payer.is_of_this_process else None
 
 
-def spend(spending: Spending | None) -> Token[Spending | None]:
+def spend(spending: Spending | None) -> None:
     """From here on, in this context, that is whose money is spent."""
-    return _context.set(spending)
-
-
-def spend_no_more(token: Token[Spending | None]) -> None:
-    """As it was before `spend`."""
-    _context.reset(token)
+    _context.set(spending)
 
 
 def labelled() -> str | None:
@@ -171,3 +201,11 @@ def _job() -> str | None:
     ask = getattr(sys.modules.get("livekit.agents"), "get_job_context", None)
     ctx = ask(required=False) if ask is not None else None
     return None if ctx is None else ctx.job.id
+
+
+def _after_fork() -> None:
+    global _registering, _payers
+    _registering, _payers = threading.Lock(), WeakSet()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary, ref
 from livekit.agents import AgentSession, JobContext, llm
 
 from livekit_tokens.capture import wire
+from livekit_tokens.capture.by_hand import ByHand
 from livekit_tokens.capture.components import ComponentWitness
 from livekit_tokens.capture.handoffs import Asking
 from livekit_tokens.capture.listening import listener
@@ -36,8 +37,11 @@ _pending_prefixes = itertools.count(1)
 _LEFT = "participant_disconnected"
 
 
-class Tracking:
-    """What `track` returns. Harmless whatever happens: no method raises for a fault of the ledger or the disk."""
+class Tracking(ByHand):
+    """What `track` returns. Harmless whatever happens: no method raises for a fault of the ledger or the disk.
+
+    Its `record_usage` is the module's, for this call.
+    """
 
     def __init__(
         self,
@@ -55,7 +59,9 @@ class Tracking:
         self._new_part = new_part
         self._live = new_part()
         self._witnesses: list[RealtimeWitness] = []
-        self._components = ComponentWitness(Payer(lambda: self._live))
+        payer = Payer(lambda: self._live)
+        self._components = ComponentWitness(payer)
+        super().__init__(lambda: process, payer)
         self._room: RoomWitness | None = None
         self._caller: Any = None
         self._gone: asyncio.TimerHandle | None = None

@@ -49,6 +49,8 @@ def units_of(
     given = [name for name, count in counts.items() if count is not None]
     _check_one_way(usage, units, given)
     if units is not None:
+        if not isinstance(units, Mapping):
+            raise ImpossibleUsage(f"units is a {type(units).__name__}; expected a dict such as {{'input_text': 120}}")
         return make_units(units)
     if usage is not None:
         return _split(model, _counts_of(usage))

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from livekit.agents.testing import fake_job_context
@@ -18,6 +19,8 @@ from livekit_tokens.capture import spending
 from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.capture.spending import Payer, Spending, current, feature
 from livekit_tokens.domain.sessions import Part
+
+REQUEST = {"service": "tool", "provider": "openai", "model": "m", "operation": "o", "units": {}}
 
 
 def a_part(name: str, job: str | None = None) -> LivePart:
@@ -34,11 +37,12 @@ class Call:
 
     @contextmanager
     def context(self, agent: str | None = None) -> Iterator[None]:
-        token = spending.spend(Spending(self.payer, agent))
+        before = spending.told()
+        spending.spend(Spending(self.payer, agent))
         try:
             yield
         finally:
-            spending.spend_no_more(token)
+            spending.spend(before)
 
 
 def session() -> str | None:
@@ -104,17 +108,22 @@ async def test_a_session_by_hand_is_innermost() -> None:
 
 
 async def test_a_part_that_is_over_is_not_written_to() -> None:
-    """Neither in its job nor in its context; whose it was is still known."""
-    call, thread = Call("call", job="job_6"), Call("thread-1", by_hand=True)
-    call.live.fix("done")
-    thread.live.fix("done")
-    with fake_job_context(job_id="job_6"):
-        assert current() is None
-        found = spending.whose()
-        assert found is not None
-        assert found.payer is call.payer
-    with thread.context():
-        assert current() is None
+    """What is spent afterwards, in its job or in its context, is a part of its own in the same session."""
+    call, written = Call("call", job="job_6"), []
+    call.live = LivePart(
+        replace(call.live.part, user="ada"),
+        Process.of_nobody(now, new_key),
+        agent=lambda: None,
+        on_usage=written.append,
+    )
+    final = call.live.fix("done")
+    for _ in range(2):
+        with fake_job_context(job_id="job_6"):
+            spender = current()
+        assert spender is not None
+        spender.writer.write(spender.new_record(**REQUEST))
+    assert call.live.summary() == final
+    assert len({record.part for record in written} - {call.live.part.key}) == 1
 
 
 def test_a_part_that_began_anew_is_written_to() -> None:
@@ -159,11 +168,10 @@ def test_jobs_in_threads_of_one_process_each_have_their_own() -> None:
 async def test_the_innermost_feature_labels_what_is_made_inside() -> None:
     """Sync and async; what a record says by itself goes first."""
     call = Call("a")
-    request = {"service": "tool", "provider": "openai", "model": "m", "operation": "o", "units": {}}
     with call.context("greeter"):
         spender = current()
         assert spender is not None
-        assert spender.new_record(**request).feature == "unknown"
+        assert spender.new_record(**REQUEST).feature == "unknown"
         with feature("introspection"):
             async with feature("search"):
                 inner = current()
@@ -171,9 +179,9 @@ async def test_the_innermost_feature_labels_what_is_made_inside() -> None:
         assert inner is not None
         assert outer is not None
         assert (inner.feature, outer.feature) == ("search", "introspection")
-        record = inner.new_record(**request)
+        record = inner.new_record(**REQUEST)
         assert (record.feature, record.agent) == ("search", "greeter")
-        assert inner.new_record(**request, feature="own", agent="other").feature == "own"
+        assert inner.new_record(**REQUEST, feature="own", agent="other").feature == "own"
         assert spending.labelled() is None
 
 

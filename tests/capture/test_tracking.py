@@ -275,7 +275,7 @@ async def test_a_tracked_session_can_be_collected(track: Callable[..., Tracking]
 async def test_nothing_begins_again_after_the_host_has_closed_the_tracking(
     provider: Provider, recorder: Recorder, track: Callable[..., Tracking]
 ) -> None:
-    """A handoff after `aclose` opens no new part."""
+    """A handoff after `aclose` opens no new part; what is spent all the same is in one that is closed already."""
     session: AgentSession[Any] = AgentSession(llm=realtime(provider))
     own = track(session)
     await session.start(Agent(instructions="Be kind."))
@@ -285,7 +285,10 @@ async def test_nothing_begins_again_after_the_host_has_closed_the_tracking(
     await session.generate_reply(user_input="Hello again?")
     await session.aclose()
     assert own.summary() == final
-    assert len({line.part.key for line in lines_in(recorder.folder) if isinstance(line, PartLine)}) == 1
+    parts = [line.part for line in lines_in(recorder.folder) if isinstance(line, PartLine)]
+    assert [part.close_reason for part in parts if part.status == "open"] == [None]
+    assert {part.close_reason for part in parts if part.status == "closed"} == {"user_initiated", "afterwards"}
+    assert counted(recorder) == provider.billed_units()
 
 
 async def test_a_cancelled_wait_still_closes_livekits_session(

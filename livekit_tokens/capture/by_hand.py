@@ -1,0 +1,181 @@
+"""What the app records by itself: a request that nobody else can see, in a tool of a call or outside of any.
+
+Needs no LiveKit: a web backend or a batch records the same way as a tool does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any, TypeVar
+
+from livekit_tokens.capture import spending
+from livekit_tokens.capture.part import Process
+from livekit_tokens.capture.spending import Payer, Spender, Spending
+from livekit_tokens.core import faults
+from livekit_tokens.core.recorder import Unrecorded
+from livekit_tokens.domain import described
+from livekit_tokens.domain.errors import BadSetting
+from livekit_tokens.domain.given import units_of
+from livekit_tokens.domain.providers import provider_of
+from livekit_tokens.domain.units import Units
+from livekit_tokens.domain.usage import UsageRecord
+
+logger = logging.getLogger("livekit_tokens")
+
+_T = TypeVar("_T")
+
+
+class ByHand:
+    """What can be recorded for by hand: a call, by its `payer`; without one, whoever pays where it is called.
+
+    `user` is whose a session is that is only named, and open nowhere in this process.
+    """
+
+    def __init__(self, process: Callable[[], Process], payer: Payer | None = None, *, user: str | None = None) -> None:
+        self._process_of = process
+        self._payer = payer
+        self._user = described.id_of(user)
+
+    def record_usage(
+        self,
+        *,
+        model: str,
+        usage: object = None,
+        units: Mapping[str, int] | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cached_tokens: int | None = None,
+        audio_seconds: float | Decimal | None = None,
+        characters: int | None = None,
+        at: datetime | None = None,
+        provider: str = "openai",
+        service: str = "tool",
+        operation: str = "chat_completion",
+        feature: str | None = None,
+        agent: str | None = None,
+        session_id: str | None = None,
+        request_id: str | None = None,
+        idempotency_key: str | None = None,
+        processing_time_ms: float | None = None,
+        quality_score: float | None = None,
+        safety_score: float | None = None,
+        success: bool = True,
+        error: BaseException | str | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> UsageRecord:
+        """Record one billed request; durable when it returns. Sync, microseconds, waits for no network and no ledger.
+
+        What it spent is one of three: `usage`, any OpenAI-shaped usage object or dict; `units`, a dict of disjoint
+        units (`input_text`, `output_audio`, ...); or counts, of which `input_tokens` includes `cached_tokens`, as
+        providers say it. Without any of them the request is `unknown`, or, where it failed, free.
+
+        The session is that of the surrounding call or `usage_session`, or `session_id`; without any it is kept under
+        `unattributed_...`, with one warning. `at` (aware) backfills. An `idempotency_key` counts once per session,
+        whoever repeats it. Kept of `error` is its class, of `metadata` labels and counts; never what was said.
+
+        Returns the record; for a key that was told already, the one that counts. Raises BadSetting for what cannot be
+        meant: more than one of the three, a naive `at`, no model. Figures that cannot be read raise ImpossibleUsage;
+        within a call they are recorded as `unknown` instead and counted as a fault, because a caller is waiting.
+        """
+        spent = partial(
+            units_of,
+            usage=usage,
+            units=units,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            cached_tokens=cached_tokens,
+            audio_seconds=audio_seconds,
+            characters=characters,
+        )
+        said = {
+            "at": None if at is None else described.moment(at),
+            "provider": provider_of(described.name_of(provider) or "unknown"),
+            "service": described.name_of(service) or "tool",
+            "operation": described.name_of(operation) or "unknown",
+            "feature": described.name_of(feature),
+            "agent": described.name_of(agent),
+            "request_id": described.name_of(request_id),
+            "idempotency_key": described.key_of(idempotency_key),
+            "error": described.error_of(error),
+        }
+        spender, in_call = self._spender(described.id_of(session_id))
+        read = _Reading(in_call)
+        told = {
+            "model": _model(model, in_call),
+            "success": bool(success),
+            "processing_ms": read(lambda: described.milliseconds("processing_time_ms", processing_time_ms)),
+            "quality_score": read(lambda: described.score("quality_score", quality_score)),
+            "safety_score": read(lambda: described.score("safety_score", safety_score)),
+            "metadata": read(lambda: described.labels(metadata)) or {},
+        }
+        told |= _figures(spent, read, told)
+        return self._write(spender, spender.new_record(**told | {n: v for n, v in said.items() if v is not None}))
+
+    def _write(self, spender: Spender, record: UsageRecord) -> UsageRecord:
+        if record.idempotency_key is None:
+            spender.writer.write(record)
+            return record
+        return self._process_of().told.once(spender.writer.part.session_id, record, spender.writer.write)
+
+    def _spender(self, session_id: str | None) -> tuple[Spender, bool]:
+        """Who pays, and whether that is a call."""
+        found = self._whose() if session_id is None else spending.whose_is(session_id)
+        if found is not None:
+            return spending.spender_of(found), not found.payer.by_hand
+        process = self._process_of()
+        if session_id is None:
+            session_id, is_new = process.closed_parts.unattributed(process.new_key())
+            if is_new and not isinstance(process.recorder, Unrecorded):
+                logger.warning(
+                    "record_usage() outside of any session: kept under %s; give session_id or use usage_session",
+                    session_id,
+                )
+        user = process.naming.identities.identity(self._user)
+        return Spender(process.closed_parts.of(session_id, user, process), None, spending.labelled()), False
+
+    def _whose(self) -> Spending | None:
+        found = spending.whose()
+        if self._payer is None or (found is not None and found.payer is self._payer):
+            return found
+        return Spending(self._payer)
+
+
+def _model(model: object, in_call: bool) -> str:
+    name = described.name_of(model)
+    if name is None:
+        if not in_call:
+            raise BadSetting(f"model is {model!r}; expected the name of the model that was asked, as its provider says")
+        faults.note("usage was recorded by hand without a model; recorded as unknown")
+    return name or "unknown"
+
+
+class _Reading:
+    """Reads what was given. In a call, what cannot be read is left out and noted: a caller is waiting."""
+
+    def __init__(self, in_call: bool) -> None:
+        self._in_call = in_call
+        self.fault: str | None = None
+
+    def __call__(self, read: Callable[[], _T]) -> _T | None:
+        try:
+            return read()
+        except BadSetting:  # the fault is in the code, not in the figures
+            raise
+        except Exception as error:
+            if not self._in_call:
+                raise
+            self.fault = faults.reason(error)
+            faults.note("usage recorded by hand could not be read", error)
+            return None
+
+
+def _figures(spent: partial[Units], read: _Reading, told: Mapping[str, Any]) -> dict[str, object]:
+    units = read(lambda: spent(told["model"]))
+    if units is None:
+        return {"units": {}, "provenance": "unknown", "metadata": told["metadata"] | {"fault": read.fault}}
+    is_given = any(value is not None for value in spent.keywords.values())
+    return {"units": units, "provenance": "reported" if is_given or not told["success"] else "unknown"}

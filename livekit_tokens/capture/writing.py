@@ -1,0 +1,157 @@
+"""Writing for a part: what an open one and one that is closed from the start have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from livekit_tokens.capture import spending
+from livekit_tokens.core import faults
+from livekit_tokens.core.lines import Pend
+from livekit_tokens.domain.sessions import Part, suffix
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.usage import UNKNOWN_FEATURE, UsageRecord
+
+if TYPE_CHECKING:
+    from livekit_tokens.capture.part import Process
+
+OnUsage = Callable[[UsageRecord], None]
+
+_REMEMBERED = 512
+
+
+class PartWriter:
+    """Writes one part's records. `agent` answers who speaks now."""
+
+    def __init__(
+        self,
+        part: Part,
+        process: Process,
+        *,
+        agent: Callable[[], str | None],
+        feature: str | None = None,
+        on_usage: OnUsage | None = None,
+    ) -> None:
+        self._part = part
+        self._process = process
+        self._recorder = process.recorder
+        self.now = process.now
+        self.agent = agent
+        self._feature = feature or UNKNOWN_FEATURE
+        self._on_usage = on_usage
+        self._loop = _running_loop()
+
+    @property
+    def part(self) -> Part:
+        return self._part
+
+    @property
+    def writable(self) -> PartWriter:
+        """What is written for now."""
+        return self
+
+    def new_record(self, **fields: Any) -> UsageRecord:
+        """A record of this part: now, by the agent that speaks now, for the feature that the context says."""
+        if "at" not in fields:
+            fields["at"] = self.now()
+        if "agent" not in fields:
+            fields["agent"] = self.agent()
+        if "feature" not in fields:
+            fields["feature"] = spending.labelled() or self._feature
+        return UsageRecord(part=self._part.key, **fields)
+
+    def write(self, record: UsageRecord, settles: str | None = None) -> None:
+        """Record it for good; `on_usage` hears of it in the loop in which the part began, whatever thread this is."""
+        self._recorder.record(record, settles)
+        if self._on_usage is None:
+            return
+        if self._loop is not None and self._loop is not _running_loop():
+            with suppress(RuntimeError):  # closed: then there is none to disturb either
+                self._loop.call_soon_threadsafe(self._tell, record)
+                return
+        self._tell(record)
+
+    def _tell(self, record: UsageRecord) -> None:
+        assert self._on_usage is not None
+        try:
+            self._on_usage(record)
+        except Exception as error:  # noqa: BLE001 - the host's callback must not harm the record or the call
+            faults.note("on_usage raised", error)
+
+    def pend(self, pend: Pend) -> None:
+        self._recorder.pend(pend)
+
+    def more(self, pending: str, at: Micros, audio_ms: int, tokens: int) -> None:
+        self._recorder.more(pending, at, audio_ms, tokens)
+
+
+class ClosedPart(PartWriter):
+    """A part that is closed from its first record on, and ends with its latest.
+
+    For what is spent where no part is open: after a call's end, in a session that is only named, in none at all.
+    Nothing has to remember to close it, and a session does not seem to go on for it.
+    """
+
+    def __init__(self, like: Part, process: Process, reason: str, on_usage: OnUsage | None = None) -> None:
+        part = replace(like, key=process.new_key(), status="closed", ended_at=None, close_reason=reason)
+        super().__init__(part, process, agent=lambda: None, on_usage=on_usage)
+        self._reaching = threading.Lock()
+
+    def write(self, record: UsageRecord, settles: str | None = None) -> None:
+        self._reach(record.at)
+        super().write(self._adopted(record), settles)
+
+    def pend(self, pend: Pend) -> None:
+        self._reach(pend.at)
+        super().pend(msgspec.structs.replace(pend, record=self._adopted(pend.record)))
+
+    def _reach(self, at: Micros) -> None:
+        with self._reaching:
+            part = self._part
+            first, last = (at, at) if part.ended_at is None else (part.started_at, part.ended_at)
+            self._part = replace(part, started_at=min(first, at), ended_at=max(last, at))
+            self._recorder.put_part(self._part)
+
+    def _adopted(self, record: UsageRecord) -> UsageRecord:
+        return record if record.part == self._part.key else replace(record, part=self._part.key)
+
+
+class ClosedParts:
+    """The closed parts of this process that belong to no call: by session and user; the ones used last are kept."""
+
+    def __init__(self) -> None:
+        self._parts: OrderedDict[tuple[str, str | None], ClosedPart] = OrderedDict()
+        self._unattributed: str | None = None
+        self._finding = threading.Lock()
+
+    def unattributed(self, key: str) -> tuple[str, bool]:
+        """The session of what belongs to none, one a process, and whether it is new; `key` is a part's, for its id."""
+        with self._finding:
+            is_new = self._unattributed is None
+            self._unattributed = self._unattributed or f"unattributed_{suffix(int(key, 16))}"
+            return self._unattributed, is_new
+
+    def of(self, session_id: str, user: str | None, process: Process) -> ClosedPart:
+        with self._finding:
+            found = self._parts.get((session_id, user))
+            if found is None:
+                like = Part(key="", session_id=session_id, started_at=0, user=user, tags=dict(process.tags))
+                found = self._parts[session_id, user] = ClosedPart(like, process, "by_hand")
+                if len(self._parts) > _REMEMBERED:
+                    self._parts.popitem(last=False)
+            self._parts.move_to_end((session_id, user))
+            return found
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

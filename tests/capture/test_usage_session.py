@@ -1,0 +1,127 @@
+"""Sessions that are no calls."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from livekit_tokens.capture import spending
+from livekit_tokens.capture.who import Naming
+from livekit_tokens.domain.errors import BadSetting
+from livekit_tokens.domain.identity import Identities
+from tests.capture.test_by_hand import World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_its_part_opens_on_entering_and_is_on_disk_on_leaving(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the id and the person as given; listed among the open ones in between."""
+    synced: list[int] = []
+    sync = world.recorder.sync
+    monkeypatch.setattr(world.recorder, "sync", lambda: (synced.append(1), sync())[1])
+    with world.session("thread 1/2", user="ada", user_name="Ada", tenant="acme", tags={"plan": "pro"}) as session:
+        record = world.record_usage(model="gpt-4.1", input_tokens=3)
+        (open_now,) = world.process.open_parts.summaries()
+        assert (open_now.session_id, session.session_id) == ("thread 1/2", "thread 1/2")
+        assert session.summary().totals.units == {"input_text": 3}
+        assert world.part_of(record).status == "open"
+    part = world.part_of(record)
+    assert (part.session_id, part.user, part.user_name, part.tenant) == ("thread 1/2", "ada", "Ada", "acme")
+    assert part.tags == {"env": "test", "plan": "pro"}
+    assert (part.status, part.close_reason) == ("closed", "completed")
+    assert synced
+    assert world.process.open_parts.summaries() == []
+    assert spending.current() is None
+
+
+async def test_it_is_entered_again_as_a_new_part(world: World) -> None:
+    """The same id, or the same object; sync and async."""
+    session = world.session("thread-1")
+    with session:
+        world.record_usage(model="gpt-4.1", input_tokens=1)
+    async with session:
+        world.record_usage(model="gpt-4.1", input_tokens=1)
+    with world.session("thread-1"):
+        world.record_usage(model="gpt-4.1", input_tokens=1)
+    assert len({record.part for record in world.records}) == 3
+    assert {world.part_of(record).session_id for record in world.records} == {"thread-1"}
+
+
+async def test_tasks_that_are_inside_at_once_have_their_own(world: World) -> None:
+    """Requests of a web backend, also by one object; each leaves its own part."""
+    shared = world.session("shared")
+
+    async def request(number: int) -> None:
+        async with world.session(f"thread-{number}"), shared as inner:
+            await asyncio.sleep(0)
+            inner.record_usage(model="gpt-4.1", input_tokens=number)
+            await asyncio.sleep(0)
+            assert inner.summary().totals.units == {"input_text": number}
+        assert inner.summary().status == "closed"
+
+    await asyncio.gather(*(request(number) for number in range(1, 6)))
+    assert world.recorder.open_parts() == []
+
+
+def test_the_innermost_is_the_one_and_the_outer_goes_on(world: World) -> None:
+    """Nested sessions."""
+    with world.session("outer"):
+        with world.session("inner"):
+            world.record_usage(model="gpt-4.1", input_tokens=1)
+        world.record_usage(model="gpt-4.1", input_tokens=2)
+    assert [world.part_of(record).session_id for record in world.records] == ["inner", "outer"]
+
+
+async def test_an_exception_passes_through_and_is_the_close_reason(world: World) -> None:
+    """By its class; nothing of what it says."""
+    with pytest.raises(LookupError, match="said"), world.session("thread-1"):
+        raise LookupError("what the caller said")
+    with pytest.raises(LookupError, match="said"):
+        async with world.session("thread-2"):
+            raise LookupError("what the caller said")
+    assert [part.close_reason for part in world.parts.values()] == ["LookupError"] * 2
+    assert b"what the caller said" not in b"".join(file.read_bytes() for file in world.recorder.folder.iterdir())
+
+
+async def test_what_a_task_spends_when_the_session_is_over_is_still_the_sessions(world: World) -> None:
+    """It was begun inside; its part is closed from the start."""
+    go_on = asyncio.Event()
+
+    async def later() -> None:
+        await go_on.wait()
+        world.record_usage(model="gpt-4.1", input_tokens=1)
+
+    with world.session("thread-1", user="ada"):
+        task = asyncio.create_task(later())
+    go_on.set()
+    await task
+    part = world.part_of(world.records[0])
+    assert (part.session_id, part.user, part.close_reason) == ("thread-1", "ada", "afterwards")
+
+
+def test_the_person_is_kept_as_the_settings_say(world: World) -> None:
+    """Hashed before the spool."""
+    world.process = type(world.process)(
+        world.recorder,
+        world.process.flush,
+        world.process.now,
+        world.process.new_key,
+        naming=Naming(Identities("hashed", "key")),
+    )
+    with world.session("thread-1", user="ada", user_name="Ada"):
+        pass
+    (part,) = world.parts.values()
+    assert part.user_name is None
+    assert part.user not in (None, "ada")
+
+
+@pytest.mark.parametrize("wrong", ["", None])
+def test_an_id_is_needed(world: World, wrong: str) -> None:
+    """One line says so."""
+    with pytest.raises(BadSetting, match="the id of a usage_session is"):
+        world.session(wrong)

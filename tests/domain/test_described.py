@@ -1,0 +1,108 @@
+"""What a caller says of a request beside its figures."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from uuid import UUID
+
+import pytest
+
+from livekit_tokens.domain import described
+from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
+
+
+class Refused(Exception):
+    status_code = 429
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+def test_a_moment_is_of_any_zone_but_not_of_none() -> None:
+    """A naive datetime would be a guess; one line says what to give."""
+    at = datetime(2026, 11, 22, 15, 0, tzinfo=timezone(timedelta(hours=1)))
+    assert described.moment(at) == described.moment(datetime(2026, 11, 22, 14, 0, tzinfo=UTC))
+    for wrong in (datetime(2026, 11, 22, 15, 0), "2026-11-22", 1_700_000_000):  # noqa: DTZ001
+        with pytest.raises(BadSetting, match=r"expected an aware|has no time zone") as refused:
+            described.moment(wrong)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (None, None),
+        (Refused("what the caller said"), "Refused 429"),
+        (ValueError("what the caller said"), "ValueError"),
+        ("RateLimitError", "RateLimitError"),
+        ("openai.RateLimitError: what the caller said", "openai.RateLimitError"),
+        ("APIStatusError 503", "APIStatusError 503"),
+        ("the caller said that", "error"),
+        ("", "error"),
+    ],
+)
+def test_of_an_error_its_class_and_status_are_kept(error: object, kept: str | None) -> None:
+    """Never its message: it may quote what was said."""
+    assert described.error_of(error) == kept
+
+
+def test_labels_are_bounded_and_plain() -> None:
+    """Counts and short texts; an object of the host's is its type's name."""
+    given = {
+        "run": UUID(int=7),
+        "generations": 2,
+        "share": 0.5,
+        "price": Decimal("0.10"),
+        "colour": Colour.RED,
+        "cached": True,
+        "nothing": None,
+        "nan": float("nan"),
+        "huge": 2**70,
+        "messages": [{"content": "what the caller said"}],
+        "long": "x" * 500,
+        3: "three",
+    }
+    assert described.labels(given) == {
+        "run": str(UUID(int=7)),
+        "generations": 2,
+        "share": 0.5,
+        "price": "0.10",
+        "colour": "red",
+        "cached": True,
+        "nothing": None,
+        "nan": None,
+        "huge": "int",
+        "messages": "list",
+        "long": "x" * described.LONGEST,
+        "3": "three",
+    }
+    assert len(described.labels({str(number): number for number in range(1000)})) == 50
+    with pytest.raises(ImpossibleUsage, match="metadata is a list"):
+        described.labels(["run"])
+
+
+def test_scores_are_finite_numbers() -> None:
+    """An evaluator may answer anything."""
+    assert [described.score("quality_score", value) for value in (None, 1, 0.7, Decimal("0.5"))] == [None, 1, 0.7, 0.5]
+    for wrong in (float("nan"), float("inf"), "good"):
+        with pytest.raises(ImpossibleUsage, match=r"quality_score is (nan|inf|a str); expected a finite number"):
+            described.score("quality_score", wrong)
+
+
+def test_milliseconds_are_whole_and_not_negative() -> None:
+    """The nearest."""
+    assert [described.milliseconds("ms", value) for value in (None, 12, 12.6)] == [None, 12, 13]
+    for wrong in (-1, float("nan"), "12"):
+        with pytest.raises(ImpossibleUsage, match="ms is"):
+            described.milliseconds("ms", wrong)
+
+
+def test_a_long_key_stays_its_own() -> None:
+    """Two long keys that begin alike are two."""
+    one, two = described.key_of("x" * 300 + "1"), described.key_of("x" * 300 + "2")
+    assert one != two
+    assert one == described.key_of("x" * 300 + "1")
+    assert (described.key_of("k"), described.key_of(7), described.key_of(None)) == ("k", "7", None)
