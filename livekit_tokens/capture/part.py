@@ -122,16 +122,14 @@ class LivePart(PartWriter):
     # -- while it lives -------------------------------------------------------------------------------------------
 
     def write(self, record: UsageRecord, settles: str | None = None) -> None:
-        super().write(record, settles) if self._final is None else self.writable.write(record, settles)
+        super().write(record, settles) if self._final is None else self.afterwards.write(record, settles)
 
     def pend(self, pend: Pend) -> None:
-        super().pend(pend) if self._final is None else self.writable.pend(pend)
+        super().pend(pend) if self._final is None else self.afterwards.pend(pend)
 
     @property
-    def writable(self) -> PartWriter:
-        """Itself; once it is over, a part for what is spent afterwards: the summary that was given out stays true."""
-        if self._final is None:
-            return self
+    def afterwards(self) -> ClosedPart:
+        """For what is spent when this part has ended: the summary that was given out stays true."""
         if self._after is None:
             self._after = ClosedPart(self._part, self._process, AFTERWARDS, self._on_usage)
         return self._after

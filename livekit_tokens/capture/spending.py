@@ -48,12 +48,12 @@ class Writer(Protocol):
 
 
 class Written(Writer, Protocol):
-    """A part that lives (`LivePart`). `writable` is itself, or what is written through once it is over."""
+    """A part that lives (`LivePart`), and what is written through once it has ended."""
 
     @property
     def ended(self) -> bool: ...
     @property
-    def writable(self) -> Writer: ...
+    def afterwards(self) -> Writer: ...
 
 
 class Payer:
@@ -122,10 +122,10 @@ def current() -> Spender | None:
 
 def spender_of(spending: Spending) -> Spender:
     """Who pays, by the part that is written for now; by the agent that speaks now where no other asked."""
-    writer, agent = spending.payer.writer, spending.agent
+    live, agent = spending.payer.writer, spending.agent
     if agent is None and not spending.payer.by_hand:
-        agent = writer.agent()
-    return Spender(writer.writable, agent, labelled())
+        agent = live.agent()
+    return Spender(live.afterwards if live.ended else live, agent, labelled())
 
 
 def whose() -> Spending | None:
@@ -164,9 +164,14 @@ def told() -> Spending | None:
     return found if found is None or found.payer.is_of_this_process else None
 
 
-def spend(spending: Spending | None) -> None:
+def spend(spending: Spending | None) -> Token[Spending | None]:
     """From here on, in this context, that is whose money is spent."""
-    _context.set(spending)
+    return _context.set(spending)
+
+
+def spend_no_more(token: Token[Spending | None]) -> None:
+    """As it was before `spend`."""
+    _context.reset(token)
 
 
 def labelled() -> str | None:

@@ -52,11 +52,6 @@ class PartWriter:
     def part(self) -> Part:
         return self._part
 
-    @property
-    def writable(self) -> PartWriter:
-        """What is written for now."""
-        return self
-
     def new_record(self, **fields: Any) -> UsageRecord:
         """A record of this part: now, by the agent that speaks now, for the feature that the context says."""
         if "at" not in fields:

@@ -37,12 +37,11 @@ class Call:
 
     @contextmanager
     def context(self, agent: str | None = None) -> Iterator[None]:
-        before = spending.told()
-        spending.spend(Spending(self.payer, agent))
+        token = spending.spend(Spending(self.payer, agent))
         try:
             yield
         finally:
-            spending.spend(before)
+            spending.spend_no_more(token)
 
 
 def session() -> str | None:
