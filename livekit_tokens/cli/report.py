@@ -76,8 +76,8 @@ def report(  # noqa: PLR0917 - typer's way to name options
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Group by service, model, provider, user, tenant, room, agent, feature, operation, tag:KEY, hour, "
-            "day, week or month; at most two, as --by user --by day.",
+            help="Group by service, kind (stt, llm, tts, other), model, provider, user, tenant, room, agent, feature, "
+            "operation, tag:KEY, hour, day, week or month; at most two, as --by user --by day.",
             rich_help_panel=_GROUPED,
         ),
     ] = None,

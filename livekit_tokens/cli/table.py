@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import tzinfo
 
 from rich.console import Console
@@ -15,14 +15,14 @@ from rich.text import Text
 
 from livekit_tokens.cli.text import period_text, plain
 from livekit_tokens.core.reports import Group, Report, SessionLine, SessionList
-from livekit_tokens.domain.money import dollars
+from livekit_tokens.domain.money import dollars, dollars_shown
 from livekit_tokens.domain.totals import Totals
 
 _NUMBERS = ("Sess.", "Requests", "Input", "Output", "Cost $")
 
 
 def groups_text(report: Report, zone: tzinfo) -> str:
-    """A report by anything: a row a group, the totals at the foot. Costs of unpriced requests are marked with +."""
+    """A report by anything: a row a group, the totals at the foot; costs are marked as the lines below it say."""
     table = Table(show_footer=True, box=None, pad_edge=False, header_style="bold", footer_style="bold")
     for number, name in enumerate(report.by):
         table.add_column(name, "Total" if number == 0 else "", overflow="fold")
@@ -31,7 +31,8 @@ def groups_text(report: Report, zone: tzinfo) -> str:
         table.add_column(name, foot, justify="right", no_wrap=True)
     for group in report.groups:
         table.add_row(*(_cell(value) for value in group.key.values()), *_numbers(group.sessions, group.totals))
-    return _drawn(table, f"{period_text(report.period, zone, report.timezone)}", report.totals)
+    rate = None if report.cost_per_minute is None else f"${report.cost_per_minute:,.6f} a minute of call"
+    return _drawn(table, period_text(report.period, zone, report.timezone), report.totals, rate)
 
 
 def sessions_text(found: SessionList, zone: tzinfo) -> str:
@@ -46,7 +47,8 @@ def sessions_text(found: SessionList, zone: tzinfo) -> str:
         table.add_row(*_session(line, zone))
     if not found.sessions:
         return f"No sessions from {period_text(found.period, zone, found.timezone)}."
-    text = _drawn(table, period_text(found.period, zone, found.timezone), Totals())
+    whole = sum((line.totals for line in found.sessions), Totals())
+    text = _drawn(table, period_text(found.period, zone, found.timezone), whole)
     return text + f"\nThe newest {len(found.sessions)} are shown; --limit shows more." if found.more else text
 
 
@@ -98,7 +100,7 @@ def _numbers(sessions: int, totals: Totals) -> tuple[str, ...]:
 def _cost(totals: Totals) -> str:
     if totals.unpriced_requests and not totals.cost:
         return "unpriced"
-    return f"{dollars(totals.cost):,.4f}{'+' if totals.unpriced_requests else ''}"
+    return f"{'~' if totals.estimated_cost else ''}{dollars(totals.cost):,.4f}{'+' if totals.unpriced_requests else ''}"
 
 
 def _cell(value: str | None) -> Text:
@@ -106,15 +108,23 @@ def _cell(value: str | None) -> Text:
     return Text("-" if value is None else plain(value))
 
 
-def _drawn(table: Table, title: str, totals: Totals) -> str:
+def _drawn(table: Table, title: str, totals: Totals, rate: str | None = None) -> str:
     console = Console(file=io.StringIO(), force_terminal=sys.stdout.isatty() or None, width=_width())
     console.print(Text(title, style="dim"))
     console.print(table)
-    if totals.unpriced_requests:
-        console.print(Text(f"+ and unpriced: {totals.unpriced_requests:,} requests have no known price", style="dim"))
+    for line in (rate, *_marks(totals)):
+        if line is not None:
+            console.print(Text(line, style="dim"))
     file = console.file
     assert isinstance(file, io.StringIO)
     return "\n".join(line.rstrip() for line in file.getvalue().rstrip("\n").split("\n"))
+
+
+def _marks(totals: Totals) -> Iterator[str]:
+    if totals.estimated_cost:
+        yield f"~ in part estimated: {dollars_shown(totals.estimated_cost)} of {dollars_shown(totals.cost)}"
+    if totals.unpriced_requests:
+        yield f"+ and unpriced: {totals.unpriced_requests:,} requests have no known price"
 
 
 def _width() -> int:

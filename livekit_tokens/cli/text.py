@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, tzinfo
+from decimal import Decimal
 from itertools import groupby
 
 from livekit_tokens.core.reports import Group, Report
-from livekit_tokens.domain.money import dollars
+from livekit_tokens.domain.money import dollars_shown
 from livekit_tokens.domain.periods import Period
-from livekit_tokens.domain.summary import RecordLine, ServiceLine, SessionSummary, cost_text
+from livekit_tokens.domain.summary import RecordLine, ServiceLine, SessionSummary, cost_text, estimated_cost_text
 from livekit_tokens.domain.times import seconds_text, to_datetime
 from livekit_tokens.domain.totals import Totals
 
@@ -35,6 +36,7 @@ def _summary(report: Report, zone: tzinfo) -> Iterator[str]:
     yield f"Total Sessions: {report.sessions:,}"
     yield from _tokens(report.totals, "Total ")
     yield from _ours(report.totals, "Total ")
+    yield from _rate(report.cost_per_minute)
     yield f"Period: {period_text(report.period, zone, report.timezone)}"
     yield from ("", "BY SERVICE:", _THIN_RULE)
     if not report.groups:
@@ -65,6 +67,7 @@ def _session(session: SessionSummary, zone: tzinfo) -> Iterator[str]:
     yield "SESSION TOTALS:"
     yield from _tokens(session.totals, "Total ")
     yield from _ours(session.totals, "Total ")
+    yield from _rate(session.cost_per_minute)
     yield f"Status: {session.status}" + (f" ({plain(session.close_reason)})" if session.close_reason else "")
     yield f"Duration: {session.duration.total_seconds():,.3f} s"
     if session.records is not None:
@@ -101,23 +104,29 @@ def _ours(totals: Totals, of: str = "") -> Iterator[str]:
         yield f"{of}Characters: {characters:,}"
     if totals.estimated_tokens or totals.estimated_requests:
         requests = f"{totals.estimated_requests:,} of {totals.requests:,} requests"
-        yield f"{of}Estimated: {requests}, {totals.estimated_tokens:,} of {totals.total_tokens:,} tokens"
+        tokens = f"{totals.estimated_tokens:,} of {totals.total_tokens:,} tokens"
+        yield f"{of}Estimated: {requests}, {tokens}{estimated_cost_text(totals)}"
     if totals.unknown_requests:
         yield f"{of}Unknown Requests: {totals.unknown_requests:,}"
     if totals.failed_requests:
         yield f"{of}Failed Requests: {totals.failed_requests:,}"
 
 
+def _rate(cost_per_minute: Decimal | None) -> Iterator[str]:
+    if cost_per_minute is not None:
+        yield f"Cost per Minute of Call: ${cost_per_minute:,.6f}"
+
+
 def _record(line: RecordLine, zone: tzinfo) -> str:
     r = line.record
     quantities = [f"{name} {n:,}" for name, n in r.units.items()]
     quantities += [f"~{name} {n:,}" for name, n in r.informational.items()]
-    priced = line.input_cost is not None and line.output_cost is not None
-    cost = f"${dollars((line.input_cost or 0) + (line.output_cost or 0)):,.6f}" if priced else "unpriced"
+    cost = "unpriced" if line.price.total is None else dollars_shown(line.price.total)
+    note = f" ({plain(line.price.note)})" if line.price.note else ""
     failed = "" if r.success else f" failed ({plain(r.error)})"
     names = " ".join(plain(name) for name in (r.service, r.model, r.operation))
     told = ", ".join(quantities) or "no units"
-    return f"{time_text(to_datetime(r.at), zone)} {names}: {told}; {cost}, {r.provenance}{failed}"
+    return f"{time_text(to_datetime(r.at), zone)} {names}: {told}; {cost}{note}, {r.provenance}{failed}"
 
 
 def period_text(period: Period, zone: tzinfo, zone_name: str) -> str:

@@ -18,3 +18,8 @@ def dollars(nanos: Nanos) -> Decimal:
 def dollars_text(nanos: Nanos) -> str:
     """Dollars as JSON and CSV carry them: `12.345678900`."""
     return f"{dollars(nanos):f}"
+
+
+def dollars_shown(nanos: Nanos) -> str:
+    """Dollars for reading, rounded half-even: `$1,234.567890`."""
+    return f"${dollars(nanos):,.6f}"

@@ -70,6 +70,17 @@ def ended(part: Part, at: Micros, reason: str | None, *, abandoned: bool = False
     return replace(part, status="abandoned" if abandoned else "closed", ended_at=at, close_reason=reason)
 
 
+def call_time(parts: Iterable[Part], now: Micros) -> Micros:
+    """How long a call went on, of one session: a moment in which two of its parts ran (the agent and a transcriber of
+    its own) is one moment of the call, and one between two parts is none. A part that is open runs until `now`.
+    """
+    length = reached = 0
+    for started, ended_at in sorted((p.started_at, now if p.ended_at is None else p.ended_at) for p in parts):
+        length += max(0, ended_at - max(started, reached))
+        reached = max(reached, ended_at)
+    return length
+
+
 def state_of(statuses: Iterable[Status]) -> Status:
     """A session is open while any part is open, else abandoned if any part is, else closed."""
     seen = set(statuses)

@@ -9,10 +9,11 @@ from decimal import Decimal
 from types import MappingProxyType
 
 from livekit_tokens.domain import units as u
-from livekit_tokens.domain.money import Nanos, dollars, dollars_text
-from livekit_tokens.domain.sessions import Part, Status, Stay, state_of
+from livekit_tokens.domain.money import Nanos, dollars, dollars_shown, dollars_text
+from livekit_tokens.domain.pricing import UNPRICED, Price
+from livekit_tokens.domain.sessions import Part, Status, Stay, call_time, state_of
 from livekit_tokens.domain.times import Micros, rfc3339, seconds_text, to_datetime, to_micros
-from livekit_tokens.domain.totals import Totals
+from livekit_tokens.domain.totals import Totals, cost_per_minute
 from livekit_tokens.domain.usage import UsageRecord
 
 _FIRST = ("transcriber", "agent")
@@ -47,16 +48,14 @@ class ServiceLine:
 
 @dataclass(frozen=True, slots=True)
 class RecordLine:
-    """One usage record with its id and its price; None where no price is known."""
+    """One usage record with its id and its price."""
 
     id: str
     record: UsageRecord
-    input_cost: Nanos | None = None
-    output_cost: Nanos | None = None
+    price: Price = UNPRICED
 
     def to_dict(self) -> dict[str, object]:
         r = self.record
-        priced = self.input_cost is not None and self.output_cost is not None
         return {
             "id": self.id,
             "time": rfc3339(r.at),
@@ -71,9 +70,9 @@ class RecordLine:
             "input_tokens": u.input_tokens(r.units) + u.input_tokens(r.informational),
             "output_tokens": u.output_tokens(r.units) + u.output_tokens(r.informational),
             "provenance": r.provenance,
-            "input_cost_usd": _money(self.input_cost),
-            "output_cost_usd": _money(self.output_cost),
-            "cost_usd": _money((self.input_cost or 0) + (self.output_cost or 0) if priced else None),
+            "input_cost_usd": _money(self.price.input),
+            "output_cost_usd": _money(self.price.output),
+            "cost_usd": _money(self.price.total),
             "processing_time_ms": r.processing_ms,
             "first_output_ms": r.first_output_ms,
             "quality_score": r.quality_score,
@@ -82,6 +81,7 @@ class RecordLine:
             "error": r.error,
             "request_id": r.request_id,
             "metadata": dict(r.metadata),
+            "price_note": self.price.note,
         }
 
 
@@ -89,8 +89,8 @@ class RecordLine:
 class SessionSummary:
     """A session, or one part of it, with all that it spent: so far while it is open, for good once it ended.
 
-    `totals` are the sums of `services`. `records` is None where they were not asked for. `str()` is the receipt
-    for the log: it names neither the user nor anyone else.
+    `totals` are the sums of `services`; `call_time` is how long any of its parts ran. `records` is None where they
+    were not asked for. `str()` is the receipt for the log: it names neither the user nor anyone else.
     """
 
     session_id: str
@@ -105,6 +105,7 @@ class SessionSummary:
     status: Status = "open"
     ended_at: datetime | None = None
     duration: timedelta = timedelta()
+    call_time: timedelta = timedelta()
     close_reason: str | None = None
     services: tuple[ServiceLine, ...] = ()
     totals: Totals = field(default_factory=Totals)
@@ -116,6 +117,15 @@ class SessionSummary:
     def cost(self) -> Decimal:
         """Dollars, of the priced requests; `totals.unpriced_requests` stands beside it."""
         return dollars(self.totals.cost)
+
+    @property
+    def cost_per_minute(self) -> Decimal | None:
+        """Dollars a minute of call, of the priced requests; None before the call, and where nothing has a price."""
+        nanos = self._cost_per_minute()
+        return None if nanos is None else dollars(nanos)
+
+    def _cost_per_minute(self) -> Nanos | None:
+        return cost_per_minute(self.totals, self.call_time // timedelta(microseconds=1))
 
     def to_dict(self) -> dict[str, object]:
         answer: dict[str, object] = {
@@ -135,6 +145,8 @@ class SessionSummary:
             "participants": [_stay_dict(stay) for stay in self.participants],
             "services": [line.to_dict() for line in self.services],
             "totals": self.totals.to_dict(),
+            "call_seconds": seconds_text(self.call_time // timedelta(microseconds=1)),
+            "cost_per_minute_usd": _money(self._cost_per_minute()),
         }
         if self.records is not None:
             answer["records"] = [record.to_dict() for record in self.records]
@@ -143,7 +155,9 @@ class SessionSummary:
     def __str__(self) -> str:
         reason = f" ({self.close_reason})" if self.close_reason else ""
         lasted = f"{'so far' if self.status == 'open' else self.status} after {_short_seconds(self.duration)}{reason}"
-        lines = [f"{self.session_id} {lasted}: {receipt_line(self.totals)}"]
+        a_minute = self._cost_per_minute()
+        rate = "" if a_minute is None else f", {dollars_shown(a_minute)} a minute"
+        lines = [f"{self.session_id} {lasted}: {receipt_line(self.totals)}{rate}"]
         lines += [f"  {s.service} {s.model}: {_quantities(s.totals)}{receipt_line(s.totals)}" for s in self.services]
         return "\n".join(lines)
 
@@ -178,6 +192,7 @@ def summarize(
         status=status,
         ended_at=None if ended_at is None else to_datetime(ended_at),
         duration=timedelta(microseconds=max(0, (now if ended_at is None else ended_at) - ordered[0].started_at)),
+        call_time=timedelta(microseconds=call_time(ordered, now)),
         close_reason=None if status == "open" else last.close_reason,
         services=lines,
         totals=sum((line.totals for line in lines), Totals()),
@@ -199,7 +214,7 @@ def receipt_line(totals: Totals) -> str:
     if totals.estimated_requests or totals.estimated_tokens:
         facts.append(
             f"estimated {totals.estimated_requests:,} of {_counted(totals.requests, 'request')}"
-            f" and {totals.estimated_tokens:,} of {_counted(totals.total_tokens, 'token')}"
+            f" and {totals.estimated_tokens:,} of {_counted(totals.total_tokens, 'token')}{estimated_cost_text(totals)}"
         )
     if totals.unknown_requests:
         facts.append(f"{totals.unknown_requests:,} unknown")
@@ -213,7 +228,14 @@ def cost_text(totals: Totals) -> str:
     if totals.unpriced_requests and not totals.cost:
         return "unpriced"
     share = f" ({totals.unpriced_requests:,} unpriced)" if totals.unpriced_requests else ""
-    return f"${dollars(totals.cost):,.6f}{share}"
+    return f"{dollars_shown(totals.cost)}{share}"
+
+
+def estimated_cost_text(totals: Totals) -> str:
+    """`, $0.000120 of $0.004262`, to be put behind what else is estimated; empty where that has no price."""
+    if not totals.estimated_cost:
+        return ""
+    return f", {dollars_shown(totals.estimated_cost)} of {dollars_shown(totals.cost)}"
 
 
 def _quantities(totals: Totals) -> str:

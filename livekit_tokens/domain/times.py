@@ -8,6 +8,7 @@ Micros = int
 """Microseconds since 1970-01-01T00:00:00Z, as wall clock; also lengths of time."""
 
 SECOND: Micros = 1_000_000
+MINUTE: Micros = 60 * SECOND
 QUARTER: Micros = 15 * 60 * SECOND
 """Sums are kept per 15 UTC minutes: every zone's days, also those at 45 minutes, can be cut from them."""
 

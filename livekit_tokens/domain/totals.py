@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.money import Nanos, dollars_text
 from livekit_tokens.domain.pricing import UNPRICED, Price
-from livekit_tokens.domain.times import seconds_text
+from livekit_tokens.domain.times import MINUTE, Micros, seconds_text
 from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -94,6 +95,13 @@ def added(a: Mapping[str, int], b: Mapping[str, int]) -> Units:
     for name, quantity in b.items():
         both[name] = both.get(name, 0) + quantity
     return both
+
+
+def cost_per_minute(totals: Totals, call_time: Micros) -> Nanos | None:
+    """Of the priced requests, rounded half-even; None without a call, and where nothing has a price."""
+    if not call_time or (totals.unpriced_requests and not totals.cost):
+        return None
+    return round(Fraction(totals.cost * MINUTE, call_time))
 
 
 def bills(record: UsageRecord) -> bool:

@@ -15,6 +15,10 @@ unknown: a request happened, and nothing can be said about its size."""
 
 UNKNOWN_FEATURE = "unknown"
 
+KINDS = ("stt", "llm", "tts", "other")
+KIND_OF = {"transcriber": "stt", "agent": "llm", "tts": "tts"}
+"""What kind of spending a service is: `llm` is the language or the speech-to-speech model. All others are `other`."""
+
 _T = TypeVar("_T")
 
 

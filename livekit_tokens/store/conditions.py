@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from livekit_tokens.core.reports import Question
 from livekit_tokens.domain.periods import Period
+from livekit_tokens.domain.usage import KIND_OF
 from livekit_tokens.store.schema import parts
 
 OF_RECORD = ("service", "provider", "model", "operation", "feature", "agent")
@@ -49,6 +50,8 @@ def key_of(table: sa.Table, name: str) -> sa.ColumnElement[Any]:
     if name.startswith("tag:"):
         column: sa.ColumnElement[Any] = parts.c.tags[name.removeprefix("tag:")].as_string()
         return column
+    if name == "kind":
+        return sa.case(*((table.c.service == service, kind) for service, kind in KIND_OF.items()), else_="other")
     return table.c[name] if name in OF_RECORD else OF_PART[name]
 
 

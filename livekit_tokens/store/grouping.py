@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from livekit_tokens.core.reports import Question
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.periods import CUTTINGS, Cut, Period, split
+from livekit_tokens.domain.times import Micros
 from livekit_tokens.store.conditions import key_of, part_conditions, quantity, record_conditions, span_conditions
 from livekit_tokens.store.schema import INFORMATIONAL, parts, records, sums
 
@@ -37,6 +38,32 @@ def grouped(question: Question) -> sa.Select[Any]:
         _sum_if(estimated, billed_tokens, "estimated_tokens"),
         _sum_if(estimated, rows.c.input_cost + rows.c.output_cost, "estimated_cost"),
     ).group_by(*(rows.c[key] for key in keys))
+
+
+def calls(question: Question, now: Micros) -> sa.Select[Any]:
+    """How many sessions have a matching record, and how long they went on: `domain.sessions.call_time` of each."""
+    started: sa.ColumnElement[int] = parts.c.started_at
+    ended: sa.ColumnElement[int] = sa.func.coalesce(parts.c.ended_at, now)
+    if (period := question.period) is not None:
+        started, ended = _later(started, sa.literal(period.since)), _earlier(ended, sa.literal(period.until))
+    # Where an earlier part of the session reaches into this one, it is counted already.
+    reached = sa.func.max(ended).over(partition_by=parts.c.session_id, order_by=(started, parts.c.key), rows=(None, -1))
+    since = _later(started, sa.func.coalesce(reached, started))
+    each = (
+        sa.select(parts.c.session_id, since.label("since"), ended.label("until"))
+        .where(parts.c.key.in_(matching_parts(question)))
+        .subquery()
+    )
+    length = sa.case((each.c.until > each.c.since, each.c.until - each.c.since), else_=0)
+    return sa.select(sa.func.count(each.c.session_id.distinct()), sa.func.coalesce(sa.func.sum(length), 0))
+
+
+def _later(one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    return sa.case((one > other, one), else_=other)
+
+
+def _earlier(one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    return sa.case((one < other, one), else_=other)
 
 
 Piece = tuple[sa.Table, sa.ColumnElement[int], Period | None]

@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from livekit_tokens.core.reports import Group, Question
+from livekit_tokens.core.reports import Calls, Group, Question
 from livekit_tokens.domain.periods import Period
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.summary import RecordLine
-from livekit_tokens.domain.times import QUARTER, quarter_of
+from livekit_tokens.domain.times import QUARTER, Micros, quarter_of
 from livekit_tokens.store.conditions import OF_RECORD, part_conditions
 from livekit_tokens.store.connection import StoreLedger
-from livekit_tokens.store.grouping import grouped, matching_parts
+from livekit_tokens.store.grouping import calls, grouped, matching_parts
 from livekit_tokens.store.schema import parts, records, stays, sums
 from livekit_tokens.store.values import group_of, part_of, record_line_of, stay_of
 
@@ -51,10 +51,9 @@ class SqlReader:
         rows = await self._conn.execute(grouped(question))
         return [group_of(question, row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name for it
 
-    async def session_count(self, question: Question) -> int:
-        matching = parts.c.key.in_(matching_parts(question))
-        counted = sa.select(sa.func.count(parts.c.session_id.distinct())).where(matching)
-        return int((await self._conn.execute(counted)).scalar_one())
+    async def calls(self, question: Question, now: Micros) -> Calls:
+        sessions, time = (await self._conn.execute(calls(question, now))).one()
+        return Calls(sessions, int(time))
 
     async def newest_sessions(self, question: Question, limit: int) -> list[str]:
         found = sa.select(parts.c.session_id).where(parts.c.key.in_(matching_parts(question)))

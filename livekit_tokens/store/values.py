@@ -7,6 +7,7 @@ from typing import Any
 from livekit_tokens.core.reports import Group, Question
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.periods import CUTTINGS
+from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.summary import RecordLine
 from livekit_tokens.domain.totals import Totals
@@ -100,4 +101,5 @@ def record_line_of(row: Any) -> RecordLine:
         metadata=row["metadata"] or {},
     )
     # The same id as in the view api_usage.
-    return RecordLine(f"{record.part}-{row['seq']}", record, row["input_cost"], row["output_cost"])
+    price = Price(row["input_cost"], row["output_cost"], row["price_note"])
+    return RecordLine(f"{record.part}-{row['seq']}", record, price)

@@ -119,7 +119,11 @@ class TestReport:
         assert "=[bold]cmd\ufffd[2J" in out
         assert "\x1b" not in out
         assert max(map(len, out.splitlines())) <= 80
-        assert out.splitlines()[-1].split() == ["Total", "2", "3", "21", "0", "0.0045"]
+        total, rate, estimated = out.splitlines()[-3:]
+        assert total.split() == ["Total", "2", "3", "21", "0", "~0.0045"]
+        assert rate.startswith("$0.000")
+        assert rate.endswith(" a minute of call")
+        assert estimated == "~ in part estimated: $0.001500 of $0.004500"
 
     def test_csv_is_the_names_of_by_and_the_fields_of_totals(self, filled):
         """Units are JSON in their column."""

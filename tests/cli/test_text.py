@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from livekit_tokens.cli.text import plain, session_text, summary_text
 from livekit_tokens.core.reports import Group, Report
 from livekit_tokens.domain.periods import Period
+from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.summary import RecordLine, ServiceLine, SessionSummary
 from livekit_tokens.domain.times import to_micros
 from livekit_tokens.domain.totals import Totals
@@ -70,11 +71,14 @@ def test_a_session_is_the_known_layout():
         user="john",
         user_name="John Doe",
         duration=END - BEGIN,
+        call_time=timedelta(minutes=2),
         services=services,
         totals=WHISPER + REALTIME,
         records=(
             RecordLine(
-                "r", UsageRecord("p", to_micros(BEGIN), "agent", "openai", "m", "chat", {"input_text": 3}), 1_000, 0
+                "r",
+                UsageRecord("p", to_micros(BEGIN), "agent", "openai", "m", "chat", {"input_text": 3}),
+                Price(1_000, 0, "fallback: gpt-4o"),
             ),
         ),
     )
@@ -178,9 +182,10 @@ Total Cost: $0.006000 (40 unpriced)
 Total Audio Seconds: 61.500
 Total Estimated: 0 of 55 requests, 11,300 of 20,770 tokens
 Total Failed Requests: 1
+Cost per Minute of Call: $0.003000
 Status: open
 Duration: 327.000 s
 
 RECORDS:
-2025-06-27 15:30:15 agent m chat: input_text 3; $0.000001, reported
+2025-06-27 15:30:15 agent m chat: input_text 3; $0.000001 (fallback: gpt-4o), reported
 """

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from livekit_tokens.core.reports import Filters, Group, check_by, open_reports
+from livekit_tokens.core.reports import Calls, Filters, Group, check_by, open_reports
 from livekit_tokens.domain.errors import BadSetting, UnknownSession
 from livekit_tokens.domain.periods import Period
 from livekit_tokens.domain.sessions import Part
@@ -27,6 +27,7 @@ class Memory:
     parts_there: list[Part] = field(default_factory=list)
     asked: list = field(default_factory=list)
     sessions_there: int = 0
+    call_time: int = 0
     whole: Period | None = None
 
     @asynccontextmanager
@@ -40,8 +41,8 @@ class Memory:
         self.asked.append(question)
         return self.groups
 
-    async def session_count(self, question):
-        return self.sessions_there
+    async def calls(self, question, now):
+        return Calls(self.sessions_there, self.call_time)
 
     async def parts(self, sessions):
         return [p for p in self.parts_there if p.session_id in sessions]
@@ -84,7 +85,7 @@ async def test_the_json_has_the_fields_of_the_contract_in_their_order():
     """`report --json`."""
     answer = (await reports(Memory([group(service="agent", model="m")])).report()).to_dict()
     totals = TOTALS.split()
-    assert list(answer) == ["period", "totals", "groups"]
+    assert list(answer) == ["period", "totals", "groups", "call_seconds", "cost_per_minute_usd"]
     assert list(answer["totals"]) == totals
     assert list(answer["groups"][0]) == ["key", "avg_tokens_per_session", *totals]
 

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from livekit_tokens.domain.sessions import Status, session_id, state_of, suffix
+from livekit_tokens.domain.sessions import Part, Status, call_time, session_id, state_of, suffix
 
 
 def test_a_session_id_is_the_rooms_name_and_nine_digits_of_its_sid() -> None:
@@ -36,3 +36,24 @@ def test_a_suffix_is_padded_and_most_significant_first() -> None:
 def test_a_session_is_open_while_any_part_is_else_abandoned_if_any_part_is(parts: list[Status], session: str) -> None:
     """A session only groups its parts; its state is derived."""
     assert state_of(parts) == session
+
+
+@pytest.mark.parametrize(
+    ("spans", "length"),
+    [
+        ([], 0),
+        ([(0, 10)], 10),
+        ([(0, 10), (2, 5)], 10),
+        ([(2, 12), (0, 10)], 12),
+        ([(0, 10), (20, 25)], 15),
+        ([(0, None)], 30),
+        ([(0, 10), (5, None), (7, 8)], 30),
+    ],
+    ids=["no part", "one", "inside another", "overlapping", "a caller who came back", "open", "open among ended"],
+)
+def test_a_moment_in_which_two_parts_ran_is_one_moment_of_the_call(
+    spans: list[tuple[int, int | None]], length: int
+) -> None:
+    """The agent and a transcriber of its own in one room are one call; what is between two parts is none."""
+    parts = [Part(f"{n:032x}", "room_1", started, ended_at=end) for n, (started, end) in enumerate(spans)]
+    assert call_time(parts, now=30) == length

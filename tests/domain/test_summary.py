@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.summary import RecordLine, ServiceLine, SessionSummary, summarize
 from livekit_tokens.domain.times import SECOND, to_datetime, to_micros
@@ -55,7 +57,7 @@ def test_the_receipt_has_a_line_per_service_and_model():
     assert str(summarize([CLOSED], lines, now=BEGIN)).splitlines() == [
         (
             "support_abc123def closed after 327.0 s (user_initiated): 5 requests, 2,047 tokens, $0.024000 (2 unpriced)"
-            ", estimated 0 of 5 requests and 547 of 2,047 tokens"
+            ", estimated 0 of 5 requests and 547 of 2,047 tokens, $0.004404 a minute"
         ),
         (
             "  transcriber whisper-1: audio_ms 12,345, ~input_audio 547; 2 requests, 547 tokens, unpriced, "
@@ -124,7 +126,7 @@ def test_a_participant_whom_two_parts_saw_is_told_once():
 def test_an_unpriced_record_costs_null():
     """Never 0, and a half price is no price for the whole."""
     record = UsageRecord(PART.key, BEGIN, "agent", "openai", "m", "o", {"input_text": 3, "cached_input_text": 2})
-    answer = RecordLine("id", record, input_cost=5).to_dict()
+    answer = RecordLine("id", record, Price(input=5)).to_dict()
     assert (answer["input_cost_usd"], answer["output_cost_usd"], answer["cost_usd"]) == ("0.000000005", None, None)
     assert answer["input_tokens"] == 5
 
@@ -133,3 +135,28 @@ def test_cost_is_decimal_dollars():
     """Exact to the nano-dollar."""
     summary = summarize([PART], [line(requests=1, input_cost=1, output_cost=2)], now=BEGIN)
     assert summary.cost == summary.services[0].cost == Decimal("0.000000003")
+
+
+def test_the_cost_of_a_minute_is_of_the_calls_own_minutes():
+    """Two parts of one call at a time are one minute; exact, rounded half-even, in JSON as text."""
+    transcriber = replace(CLOSED, key="02" * 16, ended_at=BEGIN + 60 * SECOND)
+    summary = summarize([CLOSED, transcriber], [line(requests=1, input_cost=1_000_000_000)], now=BEGIN)
+    assert summary.cost_per_minute == Decimal("0.183486239")
+    answer = summary.to_dict()
+    assert (answer["call_seconds"], answer["cost_per_minute_usd"]) == ("327.000", "0.183486239")
+
+
+def test_a_call_without_a_price_or_without_a_length_costs_nothing_that_can_be_said_a_minute():
+    """Not 0: nobody knows."""
+    unpriced = summarize([CLOSED], [line(requests=1, units={"input_text": 3}, unpriced_requests=1)], now=BEGIN)
+    begun = summarize([PART], [line(requests=1, input_cost=5)], now=BEGIN)
+    assert (unpriced.cost_per_minute, begun.cost_per_minute) == (None, None)
+    assert unpriced.to_dict()["cost_per_minute_usd"] is None
+    assert "a minute" not in str(unpriced)
+
+
+def test_the_receipt_tells_the_estimated_share_of_the_cost():
+    """Beside the estimated requests and tokens."""
+    totals = {"requests": 2, "units": {"input_text": 9}, "estimated_requests": 1, "estimated_tokens": 4}
+    receipt = str(summarize([CLOSED], [line(**totals, input_cost=9_000_000, estimated_cost=4_000_000)], now=BEGIN))
+    assert "estimated 1 of 2 requests and 4 of 9 tokens, $0.004000 of $0.009000, $0.001651 a minute" in receipt

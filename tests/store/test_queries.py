@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,7 +19,7 @@ from livekit_tokens.core.reports import Filters, Question, Report, Reports, open
 from livekit_tokens.domain.errors import BadSetting, UnknownSession
 from livekit_tokens.domain.periods import CUTTINGS, Period, cut, read_zone
 from livekit_tokens.domain.pricing import UNPRICED, Price
-from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.domain.sessions import Part, Stay, call_time
 from livekit_tokens.domain.times import QUARTER, SECOND, Micros, to_datetime, to_micros
 from livekit_tokens.domain.totals import Totals, totals_of
 from livekit_tokens.domain.units import REGISTRY, TOKENS
@@ -102,6 +102,19 @@ def truth(world: World, period: Period, by: tuple[str, ...], zone: str, wanted: 
     return {key: (len(sessions), totals) for key, (sessions, totals) in found.items()}
 
 
+def call_time_of(world: World, period: Period, wanted: Filters) -> Micros:
+    """Of the parts with a matching record, what lies in the period; session by session."""
+    asked = (r for r in world.records if period.since <= r.at < period.until and matches(world.part_of(r), r, wanted))
+    used = {r.part for r in asked}
+    of: dict[str, list[Part]] = {}
+    for p in world.parts:
+        if p.key in used:
+            ended_at = min(NOW if p.ended_at is None else p.ended_at, period.until)
+            inside = replace(p, started_at=max(p.started_at, period.since), ended_at=ended_at)
+            of.setdefault(p.session_id, []).append(inside)
+    return sum(call_time(parts, NOW) for parts in of.values())
+
+
 def matches(p: Part, r: UsageRecord, wanted: Filters) -> bool:
     of_record = ("service", "model", "provider", "operation", "feature", "agent")
     pairs = [(getattr(wanted, name), getattr(r, name)) for name in of_record]
@@ -123,6 +136,8 @@ def label(p: Part, r: UsageRecord, name: str, zone: str) -> str | None:
         return keys[name]()
     if name.startswith("tag:"):
         return p.tags.get(name[4:])
+    if name == "kind":
+        return {"agent": "llm", "transcriber": "stt", "tts": "tts"}.get(r.service, "other")
     return getattr(p, name) if name in ("user", "tenant", "room") else getattr(r, name)
 
 
@@ -143,7 +158,8 @@ def random_world(seed: int) -> World:
             user=rnd.choice([None, "u1", "u2"]),
             tenant=rnd.choice([None, "t1"]),
             tags=rnd.choice([{}, {"env": "prod"}, {"env": "test", "a b.c'": "é"}]),
-            started_at=NOW - rnd.randrange(40 * 24 * 60) * MINUTE,
+            started_at=(started_at := NOW - rnd.randrange(40 * 24 * 60) * MINUTE),
+            ended_at=rnd.choice([None, started_at + rnd.randrange(20 * 24 * 60) * MINUTE]),
         )
         for n in range(rnd.randrange(1, 7))
     )
@@ -172,7 +188,7 @@ def random_record(rnd: random.Random, of: Part) -> UsageRecord:
     )
 
 
-BY = (*[(name,) for name in ("service", "user", "agent", "tag:env", "tag:a b.c'", *CUTTINGS)],)
+BY = (*[(name,) for name in ("service", "kind", "user", "agent", "tag:env", "tag:a b.c'", *CUTTINGS)],)
 BY = (*BY, ("service", "model"), ("provider", "operation"), ("tenant", "room"), ("feature", "day"), ("hour", "user"))
 FILTERS = (
     {},
@@ -216,6 +232,7 @@ class TestEveryReport:
                     assert groups_of(report) == truth(world, period, by, zone, filters)
                     whole = truth(world, period, (), zone, filters).get((), (0, Totals()))
                     assert (report.sessions, report.totals) == whole
+                    assert report.call_time == call_time_of(world, period, filters)
 
         asyncio.run(check())
 
@@ -256,8 +273,11 @@ class TestGroups:
         async with reports_over(database_url, world) as reports:
             by_service = await reports.report(by=["service"])
             by_user = await reports.report(by=["user", "service"])
+            by_kind = await reports.report(by=["kind"])
         assert [g.key["service"] for g in by_service.groups] == ["transcriber", "agent", "tool", "tts"]
         assert [g.key["user"] for g in by_user.groups] == ["u1"] * 4 + [None]
+        kinds = [(g.key["kind"], g.totals.requests) for g in by_kind.groups]
+        assert kinds == [("stt", 1), ("llm", 2), ("tts", 1), ("other", 1)]
 
     async def test_an_hour_that_comes_twice_has_two_groups(self, database_url):
         """In the night when clocks go back, 02:00+02:00 and 02:00+01:00 are told apart."""
@@ -414,10 +434,10 @@ class TestThePlan:
 
 SESSION_FIELDS = """
     session_id status room user user_name tenant agent_name tags started_at ended_at duration_seconds close_reason
-    parts participants services totals records
+    parts participants services totals call_seconds cost_per_minute_usd records
 """.split()  # noqa: SIM905 - read as lines
 RECORD_FIELDS = """
     id time service provider model operation agent feature units informational_units input_tokens output_tokens
     provenance input_cost_usd output_cost_usd cost_usd processing_time_ms first_output_ms quality_score safety_score
-    success error request_id metadata
+    success error request_id metadata price_note
 """.split()  # noqa: SIM905

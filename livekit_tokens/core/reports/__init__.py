@@ -15,7 +15,7 @@ from livekit_tokens.core.reports.asking import (
 )
 from livekit_tokens.core.reports.groups import Group
 from livekit_tokens.core.reports.live import Live, LiveSession
-from livekit_tokens.core.reports.reader import UsageReader, UsageStore
+from livekit_tokens.core.reports.reader import Calls, UsageReader, UsageStore
 from livekit_tokens.core.reports.service import Reports, open_reports
 from livekit_tokens.core.reports.sessions import SessionLine, SessionList
 from livekit_tokens.core.reports.spending import Report
@@ -24,6 +24,7 @@ __all__ = [
     "DEFAULT_BY",
     "DEFAULT_LIMIT",
     "GROUPINGS",
+    "Calls",
     "FilterArguments",
     "Filters",
     "Group",

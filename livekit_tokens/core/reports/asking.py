@@ -12,7 +12,8 @@ from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.periods import CUTTINGS, Cut, Period, between, read_zone
 from livekit_tokens.domain.times import Micros, rfc3339, to_micros
 
-GROUPINGS = ("service", "model", "provider", "user", "tenant", "room", "agent", "feature", "operation", *CUTTINGS)
+_NAMES = ("service", "kind", "model", "provider", "user", "tenant", "room", "agent", "feature", "operation")
+GROUPINGS = (*_NAMES, *CUTTINGS)
 """What `by` accepts, beside `tag:KEY`."""
 
 DEFAULT_BY = ("service", "model")

@@ -9,6 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from livekit_tokens.domain.periods import CUTTINGS, Cut
 from livekit_tokens.domain.summary import service_order
 from livekit_tokens.domain.totals import Totals
+from livekit_tokens.domain.usage import KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ def in_order(groups: Sequence[Group], cuts: Sequence[Cut] = ()) -> list[Group]:
     def standing(name: str, value: str | None) -> tuple[object, ...]:
         if name in CUTTINGS:
             return (place[value or ""],)
+        if name == "kind":
+            return (KINDS.index(value or ""),)
         return service_order(value) if name == "service" else (value is None, value or "")
 
     return sorted(groups, key=lambda group: tuple(standing(*pair) for pair in group.key.items()))

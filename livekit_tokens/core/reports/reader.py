@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from livekit_tokens.core.reports.asking import Question
 from livekit_tokens.core.reports.groups import Group
 from livekit_tokens.domain.periods import Period
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.summary import RecordLine
+from livekit_tokens.domain.times import Micros
+
+
+class Calls(NamedTuple):
+    """How many sessions, and how long they went on: of the parts that match, as `domain.sessions.call_time` counts."""
+
+    sessions: int = 0
+    time: Micros = 0
 
 
 class UsageReader(Protocol):
@@ -22,7 +30,9 @@ class UsageReader(Protocol):
 
     async def grouped(self, question: Question) -> Sequence[Group]: ...
 
-    async def session_count(self, question: Question) -> int: ...
+    async def calls(self, question: Question, now: Micros) -> Calls:
+        """The sessions with a matching record; how long they went on in the period, open ones until `now`."""
+        ...
 
     async def newest_sessions(self, question: Question, limit: int) -> Sequence[str]:
         """Sessions with a matching record or, where only sessions are filtered, a start in the period."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from livekit_tokens.core.reports.asking import Scope, period_dict
 from livekit_tokens.core.reports.groups import Group, in_order
-from livekit_tokens.core.reports.reader import UsageReader
+from livekit_tokens.core.reports.reader import Calls, UsageReader
+from livekit_tokens.domain.money import dollars
 from livekit_tokens.domain.periods import CUTTINGS, Cut, Period, cut
-from livekit_tokens.domain.totals import Totals
+from livekit_tokens.domain.times import Micros, seconds_text
+from livekit_tokens.domain.totals import Totals, cost_per_minute
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was spent in a period, in total and by group. `sessions` are those with at least one matching record."""
+    """What was spent in a period, in total and by group. `sessions` are those with at least one matching record,
+    `call_time` (microseconds) is how long they went on in it.
+    """
 
     period: Period
     timezone: str
@@ -21,12 +26,21 @@ class Report:
     sessions: int
     totals: Totals
     groups: tuple[Group, ...]
+    call_time: Micros = 0
+
+    @property
+    def cost_per_minute(self) -> Decimal | None:
+        """Dollars a minute of call, of the priced requests; None without a call, and where nothing has a price."""
+        nanos = cost_per_minute(self.totals, self.call_time)
+        return None if nanos is None else dollars(nanos)
 
     def to_dict(self) -> dict[str, object]:
         return {
             "period": period_dict(self.period, self.timezone),
             "totals": {"sessions": self.sessions, **self.totals.to_dict()},
             "groups": [group.to_dict() for group in self.groups],
+            "call_seconds": seconds_text(self.call_time),
+            "cost_per_minute_usd": None if self.cost_per_minute is None else f"{self.cost_per_minute:f}",
         }
 
 
@@ -37,9 +51,9 @@ async def spending(reader: UsageReader, scope: Scope, by: tuple[str, ...]) -> Re
     asked = scope.question(*by, cuts=cuts or ())
     groups = in_order(await reader.grouped(asked), asked.cuts)
     # A session may stand in several groups: their counts of sessions do not add up.
-    sessions = groups[0].sessions if len(groups) == 1 else await reader.session_count(asked) if groups else 0
+    calls = await reader.calls(asked, scope.now) if groups else Calls()
     totals = sum((group.totals for group in groups), Totals())
-    return Report(scope.period, scope.timezone, by, sessions, totals, tuple(groups))
+    return Report(scope.period, scope.timezone, by, calls.sessions, totals, tuple(groups), calls.time)
 
 
 async def _cuts(reader: UsageReader, scope: Scope, by: tuple[str, ...]) -> tuple[Cut, ...] | None:
