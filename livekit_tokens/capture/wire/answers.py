@@ -81,6 +81,11 @@ class Reading:
         return self._counted + tokens
 
     @property
+    def begun(self) -> bool:
+        """Whether any output has arrived."""
+        return bool(self._texts or self._counted or self.sound_bytes)
+
+    @property
     def audio_ms(self) -> int:
         """Milliseconds of all audio that has arrived; 0 where its format does not tell."""
         return sound.milliseconds(self._sound_head, self.sound_bytes, self._sound_media) or 0

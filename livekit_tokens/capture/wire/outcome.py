@@ -56,8 +56,11 @@ def settled(seen: Seen) -> UsageRecord:
         return _refused(record, seen.status)
     if seen.status is None and (seen.error or "").startswith(_NEVER_SENT):
         return _unbilled(record, seen.error)
-    if seen.reading is not None and seen.reading.usage is not None:
-        return _told(record, seen.reading, seen.asked)
+    reading = seen.reading
+    if reading is not None and reading.usage is not None:
+        return _told(record, reading, seen.asked)
+    if reading is not None and reading.error is not None and not reading.begun:
+        return _unbilled(record, reading.error)  # refused within an answer, before anything was made
     return _untold(_ended_early(record, seen), seen)
 
 
@@ -129,7 +132,7 @@ def _untold(record: UsageRecord, seen: Seen) -> UsageRecord:
     ahead = 0 if whole else _ahead(seen, reading.tokens)
     return cut(
         record,
-        Arrived(reading.tokens, reading.audio_ms, ahead, whole, begun=reading.tokens > 0 or reading.sound_bytes > 0),
+        Arrived(reading.tokens, reading.audio_ms, ahead, whole, reading.begun),
     )
 
 

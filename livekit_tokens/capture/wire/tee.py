@@ -7,7 +7,6 @@ Only public names: `send`, `request.content`, `response.stream`, and the stream 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from importlib import import_module
 from typing import Any
@@ -19,7 +18,6 @@ Begin = Callable[[Any, Any], Exchange | None]
 """Given client and request: the exchange that is to be followed, or None."""
 
 _MODULES = ("httpx2", "httpx")
-_installing = threading.Lock()
 _installed: list[tuple[type, Any, Any]] = []
 """Class, our method, and the one that was there before."""
 
@@ -36,25 +34,21 @@ def libraries() -> list[Any]:
 
 
 def install(begin: Begin) -> None:
-    """Put the tee in, once a process."""
-    with _installing:
-        if _installed:
-            return
-        for module in libraries():
-            for owner, make in ((module.AsyncClient, _async_send), (module.Client, _sync_send)):
-                before = owner.send
-                ours = make(before, begin, module)
-                owner.send = ours
-                _installed.append((owner, ours, before))
+    """Put the tee in; once a process is for the caller to see to."""
+    for module in libraries():
+        for owner, make in ((module.AsyncClient, _async_send), (module.Client, _sync_send)):
+            before = owner.send
+            ours = make(before, begin, module)
+            owner.send = ours
+            _installed.append((owner, ours, before))
 
 
 def uninstall() -> None:
     """Put back what was there before, where the method is still ours: another one's patch on top of it stays."""
-    with _installing:
-        for owner, ours, before in _installed:
-            if owner.__dict__.get("send") is ours:
-                owner.send = before  # type: ignore[attr-defined]
-        _installed.clear()
+    for owner, ours, before in _installed:
+        if owner.__dict__.get("send") is ours:
+            owner.send = before  # type: ignore[attr-defined]
+    _installed.clear()
 
 
 def _begun(begin: Begin, client: Any, request: Any) -> Exchange | None:
@@ -63,6 +57,18 @@ def _begun(begin: Begin, client: Any, request: Any) -> Exchange | None:
     except Exception as error:  # noqa: BLE001 - the request goes out in any case
         faults.note("a request could not be followed", error)
         return None
+
+
+def _follow(response: Any, exchange: Exchange, tee: Callable[[Any, Exchange], Any]) -> bool:
+    """Follow the answer that begins; False if it is over already, as one that a test's transport makes up."""
+    if response.is_closed:
+        exchange.answered(response.status_code, {"content-type": response.headers.get("content-type", "")})
+        exchange.take_first(response.content)
+        exchange.end("whole")
+        return False
+    exchange.answered(response.status_code, response.headers)
+    response.stream = tee(response.stream, exchange)
+    return True
 
 
 def _async_send(before: Callable[..., Awaitable[Any]], begin: Begin, module: Any) -> Callable[..., Any]:
@@ -78,12 +84,8 @@ def _async_send(before: Callable[..., Awaitable[Any]], begin: Begin, module: Any
         except BaseException as error:
             exchange.end("broken", error)
             raise
-        exchange.answered(response.status_code, response.headers)
-        if response.is_closed or response.is_stream_consumed:
-            exchange.take_first(response.content)
-            exchange.end("whole")
+        if not _follow(response, exchange, tee):
             return response
-        response.stream = tee(response.stream, exchange)
         if not stream:
             try:
                 await response.aread()
@@ -107,12 +109,8 @@ def _sync_send(before: Callable[..., Any], begin: Begin, module: Any) -> Callabl
         except BaseException as error:
             exchange.end("broken", error)
             raise
-        exchange.answered(response.status_code, response.headers)
-        if response.is_closed or response.is_stream_consumed:
-            exchange.take_first(response.content)
-            exchange.end("whole")
+        if not _follow(response, exchange, tee):
             return response
-        response.stream = tee(response.stream, exchange)
         if not stream:
             try:
                 response.read()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from livekit_tokens.capture import spending, witnesses
 from livekit_tokens.capture.spending import Spender
-from livekit_tokens.capture.wire import tee
+from livekit_tokens.capture.wire import sockets, tee
 from livekit_tokens.capture.wire.exchange import Exchange
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_form, read_json
 from livekit_tokens.domain.providers import provider_of
+
+_installing = threading.Lock()
+_installed = False
 
 Nobodys = Callable[[], Spender | None]
 
@@ -46,9 +50,18 @@ def _read(endpoint: Endpoint, path: str, request: Any) -> tuple[Asked | None, by
 
 def install() -> None:
     """Watch the wire from now on: once a process, when the first session is tracked or the first client metered."""
-    tee.install(lambda _, request: begin(request, lambda: None))
+    global _installed  # noqa: PLW0603 - one a process
+    with _installing:
+        if not _installed:
+            tee.install(lambda _, request: begin(request, lambda: None))
+            sockets.install(follow)
+            _installed = True
 
 
 def uninstall() -> None:
     """Take out what `install` put in, where it is still ours."""
-    tee.uninstall()
+    global _installed  # noqa: PLW0603
+    with _installing:
+        tee.uninstall()
+        sockets.uninstall()
+        _installed = False

@@ -59,6 +59,7 @@ class Provider:
             app.router.add_post(f"/v1{path}", answer)
             app.router.add_post(f"/openai/deployments/{{deployment}}{path}", answer)
         app.router.add_get("/v1/responses", self._responses_socket)
+        app.router.add_get("/v1/realtime", self._realtime_socket)
         app.router.add_post("/v1/moderations", self._free)
         app.router.add_get("/v1/models", self._free)
         runner = web.AppRunner(app, shutdown_timeout=0.2)
@@ -206,7 +207,7 @@ class Provider:
         name, words = f"resp_{self.asked}", self.answer.split()
         usage = {
             "input_tokens": entry.input,
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
             "output_tokens": len(words),
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": entry.input + len(words),
@@ -276,6 +277,30 @@ class Provider:
         entry.output = 4 * words
         usage = {"input_tokens": words, "output_tokens": 4 * words, "total_tokens": 5 * words}
         return await self._stream(request, entry, [*events, {"type": "speech.audio.done", "usage": usage}])
+
+    async def _realtime_socket(self, request: web.Request) -> web.WebSocketResponse:
+        """Transcribes every second that it hears, and bills it by tokens, or whisper by seconds."""
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        model, heard, turn = "", 0, 0
+        async for message in socket:
+            event = json.loads(message.data)
+            if event["type"] == "session.update":
+                model = event["session"]["audio"]["input"]["transcription"]["model"]
+                await socket.send_json({"type": "session.updated", "session": event["session"]})
+            if event["type"] != "input_audio_buffer.append":
+                continue
+            heard += len(base64.b64decode(event["audio"]))
+            if heard >= SECOND:
+                heard, turn = 0, turn + 1
+                words = len(self.answer.split())
+                tokens: Json = {"type": "tokens", "input_tokens": 10, "output_tokens": words}
+                tokens["input_token_details"] = {"audio_tokens": 8, "text_tokens": 2}
+                usage = {"type": "duration", "seconds": 1} if "whisper" in model else tokens
+                self._billed(request, {"model": model}, input=10, output=words, seconds=1.0).told = True
+                done = {"type": "conversation.item.input_audio_transcription.completed", "item_id": f"item_{turn}"}
+                await socket.send_json(done | {"content_index": 0, "transcript": self.answer, "usage": usage})
+        return socket
 
     # -- embeddings -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,279 @@
+"""A tee on the public `ws_connect` and `post` of aiohttp's sessions, which LiveKit's own code speaks by.
+
+A WebSocket for responses carries many of them, one after the other, for whoever took it from a pool: whose money it
+is, is asked when a response is sent for. One for transcription brings what a realtime session's events bring. Of what
+is posted only LiveKit's own embeddings are (`create_embeddings`). A conversation's socket is left alone: its events
+are public (`realtime.py`), and parsing each audio frame once more would cost 9 us.
+Seen on livekit-agents 1.8.9 with aiohttp 3.14. Only public names: `receive`, `send_str`, `close`, `read`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+import msgspec
+
+from livekit_tokens.capture import spending, witnesses
+from livekit_tokens.capture.realtime import RealtimeWitness
+from livekit_tokens.capture.wire.exchange import Exchange
+from livekit_tokens.capture.wire.requests import RESPONSES, Asked, endpoint_of, read_json
+from livekit_tokens.core import faults
+from livekit_tokens.domain.providers import provider_of
+
+Follow = Callable[[Any, str, Asked, bytes], Exchange]
+"""Given spender, host, what is asked, and its body: the exchange that is to be told of it."""
+
+_installed: list[tuple[str, Any, Any]] = []
+_prefixes = itertools.count(1)
+_EVENTS = {"content-type": "text/event-stream"}
+_ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "error"})
+_TRANSCRIPTION = "conversation.item.input_audio_transcription."
+
+
+def install(follow: Follow) -> None:
+    """Put the tee in; once a process is for the caller to see to."""
+    for name, ours in (("ws_connect", _ws_connect), ("post", _post)):
+        before = getattr(aiohttp.ClientSession, name)
+        made = ours(before, follow)
+        setattr(aiohttp.ClientSession, name, made)
+        _installed.append((name, made, before))
+
+
+def uninstall() -> None:
+    """Put back what was there before, where the method is still ours."""
+    for name, ours, before in _installed:
+        if aiohttp.ClientSession.__dict__.get(name) is ours:
+            setattr(aiohttp.ClientSession, name, before)
+    _installed.clear()
+
+
+def _ws_connect(before: Callable[..., Any], follow: Follow) -> Callable[..., Any]:
+    def ws_connect(session: Any, url: Any, **options: Any) -> Any:
+        place = urlsplit(str(url))
+        if place.path.endswith("/responses"):
+            return _Made(before(session, url, **options), lambda socket: _Responses(follow, place.netloc).tee(socket))
+        if place.path.endswith("/realtime") and parse_qs(place.query).get("intent") == ["transcription"]:
+            return _Made(before(session, url, **options), lambda socket: _Transcriptions(place.netloc).tee(socket))
+        return before(session, url, **options)
+
+    return ws_connect
+
+
+def _post(before: Callable[..., Any], follow: Follow) -> Callable[..., Any]:
+    def post(session: Any, url: Any, **options: Any) -> Any:
+        place = urlsplit(str(url))
+        endpoint = endpoint_of("POST", place.path)
+        if endpoint is None or not isinstance(options.get("json"), dict):
+            return before(session, url, **options)
+
+        async def send() -> Any:
+            exchange = None
+            try:
+                if (spender := spending.current()) is not None:
+                    body = json.dumps(options["json"]).encode()
+                    if (asked := read_json(endpoint, place.path, body)) is not None:
+                        exchange = follow(spender, place.netloc, asked, body)
+            except Exception as error:  # noqa: BLE001 - the request goes out in any case
+                faults.note("a request could not be followed", error)
+            return await _answered(before(session, url, **options), exchange)
+
+        return _Made(send(), lambda _: None)
+
+    return post
+
+
+async def _answered(sending: Any, exchange: Exchange | None) -> Any:
+    if exchange is None:
+        return await sending
+    try:
+        response = await sending
+    except BaseException as error:
+        exchange.end("broken", error)
+        raise
+    # aiohttp undoes the compression itself.
+    exchange.answered(response.status, {"content-type": response.headers.get("content-type", "")})
+    read, close = response.read, response.close
+
+    async def read_and_tell() -> bytes:
+        try:
+            body: bytes = await read()
+        except BaseException as error:
+            exchange.end("broken", error)
+            raise
+        exchange.take_first(body)
+        exchange.end("whole")
+        return body
+
+    def close_and_tell() -> None:
+        close()
+        exchange.end("closed")
+
+    response.read, response.close = read_and_tell, close_and_tell
+    return response
+
+
+class _Made(Coroutine[Any, Any, Any]):
+    """What aiohttp gives for a request that is being made: can be awaited, entered, or run as a task."""
+
+    def __init__(self, making: Any, tell: Callable[[Any], None]) -> None:
+        self._making = making
+        self._tell = tell
+        self._running: Coroutine[Any, Any, Any] | None = None
+        self._result: Any = None
+
+    async def _make(self) -> Any:
+        made = await self._making
+        try:
+            self._tell(made)
+        except Exception as error:  # noqa: BLE001 - the socket is the call's, with or without our ears
+            faults.note("a socket could not be followed", error)
+        return made
+
+    def _run(self) -> Coroutine[Any, Any, Any]:
+        if self._running is None:
+            self._running = self._make()
+        return self._running
+
+    def send(self, value: Any) -> Any:
+        return self._run().send(value)
+
+    def throw(self, *args: Any) -> Any:
+        return self._run().throw(*args)
+
+    def close(self) -> None:
+        if self._running is not None:
+            self._running.close()
+        self._making.close()
+
+    def __await__(self) -> Any:
+        return self._run().__await__()
+
+    async def __aenter__(self) -> Any:
+        self._result = await self._run()
+        return await self._result.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._result.__aexit__(kind, error, trace)
+
+
+class _Type(msgspec.Struct):
+    type: str = ""
+
+
+_type_of = msgspec.json.Decoder(_Type).decode
+
+
+class _Socket:
+    """Sees what one WebSocket sends and receives. A fault of ours never reaches who uses it."""
+
+    def tee(self, socket: Any) -> None:
+        send, receive, close = socket.send_str, socket.receive, socket.close
+
+        async def send_str(data: str, *args: Any, **options: Any) -> None:
+            _safely(self.sends, data)
+            await send(data, *args, **options)
+
+        async def receive_message(*args: Any, **options: Any) -> Any:
+            message = await receive(*args, **options)
+            if message.type is aiohttp.WSMsgType.TEXT:
+                _safely(self.receives, message.data)
+            elif message.type not in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG):
+                _safely(self.is_over, None)
+            return message
+
+        async def close_socket(*args: Any, **options: Any) -> Any:
+            _safely(self.is_over, None)
+            return await close(*args, **options)
+
+        socket.send_str, socket.receive, socket.close = send_str, receive_message, close_socket
+
+    def sends(self, text: str) -> None:
+        raise NotImplementedError
+
+    def receives(self, text: str) -> None:
+        raise NotImplementedError
+
+    def is_over(self, _: None) -> None:
+        raise NotImplementedError
+
+
+def _safely(see: Callable[[Any], None], seen: Any) -> None:
+    try:
+        see(seen)
+    except Exception as error:  # noqa: BLE001 - a fault of ours must not reach the call
+        faults.note("a socket's message could not be read", error)
+
+
+class _Responses(_Socket):
+    """The responses of one socket: each `response.create` is a request."""
+
+    def __init__(self, follow: Follow, host: str) -> None:
+        self._follow = follow
+        self._host = host
+        self._exchange: Exchange | None = None
+        self._take: Callable[[bytes], None] | None = None
+
+    def sends(self, text: str) -> None:
+        if '"response.create"' not in text:
+            return
+        self.is_over(None)
+        if (spender := spending.current()) is None:
+            return
+        body = text.encode()
+        if (asked := read_json(RESPONSES, "", body)) is not None:
+            self._exchange = self._follow(spender, self._host, asked, body)
+            self._exchange.answered(200, _EVENTS)
+            self._take = self._exchange.take_first
+
+    def receives(self, text: str) -> None:
+        exchange, take = self._exchange, self._take
+        if exchange is None or take is None:
+            return
+        raw = text.encode()
+        take(b"data:" + raw + b"\n")
+        self._take = exchange.take
+        if _type_of(raw).type in _ENDS:
+            self._exchange = None
+            exchange.end("whole")
+
+    def is_over(self, _: None) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.end("closed")
+
+
+class _Transcriptions(_Socket):
+    """The transcriptions of one socket, read as those of a conversation are."""
+
+    def __init__(self, host: str) -> None:
+        self._provider = provider_of(host)
+        self._witness: RealtimeWitness | None = None
+
+    def sends(self, text: str) -> None:
+        # What is asked for; the provider tells it again once it has taken it over.
+        if '"session.update"' in text and (event := json.loads(text)).get("type") == "session.update":
+            self._tell(event | {"type": "session.updated"})
+
+    def receives(self, text: str) -> None:
+        self._tell(json.loads(text))
+
+    def is_over(self, _: None) -> None: ...
+
+    def _tell(self, event: Any) -> None:
+        if (spender := spending.current()) is None:
+            return
+        if self._witness is None:
+            named = ("unknown", self._provider)
+            self._witness = RealtimeWitness(spender.writer, lambda: named, f"s{next(_prefixes)}")
+        self._witness.write_to(spender.writer)
+        if event.get("type", "").startswith(_TRANSCRIPTION):
+            witnesses.see(spender.writer.part.key, "transcription", self._provider, "unknown")
+        self._witness.on_event(event)

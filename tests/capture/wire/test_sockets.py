@@ -1,0 +1,132 @@
+"""LiveKit's own components and helpers that speak by aiohttp: each billed request is one record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import aiohttp
+import pytest
+from livekit import rtc
+from livekit.agents import llm
+from livekit.agents.utils import http_context
+from livekit.plugins import openai
+
+from livekit_tokens.domain.units import input_tokens, output_tokens
+from tests.capture.wire.conftest import Paper
+from tests.capture.wire.provider import Provider
+
+
+@pytest.fixture(autouse=True)
+async def _sessions() -> AsyncIterator[None]:
+    """LiveKit's components ask their job for an HTTP session."""
+    async with http_context.open():
+        yield
+
+
+def asked(text: str = "Hello") -> llm.ChatContext:
+    chat = llm.ChatContext()
+    chat.add_message(role="user", content=text)
+    return chat
+
+
+async def test_responses_over_a_socket_are_recorded(provider: Provider, tracked: Paper) -> None:
+    """By default `openai.responses.LLM` speaks over a WebSocket that it keeps."""
+    model = openai.responses.LLM(model="gpt-4.1", base_url=f"{provider.base_url}/responses", api_key="not-a-key")
+    for _ in range(2):
+        async with model.chat(chat_ctx=asked()) as stream:
+            async for _ in stream:
+                pass
+    await model.aclose()
+    assert [(record.model, input_tokens(record.units), output_tokens(record.units)) for record in tracked.records] == [
+        ("gpt-4.1", entry.input, entry.output) for entry in provider.bill
+    ]
+    assert [record.request_id for record in tracked.records] == ["resp_1", "resp_2"]
+    assert {record.provenance for record in tracked.records} == {"reported"}
+
+
+async def test_a_response_over_a_socket_that_is_cut_is_an_estimate(provider: Provider, tracked: Paper) -> None:
+    provider.pause = 0.02
+    model = openai.responses.LLM(model="gpt-4.1", base_url=f"{provider.base_url}/responses", api_key="not-a-key")
+    stream = model.chat(chat_ctx=asked())
+    async for chunk in stream:
+        if chunk.delta is not None and chunk.delta.content == "fine ":
+            break
+    await stream.aclose()
+    await model.aclose()
+    (record,) = tracked.records
+    assert (record.provenance, record.metadata["cancelled"]) == ("estimated", True)
+    assert 4 <= record.units["output_text"] <= 6
+
+
+async def test_a_socket_that_several_share_spends_the_money_of_who_asks(provider: Provider, tracked: Paper) -> None:
+    """A pooled socket was opened for somebody else, or before anybody was tracked."""
+    from livekit_tokens.capture import spending
+    from livekit_tokens.capture.spending import Payer, Spending
+
+    other = Paper("1" * 32)
+    model = openai.responses.LLM(model="gpt-4.1", base_url=f"{provider.base_url}/responses", api_key="not-a-key")
+
+    async def ask() -> None:
+        async with model.chat(chat_ctx=asked()) as stream:
+            async for _ in stream:
+                pass
+
+    await ask()
+    token = spending.spend(Spending(Payer(lambda: other)))
+    await ask()
+    spending.spend_no_more(token)
+    await model.aclose()
+    assert (len(tracked.records), len(other.records)) == (1, 1)
+
+
+@pytest.mark.parametrize("model", ["gpt-4o-transcribe", "gpt-realtime-whisper"])
+async def test_transcriptions_over_a_socket_are_recorded_as_they_are_billed(
+    provider: Provider, tracked: Paper, model: str
+) -> None:
+    """LiveKit drops the seconds and the split of the audio."""
+    ear = openai.STT(model=model, base_url=provider.base_url, api_key="not-a-key", use_realtime=True, vad=None)
+    frame = rtc.AudioFrame(bytes(2400), 24_000, 1, 1200)
+    async with aclosing(ear.stream()) as stream:
+        for _ in range(25):
+            stream.push_frame(frame)
+        async for event in stream:
+            if event.alternatives:
+                break
+    await ear.aclose()
+    (record,) = tracked.records
+    expected: dict[str, Any] = {
+        "gpt-4o-transcribe": {"input_audio": 8, "input_text": 2, "output_text": 8},
+        "gpt-realtime-whisper": {"audio_ms": 1000},
+    }
+    assert (record.model, record.units, record.provenance) == (model, expected[model], "reported")
+    assert (record.service, record.provider) == ("transcriber", "openai")
+
+
+class _Redirected(aiohttp.ClientSession):
+    """Sends to the stand-in what is meant for api.openai.com."""
+
+    place = ""
+
+    async def _request(self, method: str, url: Any, **options: Any) -> Any:
+        return await super()._request(method, self.place + str(url).partition("/v1")[2], **options)
+
+
+@pytest.mark.filterwarnings("ignore:Inheritance class")
+async def test_livekits_own_embeddings_are_recorded(provider: Provider, tracked: Paper) -> None:
+    async with _Redirected() as session:
+        session.place = provider.base_url  # type: ignore[misc]
+        await openai.create_embeddings(input=["one two", "three"], api_key="not-a-key", http_session=session)
+    (record,) = tracked.records
+    assert (record.units, record.operation, record.provider) == ({"input_text": 3}, "embedding", "openai")
+
+
+async def test_other_posts_and_sockets_pass_untouched(provider: Provider, tracked: Paper) -> None:
+    async with aiohttp.ClientSession() as session:
+        async with session.post(f"{provider.base_url}/moderations", json={"input": "x"}) as answer:
+            assert answer.status == 200
+        made = await asyncio.create_task(session.post(f"{provider.base_url}/embeddings", data=b"{}"))  # type: ignore[arg-type]
+        made.close()
+    assert tracked.records == []
