@@ -38,13 +38,14 @@ class Billed:
 class Provider:
     """Answers with `answer`, word by word where it streams.
 
-    `refusals` requests are answered by 500 first, `breaks` streams end in the middle; `pause` is between words and
-    `hesitation` before the head, in seconds. `compressed` answers are gzip. `usage` False leaves figures out.
+    `refusals` requests are answered by 500 first, `breaks` streams end after `whole` events; `pause` is between words
+    and `hesitation` before the head, in seconds. `compressed` answers are gzip. `usage` False leaves figures out.
     """
 
     def __init__(self) -> None:
         self.answer = "It is a fine day in our town"
         self.refusals = self.breaks = 0
+        self.whole = 5
         self.pause = self.hesitation = 0.0
         self.compressed = False
         self.usage = True
@@ -84,7 +85,6 @@ class Provider:
 
     async def _refused(self) -> web.Response | None:
         self.asked += 1
-        await asyncio.sleep(self.hesitation)
         if not self.refusals:
             return None
         self.refusals -= 1
@@ -114,7 +114,7 @@ class Provider:
         squeeze = _squeezer() if self.compressed else bytes
         breaks, self.breaks = self.breaks > 0, max(0, self.breaks - 1)
         for number, event in enumerate(events):
-            if breaks and number == len(events) // 2:
+            if breaks and number == self.whole:
                 assert request.transport is not None
                 request.transport.abort()
                 return response
@@ -136,6 +136,7 @@ class Provider:
         prompt = 7 * len(body["messages"]) + 20 * len(body.get("tools") or [])
         words = self.answer.split()
         entry = self._billed(request, body, input=prompt, cached=prompt // 2)
+        await asyncio.sleep(self.hesitation)
         served = f"{body['model']}-2026-01-01" if "deployments" in request.path else body["model"]
         if not body.get("stream"):
             entry.output, entry.told = len(words), True

@@ -1,0 +1,82 @@
+"""Tracked calls without a room, on real AgentSessions, and agents for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from livekit.agents import Agent, AgentSession, function_tool
+from livekit.agents.types import APIConnectOptions
+
+from livekit_tokens.bootstrap import new_key, now
+from livekit_tokens.capture import tracking
+from livekit_tokens.capture.part import Process
+from livekit_tokens.capture.tracking import Tracking
+from livekit_tokens.core.recorder import Unrecorded
+from livekit_tokens.domain.usage import UsageRecord
+from tests.capture.pipeline import Microphone, Script, Speaker
+
+NO_WAIT = APIConnectOptions(max_retry=2, retry_interval=0.01)
+
+
+class Call:
+    """A tracked AgentSession without a room, and the records that were written for it."""
+
+    def __init__(self, **components: Any) -> None:
+        # Otherwise what the microphone says is answered too, ahead of time and up to three times a turn.
+        self.session: AgentSession[Any] = AgentSession(**{"turn_handling": {"turn_detection": "manual"}} | components)
+        self.records: list[UsageRecord] = []
+        self.mic = Microphone()
+        self.session.input.audio = self.mic
+        self.session.output.audio = Speaker()
+        self.tracking = self._track()
+
+    def _track(self) -> Tracking:
+        async def flush(_: float) -> bool:
+            return True
+
+        return tracking.begin(
+            self.session,
+            None,
+            Process(Unrecorded(), flush, now, new_key),
+            user=None,
+            tenant=None,
+            feature=None,
+            tags={},
+            on_end=None,
+            on_usage=self.records.append,
+        )
+
+    async def start(self, agent: Agent) -> Call:
+        await self.session.start(agent)
+        return self
+
+    async def say(self, text: str = "Hello?") -> None:
+        """One turn of the caller, by text, and the whole reply to it."""
+        await self.session.generate_reply(user_input=text)
+
+    async def end(self) -> None:
+        await self.session.aclose()
+        await self.tracking.aclose()
+
+    def by(self, service: str) -> list[UsageRecord]:
+        return [record for record in self.records if record.service == service]
+
+
+class Greeter(Agent):
+    def __init__(self, **own: Any) -> None:
+        super().__init__(instructions="Be kind.", **own)
+
+    @function_tool
+    async def hand_over(self) -> Agent:
+        """Hand over to the closer."""
+        return Closer(llm=self.next_llm) if self.next_llm else Closer()
+
+    next_llm: Script | None = None
+
+
+class Closer(Agent):
+    def __init__(self, **own: Any) -> None:
+        super().__init__(instructions="Come to an end.", **own)
+
+    async def on_enter(self) -> None:
+        await self.session.generate_reply(instructions="Say that you are here.")
