@@ -134,7 +134,7 @@ class Provider:
         if (refused := await self._refused()) is not None:
             return refused
         prompt = 7 * len(body["messages"]) + 20 * len(body.get("tools") or [])
-        words = self.answer.split()
+        words = spoken(self.answer)
         entry = self._billed(request, body, input=prompt, cached=prompt // 2)
         await asyncio.sleep(self.hesitation)
         served = f"{body['model']}-2026-01-01" if "deployments" in request.path else body["model"]
@@ -150,7 +150,7 @@ class Provider:
             return fixed | {"choices": choices} | more
 
         events: list[Json | str] = [chunk([_delta(role="assistant", content="")])]
-        events += [chunk([_delta(content=f"{word} ")], _word=True) for word in words]
+        events += [chunk([_delta(content=word)], _word=True) for word in words]
         events.append(chunk([_delta() | {"finish_reason": "stop"}]))
         wanted = (body.get("stream_options") or {}).get("include_usage") and self.usage
         if wanted:
@@ -205,7 +205,7 @@ class Provider:
         return len(body["input"]) if isinstance(body["input"], list) else 1
 
     def _response_events(self, entry: Billed, body: Json) -> list[Json | str]:
-        name, words = f"resp_{self.asked}", self.answer.split()
+        name, words = f"resp_{self.asked}", spoken(self.answer)
         usage = {
             "input_tokens": entry.input,
             "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -230,7 +230,7 @@ class Provider:
         place = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "logprobs": []}
         events: list[Json | str] = [{"type": "response.created", "response": response, "sequence_number": 0}]
         for number, word in enumerate(words, 1):
-            delta = {"type": "response.output_text.delta", "delta": f"{word} ", "sequence_number": number}
+            delta = {"type": "response.output_text.delta", "delta": word, "sequence_number": number}
             events.append(delta | place | {"_word": True})
         return [*events, {"type": "response.completed", "response": done, "sequence_number": 99}]
 
@@ -316,6 +316,12 @@ class Provider:
         data = [{"object": "embedding", "index": number, "embedding": vector} for number in range(len(texts))]
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return self._json({"object": "list", "data": data, "model": body["model"], "usage": usage})
+
+
+def spoken(text: str) -> list[str]:
+    """Word by word, as models put them out: each but the first begins with its space."""
+    first, *more = text.split()
+    return [first, *(f" {word}" for word in more)]
 
 
 def _delta(**delta: Any) -> Json:
