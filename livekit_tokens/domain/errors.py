@@ -32,3 +32,7 @@ class LedgerConflict(LiveKitTokensError):
 
 class UnknownSession(LiveKitTokensError, LookupError):
     """No session of that id is in the ledger."""
+
+
+class UnknownName(LiveKitTokensError, LookupError):
+    """No session of that user or tenant is in the ledger."""

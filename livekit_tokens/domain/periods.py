@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -26,6 +26,7 @@ MOST_CUTS = 50_000
 Calendar = Literal["today", "this-week", "this-month"]
 Cutting = Literal["hour", "day", "week", "month"]
 CUTTINGS: tuple[Cutting, ...] = ("hour", "day", "week", "month")
+_CUTTING: dict[Calendar, Cutting] = {"today": "day", "this-week": "week", "this-month": "month"}
 
 _MOMENT = re.compile(
     r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(:\d{2}(?:\.\d{1,9})?)? ?(Z|[+-]\d{2}:?\d{2})?)?", re.ASCII | re.IGNORECASE
@@ -123,9 +124,27 @@ def between(since: Micros | None, until: Micros | None, now: Micros) -> Period:
 def calendar_period(name: Calendar, now: Micros, zone: tzinfo) -> Period:
     """The whole day, week (from Monday) or month of `zone` that `now` lies in."""
     today = to_datetime(now).astimezone(zone).date()
-    cutting: dict[Calendar, Cutting] = {"today": "day", "this-week": "week", "this-month": "month"}
-    first = _first_day(cutting[name], today)
-    return Period(_midnight(first, zone), _midnight(_next_first(cutting[name], first), zone))
+    first = _first_day(_CUTTING[name], today)
+    return Period(_midnight(first, zone), _midnight(_next_first(_CUTTING[name], first), zone))
+
+
+def period_before(period: Period) -> Period:
+    """The period of the same length that ends where this one begins."""
+    return Period(2 * period.since - period.until, period.since)
+
+
+def so_far_and_before(name: Calendar, now: Micros, zone: tzinfo) -> tuple[Period, Period]:
+    """The day, week or month up to now, and the one before it up to the same time by the clock.
+
+    A month that was too short for that (28 days beside the 31st) counts whole.
+    """
+    local = to_datetime(now).astimezone(zone).replace(tzinfo=None)
+    cutting = _CUTTING[name]
+    first = _first_day(cutting, local.date())
+    before = _first_day(cutting, first - timedelta(days=1))
+    clock = datetime.combine(before, time()) + (local - datetime.combine(first, time()))
+    begin = _midnight(first, zone)
+    return Period(begin, now), Period(_midnight(before, zone), min(to_micros(clock.replace(tzinfo=zone)), begin))
 
 
 def cut(period: Period, cutting: Cutting, zone: tzinfo) -> tuple[Cut, ...]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from livekit_tokens.core.reports import Question
 from livekit_tokens.domain.periods import Period
 from livekit_tokens.domain.usage import KIND_OF
-from livekit_tokens.store.schema import parts
+from livekit_tokens.store.schema import parts, records
 
 OF_RECORD = ("service", "provider", "model", "operation", "feature", "agent")
 """What records and sums say themselves."""
@@ -31,7 +31,15 @@ def span_conditions(at: sa.ColumnElement[int], span: Period | None) -> list[sa.C
 def record_conditions(table: sa.Table, question: Question) -> list[sa.ColumnElement[bool]]:
     """Of `records` or `sums`."""
     asked = {name: getattr(question.filters, name) for name in OF_RECORD}
-    return [table.c[name] == value for name, value in asked.items() if value is not None]
+    conditions = [table.c[name] == value for name, value in asked.items() if value is not None]
+    return [*conditions, cancelled()] if question.cancelled else conditions
+
+
+def cancelled() -> sa.ColumnElement[bool]:
+    """A request of `records` that was cut off: a response by its status, others by their mark."""
+    status, mark = (sa.cast(records.c.metadata[name].as_string(), sa.Text) for name in ("status", "cancelled"))
+    # A JSON true is 1 on SQLite.
+    return sa.or_(status == "cancelled", mark.in_(("true", "1")))
 
 
 def part_conditions(question: Question) -> list[sa.ColumnElement[bool]]:

@@ -6,6 +6,7 @@ The same SQL on SQLite and PostgreSQL; both use the tables' time index.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,7 +26,7 @@ ADDED = ("requests", "failed_requests", "unpriced_requests", *_UNITS, "input_cos
 def grouped(question: Question) -> sa.Select[Any]:
     """Sums and counts of sessions, one row a group: `k0`, `k1` ..., `sessions` and the columns of the sums."""
     keys = [f"k{i}" for i in range(len(question.by))]
-    pieces = [_amounts(piece, question) for piece in _pieces(question.period)]
+    pieces = [_amounts(piece, question) for piece in _pieces(question)]
     rows = sa.union_all(*pieces).subquery("usage")
     estimated = rows.c.provenance == "estimated"
     billed_tokens = sum((rows.c[name] for name in u.TOKENS), sa.literal_column("0"))
@@ -66,12 +67,34 @@ def _earlier(one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.Col
     return sa.case((one < other, one), else_=other)
 
 
+def dearest_groups(question: Question, limit: int) -> sa.Select[Any]:
+    """The groups that cost most, then those with most tokens, then by name."""
+    rows = grouped(question).subquery("groups")
+    keys = [rows.c[f"k{i}"].nulls_last() for i in range(len(question.by))]
+    tokens = sum((rows.c[name] for name in (*u.TOKENS, *INFORMATIONAL.values())), sa.literal_column("0"))
+    order = ((rows.c.input_cost + rows.c.output_cost).desc(), tokens.desc(), *keys)
+    return sa.select(rows).order_by(*order).limit(limit)
+
+
+def session_costs(question: Question) -> sa.Select[Any]:
+    """What a session cost, and how many sessions cost just that."""
+    rows = grouped(replace(question, by=("session",), cuts=())).subquery("groups")
+    cost = (rows.c.input_cost + rows.c.output_cost).label("cost")
+    return sa.select(cost, sa.func.count().label("sessions")).group_by(cost)
+
+
 Piece = tuple[sa.Table, sa.ColumnElement[int], Period | None]
 """A table, the column of its times, and which of its rows are meant."""
 
 
-def _pieces(period: Period | None) -> list[Piece]:
-    """Where a period's usage is found: a record stands in exactly one piece. Without a period, all sums."""
+def _pieces(question: Question) -> list[Piece]:
+    """Where a period's usage is found: a record stands in exactly one piece. Without a period, all sums.
+
+    Sums do not tell what was cancelled: that is found in the records, as far as they are kept.
+    """
+    period = question.period
+    if question.cancelled:
+        return [(records, records.c.at, period)]
     if period is None:
         return [(sums, sums.c.bucket, None)]
     cut = split(period)
@@ -105,7 +128,7 @@ def _amounts(piece: Piece, question: Question) -> sa.Select[Any]:
 def matching_parts(question: Question) -> sa.CompoundSelect[Any]:
     """The keys of all parts with a matching record, more than once."""
     found = []
-    for table, at, span in _pieces(question.period):
+    for table, at, span in _pieces(question):
         picked = sa.select(table.c.part).where(*span_conditions(at, span), *record_conditions(table, question))
         # Joined only where a filter needs it: without, this is most of the time that a long period takes.
         if asked := part_conditions(question):

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from livekit_tokens.core.reports import Calls, Group, Question
+from livekit_tokens.core.reports import Calls, Entry, Group, Key, Measure, Question, Scores
+from livekit_tokens.domain.distribution import Distribution
 from livekit_tokens.domain.periods import Period
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.summary import RecordLine
 from livekit_tokens.domain.times import QUARTER, Micros, quarter_of
-from livekit_tokens.store.conditions import OF_RECORD, part_conditions
+from livekit_tokens.store import requests
+from livekit_tokens.store.conditions import OF_PART, OF_RECORD, part_conditions
 from livekit_tokens.store.connection import StoreLedger
-from livekit_tokens.store.grouping import calls, grouped, matching_parts
+from livekit_tokens.store.grouping import calls, dearest_groups, grouped, matching_parts, session_costs
 from livekit_tokens.store.schema import parts, records, stays, sums
-from livekit_tokens.store.values import group_of, part_of, record_line_of, stay_of
+from livekit_tokens.store.values import entry_of, group_of, part_of, record_line_of, stay_of
+
+_AT_ONCE = 1000
+"""Records in memory at once while all of them are gone through."""
 
 
 class StoredUsage:
@@ -49,7 +55,17 @@ class SqlReader:
 
     async def grouped(self, question: Question) -> list[Group]:
         rows = await self._conn.execute(grouped(question))
-        return [group_of(question, row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name for it
+        # Without a key there is always one row, of NULLs where nothing matched.
+        found = (row._mapping for row in rows if row.sessions)  # noqa: SLF001 - SQLAlchemy's public name for it
+        return [group_of(question, row) for row in found]
+
+    async def dearest(self, question: Question, limit: int) -> list[Group]:
+        rows = await self._conn.execute(dearest_groups(question, limit))
+        return [group_of(question, row._mapping) for row in rows]  # noqa: SLF001
+
+    async def session_costs(self, question: Question) -> Distribution:
+        rows = await self._conn.execute(session_costs(question))
+        return Distribution({int(row.cost): row.sessions for row in rows})
 
     async def calls(self, question: Question, now: Micros) -> Calls:
         sessions, time = (await self._conn.execute(calls(question, now))).one()
@@ -103,3 +119,41 @@ class SqlReader:
             .order_by(records.c.at, records.c.part, records.c.seq)
         )
         return [record_line_of(row._mapping) for row in rows]  # noqa: SLF001
+
+    async def knows(self, kind: Literal["user", "tenant"], name: str) -> bool:
+        found = sa.select(parts.c.key).where(OF_PART[kind] == name).limit(1)
+        return (await self._conn.execute(found)).first() is not None
+
+    async def entries(self, question: Question) -> AsyncIterator[Entry]:
+        in_order = requests.in_order(question).execution_options(yield_per=_AT_ONCE)
+        async with self._conn.stream(in_order) as rows:
+            async for row in rows:
+                yield entry_of(row._mapping)  # noqa: SLF001
+
+    async def dearest_entries(self, question: Question, limit: int) -> list[Entry]:
+        rows = await self._conn.execute(requests.dearest(question, limit))
+        return [entry_of(row._mapping) for row in rows]  # noqa: SLF001
+
+    async def measured(self, question: Question, measure: Measure) -> dict[Key, Distribution]:
+        found: dict[Key, dict[int, int]] = {}
+        for *key, value, times in await self._conn.execute(requests.measured(question, measure)):
+            found.setdefault(_key(key), {})[value] = times
+        return {key: Distribution(counts) for key, counts in found.items()}
+
+    async def failures(self, question: Question) -> dict[Key, dict[str, int]]:
+        found: dict[Key, dict[str, int]] = {}
+        for *key, error, times in await self._conn.execute(requests.failures(question)):
+            found.setdefault(_key(key), {})[error] = times
+        return found
+
+    async def scores(self, question: Question) -> dict[Key, Scores]:
+        rows = await self._conn.execute(requests.scores(question))
+        return {
+            _key(key): Scores(quality or 0, rated, safety or 0, checked)
+            for *key, quality, rated, safety, checked in rows
+        }
+
+
+def _key(values: Sequence[str | None]) -> Key:
+    # An agent that was not known is stored as ''.
+    return tuple(value or None for value in values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from livekit_tokens.core.reports import Group, Question
+from livekit_tokens.core.reports import Entry, Group, Question
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.periods import CUTTINGS
 from livekit_tokens.domain.pricing import Price
@@ -103,3 +103,15 @@ def record_line_of(row: Any) -> RecordLine:
     # The same id as in the view api_usage.
     price = Price(row["input_cost"], row["output_cost"], row["price_note"])
     return RecordLine(f"{record.part}-{row['seq']}", record, price)
+
+
+def entry_of(row: Any) -> Entry:
+    return Entry(
+        line=record_line_of(row),
+        session_id=row["session_id"],
+        user=row["user_id"],
+        user_name=row["user_name"],
+        tenant=row["tenant"],
+        room=row["room"],
+        tags=row["tags"],
+    )

@@ -13,28 +13,56 @@ from livekit_tokens.core.reports.asking import (
     check_by,
     period_dict,
 )
+from livekit_tokens.core.reports.comparison import Change, Comparison
+from livekit_tokens.core.reports.economy import SessionCosts, ShareReport
+from livekit_tokens.core.reports.entries import Entry
 from livekit_tokens.core.reports.groups import Group
 from livekit_tokens.core.reports.live import Live, LiveSession
+from livekit_tokens.core.reports.measures import Key, Measure, Scores
+from livekit_tokens.core.reports.performance import Performance, PerformanceReport
 from livekit_tokens.core.reports.reader import Calls, UsageReader, UsageStore
+from livekit_tokens.core.reports.series import Point, Series, SeriesLine
 from livekit_tokens.core.reports.service import Reports, open_reports
 from livekit_tokens.core.reports.sessions import SessionLine, SessionList
 from livekit_tokens.core.reports.spending import Report
+from livekit_tokens.core.reports.statement import Statement
+from livekit_tokens.core.reports.timeline import Event, Timeline
+from livekit_tokens.core.reports.top import KINDS, Top, TopRequests
 
 __all__ = [
     "DEFAULT_BY",
     "DEFAULT_LIMIT",
     "GROUPINGS",
+    "KINDS",
     "Calls",
+    "Change",
+    "Comparison",
+    "Entry",
+    "Event",
     "FilterArguments",
     "Filters",
     "Group",
+    "Key",
     "Live",
     "LiveSession",
+    "Measure",
+    "Performance",
+    "PerformanceReport",
+    "Point",
     "Question",
     "Report",
     "Reports",
+    "Scores",
+    "Series",
+    "SeriesLine",
+    "SessionCosts",
     "SessionLine",
     "SessionList",
+    "ShareReport",
+    "Statement",
+    "Timeline",
+    "Top",
+    "TopRequests",
     "UsageReader",
     "UsageStore",
     "check_by",

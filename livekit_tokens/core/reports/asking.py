@@ -9,7 +9,7 @@ from datetime import datetime, tzinfo
 from typing import TypedDict
 
 from livekit_tokens.domain.errors import BadSetting
-from livekit_tokens.domain.periods import CUTTINGS, Cut, Period, between, read_zone
+from livekit_tokens.domain.periods import CUTTINGS, Cut, Cutting, Period, between, read_zone
 from livekit_tokens.domain.times import Micros, rfc3339, to_micros
 
 _NAMES = ("service", "kind", "model", "provider", "user", "tenant", "room", "agent", "feature", "operation")
@@ -60,7 +60,8 @@ class Filters:
 class Question:
     """What the store is asked to add up. `by` may also name `session` and `part`, which no reader asks for by hand.
 
-    Without a period it is about all time; `sessions` limits it to some; `cuts` are what one of `by` means in time.
+    Without a period it is about all time; `sessions` limits it to some; `cuts` are what one of `by` means in time;
+    `cancelled` asks only for requests that were cut off.
     """
 
     by: tuple[str, ...] = ()
@@ -68,6 +69,7 @@ class Question:
     filters: Filters = field(default_factory=Filters)
     sessions: tuple[str, ...] | None = None
     cuts: tuple[Cut, ...] = ()
+    cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,21 @@ def check_by(by: Sequence[str]) -> tuple[str, ...]:
     if len(set(by).intersection(CUTTINGS)) > 1:
         raise BadSetting(f"cannot group by {' and '.join(by)}; accepted: one of {', '.join(CUTTINGS)}")
     return by
+
+
+def check_timeless(by: Sequence[str], question: str) -> tuple[str, ...]:
+    """Groupings of a question that has no use for hours and days."""
+    for name in (checked := check_by(by)):
+        if name in CUTTINGS:
+            raise BadSetting(f"{question} cannot be by {name}; accepted: {', '.join(_NAMES)}, tag:KEY")
+    return checked
+
+
+def check_cutting(name: str) -> Cutting:
+    for cutting in CUTTINGS:
+        if cutting == name:
+            return cutting
+    raise BadSetting(f"cannot cut time by {name!r}; accepted: {', '.join(CUTTINGS)}")
 
 
 def check_limit(limit: int) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from livekit_tokens.core.reports.asking import Question
+from livekit_tokens.core.reports.entries import Entry
 from livekit_tokens.core.reports.groups import Group
+from livekit_tokens.core.reports.measures import Key, Measure, Scores
+from livekit_tokens.domain.distribution import Distribution
 from livekit_tokens.domain.periods import Period
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.summary import RecordLine
@@ -30,6 +33,14 @@ class UsageReader(Protocol):
 
     async def grouped(self, question: Question) -> Sequence[Group]: ...
 
+    async def dearest(self, question: Question, limit: int) -> Sequence[Group]:
+        """The groups that cost most, then those with most tokens, then by name."""
+        ...
+
+    async def session_costs(self, question: Question) -> Distribution:
+        """What sessions cost, in nano-dollars of their priced requests."""
+        ...
+
     async def calls(self, question: Question, now: Micros) -> Calls:
         """The sessions with a matching record; how long they went on in the period, open ones until `now`."""
         ...
@@ -47,6 +58,28 @@ class UsageReader(Protocol):
     async def stays(self, session: str) -> Sequence[Stay]: ...
 
     async def records(self, session: str) -> Sequence[RecordLine]: ...
+
+    async def knows(self, kind: Literal["user", "tenant"], name: str) -> bool:
+        """Whether any part of a session was theirs."""
+        ...
+
+    # From here on out of the records, as far as they are kept.
+
+    def entries(self, question: Question) -> AsyncIterator[Entry]:
+        """Every matching record, oldest first, a few at a time in memory."""
+        ...
+
+    async def dearest_entries(self, question: Question, limit: int) -> Sequence[Entry]: ...
+
+    async def measured(self, question: Question, measure: Measure) -> Mapping[Key, Distribution]:
+        """Milliseconds of the matching records that have them."""
+        ...
+
+    async def failures(self, question: Question) -> Mapping[Key, Mapping[str, int]]:
+        """Failed requests by their error's class."""
+        ...
+
+    async def scores(self, question: Question) -> Mapping[Key, Scores]: ...
 
 
 class UsageStore(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Unpack
@@ -13,14 +13,24 @@ from livekit_tokens.core.reports.asking import (
     FilterArguments,
     Scope,
     check_by,
+    check_cutting,
     check_limit,
+    check_timeless,
     scope_of,
 )
+from livekit_tokens.core.reports.comparison import Comparison, compare
+from livekit_tokens.core.reports.economy import SessionCosts, ShareReport, session_costs
+from livekit_tokens.core.reports.entries import Entry
 from livekit_tokens.core.reports.live import Live, live_sessions
+from livekit_tokens.core.reports.performance import PerformanceReport, performance
 from livekit_tokens.core.reports.reader import UsageStore
+from livekit_tokens.core.reports.series import DEFAULT_LINES, Series, series
 from livekit_tokens.core.reports.sessions import SessionList, listed_sessions, one_session
 from livekit_tokens.core.reports.spending import Report, spending
-from livekit_tokens.domain.periods import read_zone
+from livekit_tokens.core.reports.statement import Statement, Whose, statement
+from livekit_tokens.core.reports.timeline import Timeline, timeline
+from livekit_tokens.core.reports.top import DEFAULT_TOP, Top, TopRequests, check_ranked, top, top_requests
+from livekit_tokens.domain.periods import period_before, read_zone
 from livekit_tokens.domain.summary import SessionSummary
 from livekit_tokens.domain.times import Micros
 
@@ -78,6 +88,145 @@ class Reports:
         check_limit(limit)
         async with self.store.reader() as reader:
             return await live_sessions(reader, self.now(), limit)
+
+    async def series(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        cutting: str = "day",
+        per: str | None = None,
+        lines: int = DEFAULT_LINES,
+        timezone: str | None = None,
+        **filters: Unpack[FilterArguments],
+    ) -> Series:
+        """Spending by hour, day, week or month, also where it was none; `per` splits it into the dearest `lines`."""
+        check_limit(lines)
+        cut_by, split = check_cutting(cutting), None if per is None else check_timeless([per], "a line")[0]
+        scope = self._scope(since, until, timezone, filters)
+        async with self.store.reader() as reader:
+            return await series(reader, scope, cut_by, split, lines)
+
+    async def top(
+        self,
+        kind: str,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        limit: int = DEFAULT_TOP,
+        timezone: str | None = None,
+        **filters: Unpack[FilterArguments],
+    ) -> Top:
+        """The dearest users, tenants, agents, sessions, models, operations or features; by cost, then by tokens."""
+        ranked = check_ranked(kind)
+        check_limit(limit)
+        scope = self._scope(since, until, timezone, filters)
+        async with self.store.reader() as reader:
+            return await top(reader, scope, ranked, limit)
+
+    async def top_requests(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        limit: int = DEFAULT_TOP,
+        timezone: str | None = None,
+        **filters: Unpack[FilterArguments],
+    ) -> TopRequests:
+        """The dearest single requests; by cost, then by tokens."""
+        check_limit(limit)
+        scope = self._scope(since, until, timezone, filters)
+        async with self.store.reader() as reader:
+            return await top_requests(reader, scope, limit)
+
+    async def compare(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        before: tuple[datetime, datetime] | None = None,
+        by: Sequence[str] = DEFAULT_BY,
+        timezone: str | None = None,
+        **filters: Unpack[FilterArguments],
+    ) -> Comparison:
+        """A period beside the one `before` (since, until): by default as long, and ending where it begins."""
+        checked = check_timeless(by, "a comparison")
+        scope = self._scope(since, until, timezone, filters)
+        then = period_before(scope.period) if before is None else self._scope(*before, timezone, filters).period
+        async with self.store.reader() as reader:
+            return await compare(reader, scope, then, checked)
+
+    async def timeline(self, session_id: str) -> Timeline:
+        """One session as it went. Raises UnknownSession."""
+        async with self.store.reader() as reader:
+            return await timeline(reader, session_id, self.now())
+
+    async def statement(
+        self,
+        whose: Whose,
+        name: str,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        timezone: str | None = None,
+        **filters: Unpack[FilterArguments],
+    ) -> Statement:
+        """What one user or tenant spent: by service and model, by day, and the newest sessions. Raises UnknownName."""
+        check_limit(limit)
+        scope = self._scope(since, until, timezone, filters)
+        async with self.store.reader() as reader:
+            return await statement(reader, scope, whose, name, limit)
+
+    async def performance(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        timezone: str | None = None,
+        **filters: Unpack[FilterArguments],
+    ) -> PerformanceReport:
+        """Success, errors, response times and scores, by provider, model and operation."""
+        scope = self._scope(since, until, timezone, filters)
+        async with self.store.reader() as reader:
+            return await performance(reader, scope)
+
+    async def session_costs(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        timezone: str | None = None,
+        **filters: Unpack[FilterArguments],
+    ) -> SessionCosts:
+        """What the sessions of a period cost in it: average, p50, p95, most."""
+        scope = self._scope(since, until, timezone, filters)
+        async with self.store.reader() as reader:
+            return await session_costs(reader, scope)
+
+    async def shares(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        by: Sequence[str] = ("provider", "model"),
+        timezone: str | None = None,
+        **filters: Unpack[FilterArguments],
+    ) -> ShareReport:
+        """What part was cached, estimated, unknown, unpriced or failed, in all and by group."""
+        return ShareReport(await self.report(since, until, by=by, timezone=timezone, **filters))
+
+    async def records(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        **filters: Unpack[FilterArguments],
+    ) -> AsyncIterator[Entry]:
+        """Every usage record of a period, oldest first, in constant memory: `async for entry in ledger.records()`."""
+        scope = self._scope(since, until, None, filters)
+        async with self.store.reader() as reader:
+            async for entry in reader.entries(scope.question()):
+                yield entry
 
     def _scope(
         self, since: datetime | None, until: datetime | None, timezone: str | None, filters: FilterArguments

@@ -1,0 +1,84 @@
+"""What only single records tell, not their sums: times, faults, scores, the dearest of them, all of them in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from livekit_tokens.core.reports import Measure, Question
+from livekit_tokens.domain.units import TOKENS
+from livekit_tokens.store.conditions import (
+    OF_RECORD,
+    key_of,
+    part_conditions,
+    quantity,
+    record_conditions,
+    span_conditions,
+)
+from livekit_tokens.store.schema import parts, records
+
+_COST = sa.func.coalesce(records.c.input_cost, 0) + sa.func.coalesce(records.c.output_cost, 0)
+
+_OF_PART = (parts.c.session_id, parts.c.user_id, parts.c.user_name, parts.c.tenant, parts.c.room, parts.c.tags)
+
+
+def in_order(question: Question) -> sa.Select[Any]:
+    """Every matching record with whose it is, oldest first."""
+    return _entries(question).order_by(records.c.at, records.c.part, records.c.seq)
+
+
+def dearest(question: Question, limit: int) -> sa.Select[Any]:
+    """The dearest matching records, then those with most tokens, then the oldest."""
+    told = [quantity(column, name) for column in (records.c.units, records.c.informational) for name in TOKENS]
+    tokens = sum(told, sa.literal_column("0"))
+    order = (_COST.desc(), tokens.desc(), records.c.at, records.c.part, records.c.seq)
+    return _entries(question).order_by(*order).limit(limit)
+
+
+def measured(question: Question, measure: Measure) -> sa.Select[Any]:
+    """Keys, a measured value and how often it was measured. Few rows: milliseconds repeat."""
+    value = records.c[measure].label("value")
+    keys = _keys(question)
+    asked = _matching(question, *keys, value, sa.func.count().label("times")).where(value.is_not(None))
+    return asked.group_by(*keys, value)
+
+
+def failures(question: Question) -> sa.Select[Any]:
+    """Keys, an error's class and how many requests failed with it."""
+    keys = _keys(question)
+    error = sa.func.coalesce(records.c.error, "unknown").label("error")
+    failed = _matching(question, *keys, error, sa.func.count().label("times")).where(sa.not_(records.c.success))
+    return failed.group_by(*keys, error)
+
+
+def scores(question: Question) -> sa.Select[Any]:
+    """Keys, and of each score its sum and how many requests have one."""
+    keys = _keys(question)
+    quality, safety = records.c.quality_score, records.c.safety_score
+    added = (sa.func.sum(quality), sa.func.count(quality), sa.func.sum(safety), sa.func.count(safety))
+    return _matching(question, *keys, *added).where(sa.or_(quality.is_not(None), safety.is_not(None))).group_by(*keys)
+
+
+def _entries(question: Question) -> sa.Select[Any]:
+    return sa.select(records, *_OF_PART).select_from(_joined()).where(*_conditions(question))
+
+
+def _matching(question: Question, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    # Joined only where something is asked of the part: the join is half of the time that a long period takes.
+    of_part = part_conditions(question) or not set(question.by).issubset(OF_RECORD)
+    source = _joined() if of_part else records
+    return sa.select(*columns).select_from(source).where(*_conditions(question))
+
+
+def _conditions(question: Question) -> list[sa.ColumnElement[bool]]:
+    within = span_conditions(records.c.at, question.period)
+    return [*within, *record_conditions(records, question), *part_conditions(question)]
+
+
+def _keys(question: Question) -> list[sa.ColumnElement[Any]]:
+    return [key_of(records, name).label(f"k{number}") for number, name in enumerate(question.by)]
+
+
+def _joined() -> sa.Join:
+    return records.join(parts, parts.c.key == records.c.part)
