@@ -14,7 +14,6 @@ from livekit_tokens.core.reports import KINDS, Question
 from livekit_tokens.domain.distribution import Distribution
 from livekit_tokens.domain.errors import UnknownName
 from livekit_tokens.domain.periods import Period
-from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.times import to_datetime, to_micros
 from livekit_tokens.domain.totals import Totals, totals_of
 from livekit_tokens.domain.usage import UsageRecord
@@ -196,9 +195,7 @@ async def test_the_records_come_all_in_order(database_url, seed):
     for entry in entries:
         missing.remove(entry.line.record)
     assert missing == []
-    assert sum(
-        (totals_of(e.line.record, Price(e.line.input_cost, e.line.output_cost)) for e in entries), Totals()
-    ) == summed(inside(world))
+    assert sum((totals_of(e.line.record, e.line.price) for e in entries), Totals()) == summed(inside(world))
     assert of_user == [e for e in entries if e.user == "u1"]
 
 
