@@ -121,8 +121,8 @@ class LivePart(PartWriter):
 
     # -- while it lives -------------------------------------------------------------------------------------------
 
-    def write(self, record: UsageRecord, settles: str | None = None) -> None:
-        super().write(record, settles) if self._final is None else self.afterwards.write(record, settles)
+    def write(self, record: UsageRecord, settles: str | None = None) -> int:
+        return super().write(record, settles) if self._final is None else self.afterwards.write(record, settles)
 
     def pend(self, pend: Pend) -> None:
         super().pend(pend) if self._final is None else self.afterwards.pend(pend)

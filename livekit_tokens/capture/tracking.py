@@ -153,25 +153,29 @@ class Tracking(ByHand):
         close = realtime.aclose
 
         async def aclose() -> None:
+            finished = False
             try:
-                await self._let_finish(realtime, witness)
+                finished = await self._let_finish(realtime, witness)
             finally:  # also when the waiting is cancelled
                 try:
                     await close()
                 finally:
-                    witness.give_up()
+                    witness.give_up(broken=not finished)
                     if witness in self._witnesses:
                         self._witnesses.remove(witness)
 
         realtime.aclose = aclose
 
-    async def _let_finish(self, realtime: Any, witness: RealtimeWitness) -> None:
+    async def _let_finish(self, realtime: Any, witness: RealtimeWitness) -> bool:
+        """Whether all had time to arrive that the provider had sent."""
         try:
-            if witness.open_responses and self._is_current(realtime):
+            if witness.awaited and self._is_current(realtime):
                 realtime.interrupt()
                 await witness.finish()
+                return True
         except Exception as error:  # noqa: BLE001 - closing goes on in any case
             faults.note("open responses could not be awaited", error)
+        return False
 
     def _is_current(self, realtime: Any) -> bool:
         # At a handoff, the session's current agent is the next one already.

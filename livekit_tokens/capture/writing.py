@@ -14,7 +14,7 @@ import msgspec
 
 from livekit_tokens.capture import spending
 from livekit_tokens.core import faults
-from livekit_tokens.core.lines import Pend
+from livekit_tokens.core.lines import Late, More, Pend
 from livekit_tokens.domain.sessions import Part, suffix
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UNKNOWN_FEATURE, UsageRecord
@@ -62,16 +62,23 @@ class PartWriter:
             fields["feature"] = spending.labelled() or self._feature
         return UsageRecord(part=self._part.key, **fields)
 
-    def write(self, record: UsageRecord, settles: str | None = None) -> None:
-        """Record it for good; `on_usage` hears of it in the loop in which the part began, whatever thread this is."""
-        self._recorder.record(record, settles)
+    def write(self, record: UsageRecord, settles: str | None = None) -> int:
+        """Record it for good; answers its number.
+
+        `on_usage` hears of it in the loop in which the part began, whatever thread this is.
+        """
+        seq = self._recorder.record(record, settles)
         if self._on_usage is None:
-            return
+            return seq
         if self._loop is not None and self._loop is not _running_loop():
             with suppress(RuntimeError):  # closed: then there is none to disturb either
                 self._loop.call_soon_threadsafe(self._tell, record)
-                return
+                return seq
         self._tell(record)
+        return seq
+
+    def late(self, late: Late) -> None:
+        self._recorder.late(late)
 
     def _tell(self, record: UsageRecord) -> None:
         assert self._on_usage is not None
@@ -83,8 +90,8 @@ class PartWriter:
     def pend(self, pend: Pend) -> None:
         self._recorder.pend(pend)
 
-    def more(self, pending: str, at: Micros, audio_ms: int, tokens: int) -> None:
-        self._recorder.more(pending, at, audio_ms, tokens)
+    def more(self, more: More) -> None:
+        self._recorder.more(more)
 
 
 class ClosedPart(PartWriter):
@@ -99,9 +106,9 @@ class ClosedPart(PartWriter):
         super().__init__(part, process, agent=lambda: None, on_usage=on_usage)
         self._reaching = threading.Lock()
 
-    def write(self, record: UsageRecord, settles: str | None = None) -> None:
+    def write(self, record: UsageRecord, settles: str | None = None) -> int:
         self._reach(record.at)
-        super().write(self._adopted(record), settles)
+        return super().write(self._adopted(record), settles)
 
     def pend(self, pend: Pend) -> None:
         self._reach(pend.at)

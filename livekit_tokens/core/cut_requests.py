@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from livekit_tokens.core import whisper
 from livekit_tokens.core.calibration import Expected
-from livekit_tokens.core.estimates import AUDIO_MS_PER_TOKEN, Estimate
+from livekit_tokens.core.estimates.bounds import Estimate
+from livekit_tokens.core.estimates.framing import AUDIO_MS_PER_TOKEN
 from livekit_tokens.core.whisper import Count
 from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UsageRecord

@@ -10,9 +10,10 @@ from zlib import crc32
 
 import msgspec
 
-from livekit_tokens.core.estimates import Conversation
+from livekit_tokens.core.estimates.output import Arrived, Usual
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UsageRecord
 
 _PREFIX = 9  # eight digits and a space
@@ -56,30 +57,46 @@ class Use(msgspec.Struct, tag="use", frozen=True, omit_defaults=True):
     settles: str | None = None
 
 
-class Pend(msgspec.Struct, tag="pend", frozen=True):
-    """A request in flight: what its record will say, and what its input is estimated from.
+class Pend(msgspec.Struct, tag="pend", frozen=True, omit_defaults=True):
+    """A request in flight: its record as far as it can be estimated now. Written again, it replaces itself.
 
-    A realtime response's is its conversation; without one the record holds the input's estimate already.
+    `usual`: what a realtime conversation's answers are like. `complete`: no output follows; the record says all.
     """
 
     id: str
     at: Micros
     record: UsageRecord
-    conversation: Conversation | None = None
-    audio_ms: int = 0
-    tokens: int = 0
+    usual: Usual | None = None
+    complete: bool = False
 
 
-class More(msgspec.Struct, tag="more", frozen=True):
-    """How much output of a pending request has arrived by now. Counts only."""
+class More(msgspec.Struct, tag="more", frozen=True, omit_defaults=True):
+    """How much output of a pending request has arrived by now, in the counts of `Arrived`."""
 
     id: str
     at: Micros
-    audio_ms: int
-    tokens: int
+    audio_ms: int = 0
+    tokens: int = 0
+    ahead: int = 0
+    whole: bool = False
+
+    @property
+    def arrived(self) -> Arrived:
+        return Arrived(self.audio_ms, self.tokens, self.ahead, self.whole)
 
 
-Line: TypeAlias = Head | PartLine | StayLine | Use | Pend | More
+class Late(msgspec.Struct, tag="late", frozen=True):
+    """The provider's figures of a request, come after its estimate was written: kept beside it, never summed.
+
+    `of` is the number of the estimate's record.
+    """
+
+    of: int
+    at: Micros
+    units: Units
+
+
+Line: TypeAlias = Head | PartLine | StayLine | Use | Pend | More | Late
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Line).decode

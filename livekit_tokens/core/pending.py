@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from livekit_tokens.core.cut_requests import Arrived, cut
-from livekit_tokens.core.estimates import cut_response
+from livekit_tokens.core import cut_requests
+from livekit_tokens.core.estimates.bounds import Estimate
+from livekit_tokens.core.estimates.output import output_of
 from livekit_tokens.core.lines import More, Pend
 from livekit_tokens.domain.usage import UsageRecord
 
 
 def estimated(pend: Pend, progress: More | None = None) -> UsageRecord:
-    """The record of a request from what is known of it: its conversation, and how much output had arrived."""
-    last = progress or pend
-    if pend.conversation is None:
-        ended = replace(pend.record, at=last.at, processing_ms=max(0, last.at - pend.at) // 1000)
-        return cut(ended, Arrived(last.tokens, last.audio_ms))
-    estimate = cut_response(pend.conversation, last.audio_ms, last.tokens)
-    return replace(
-        pend.record,
-        at=last.at,
-        units=estimate.units,
-        low=estimate.low,
-        high=estimate.high,
-        provenance="estimated",
-        processing_ms=max(0, last.at - pend.at) // 1000,
-    )
+    """The record of a request from what is known of it: what it was given, and how much output had arrived.
+
+    `pend.record` holds the estimate of all but the output.
+    """
+    more = progress or More(pend.id, pend.at)
+    ended = replace(pend.record, at=more.at, processing_ms=max(0, more.at - pend.at) // 1000)
+    if pend.complete:
+        return ended
+    if pend.usual is None:
+        return cut_requests.cut(ended, cut_requests.Arrived(more.tokens, more.audio_ms))
+    known = Estimate(ended.units, ended.low or {}, ended.high or {})
+    whole = known + output_of(pend.usual, more.arrived)
+    return replace(ended, units=whole.units, low=whole.low, high=whole.high, provenance="estimated")

@@ -126,7 +126,7 @@ def typescript(tools: list[Any]) -> str:
         if not isinstance(name := function.get("name"), str):
             continue
         lines += [f"// {line}" for line in str(function.get("description") or "").splitlines()]
-        properties = (function.get("parameters") or {}).get("properties")
+        properties = _mapping(function.get("parameters")).get("properties")
         if properties:
             lines += [f"type {name} = (_: {{", *_properties(function["parameters"]), "}) => any;", ""]
         else:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from livekit_tokens.core import faults
 from livekit_tokens.core.ledger import Source
-from livekit_tokens.core.lines import Head, Line, More, PartLine, Pend, StayLine, Use
+from livekit_tokens.core.lines import Head, Late, Line, More, PartLine, Pend, StayLine, Use
 from livekit_tokens.core.tally import NO_PRICES, Tally
 from livekit_tokens.core.writer import SpoolWriter
 from livekit_tokens.domain.pricing import Prices
@@ -28,7 +28,8 @@ class Recording(Protocol):
     def put_stay(self, stay: Stay) -> None: ...
     def record(self, record: UsageRecord, settles: str | None = None) -> int: ...
     def pend(self, pend: Pend) -> None: ...
-    def more(self, pending: str, at: Micros, audio_ms: int, tokens: int) -> None: ...
+    def more(self, more: More) -> None: ...
+    def late(self, late: Late) -> None: ...
     def tally(self, part: str) -> Tally: ...
     def sync(self) -> bool: ...
 
@@ -54,7 +55,9 @@ class Unrecorded:
 
     def pend(self, pend: Pend) -> None: ...
 
-    def more(self, pending: str, at: Micros, audio_ms: int, tokens: int) -> None: ...
+    def more(self, more: More) -> None: ...
+
+    def late(self, late: Late) -> None: ...
 
     def tally(self, part: str) -> Tally:
         return self._tallies.get(part) or Tally()
@@ -146,16 +149,22 @@ class Recorder:
         """A request is in flight. It is never counted unless it is settled, by its figures or by an estimate."""
         with self._lock:
             self._pending[pend.id] = pend
+            self._progress.pop(pend.id, None)
             if not self._writer.append(pend):
                 faults.note("spool cannot be written and memory for it is full: a request in flight is not known")
 
-    def more(self, pending: str, at: Micros, audio_ms: int, tokens: int) -> None:
+    def more(self, more: More) -> None:
         """Output of a request in flight has arrived: all of it so far, in counts."""
-        line = More(pending, at, audio_ms, tokens)
         with self._lock:
-            if pending in self._pending:
-                self._progress[pending] = line
-                self._writer.append(line, patience=0)
+            if more.id in self._pending:
+                self._progress[more.id] = more
+                self._writer.append(more, patience=0)
+
+    def late(self, late: Late) -> None:
+        """Figures came after the estimate of their request was written."""
+        with self._lock:
+            self._writer.append(late)
+        self._on_written()
 
     def tally(self, part: str) -> Tally:
         """The running sums of an open part."""

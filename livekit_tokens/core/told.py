@@ -23,7 +23,7 @@ class Told:
         self._records: OrderedDict[bytes, UsageRecord] = OrderedDict()
         self._telling = threading.RLock()  # who is told of a record may record another one
 
-    def once(self, session_id: str, record: UsageRecord, write: Callable[[UsageRecord], None]) -> UsageRecord:
+    def once(self, session_id: str, record: UsageRecord, write: Callable[[UsageRecord], object]) -> UsageRecord:
         """Write the record, unless its session has one of the same key; returns the one that counts, durable."""
         digest = hashlib.sha256(f"{session_id}\0{record.idempotency_key}".encode("utf-8", "surrogatepass")).digest()
         with self._telling:

@@ -21,7 +21,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Literal, get_args
 
 from livekit_tokens.core import faults
-from livekit_tokens.core.estimates import text_tokens
+from livekit_tokens.core.estimates.framing import text_tokens
 from livekit_tokens.core.whisper import Count, count_by_words
 from livekit_tokens.domain.errors import LiveKitTokensError
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from livekit_tokens.core.estimates import USER_AUDIO_MS_PER_TOKEN
+from livekit_tokens.core.estimates.framing import USER_AUDIO_MS_PER_TOKEN
 from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import Provenance
 
@@ -23,7 +23,7 @@ OUTPUT_FRAMING = 2
 # The common approximation for English. Against o200k it is off by 35% on average, most where words are not spaced.
 TOKENS_PER_WORD = 1.33
 # Recorded speech, all languages (same source): about 3 tokens of transcript a second.
-TOKENS_PER_SECOND, FEWEST_PER_SECOND, MOST_PER_SECOND = 3.0, 1.8, 4.5
+TOKENS_PER_SECOND, FEWEST_PER_SECOND, MOST_PER_SECOND = _PER_SECOND = 3.0, 1.8, 4.5
 
 _BY_TOKENS = re.compile(r"gpt-4o(-mini)?-transcribe(-\d|$)")
 _BY_DURATION = re.compile(r"whisper|gpt-realtime-whisper|gpt-(live-)?transcribe")
@@ -117,6 +117,25 @@ def without_usage(model: str, transcript: Count | None, measured_ms: int | None)
             return Transcription(tokens, "estimated", metadata=marks)
         case _:
             return Transcription({}, "unknown", tokens, metadata=marks)
+
+
+def unheard(model: str, measured_ms: int | None) -> Transcription:
+    """A transcription whose transcript never came: from the length of its audio, what it is billed by."""
+    likely, low, high = (_with_speech(measured_ms or 0, each) for each in _PER_SECOND)
+    marks: dict[str, str | int] = {"audio_from": "measured"}
+    match billed_by(model) if measured_ms else None:
+        case "duration":
+            units = {"audio_ms": measured_ms or 0}
+            return Transcription(units, "estimated", likely, low=units, high=units, metadata=marks)
+        case "tokens":
+            return Transcription(likely, "estimated", low=low, high=high, metadata=marks)
+        case _:
+            return Transcription({}, "unknown")
+
+
+def _with_speech(audio_ms: int, per_second: float) -> Units:
+    spoken = round(audio_ms / 1000 * per_second)
+    return _kept({"input_audio": audio_tokens(audio_ms), "output_text": spoken + OUTPUT_FRAMING})
 
 
 def _inferred(transcript: Count | None) -> Transcription:

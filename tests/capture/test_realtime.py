@@ -13,7 +13,7 @@ from livekit.rtc import EventEmitter
 
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.core import faults
-from livekit_tokens.core.lines import Pend
+from livekit_tokens.core.lines import Late, More, Pend
 from livekit_tokens.domain.usage import UsageRecord
 
 USAGE = {
@@ -38,6 +38,7 @@ class Paper:
         self.records: list[tuple[UsageRecord, str | None]] = []
         self.pending: list[Pend] = []
         self.mores: list[tuple[str, int, int]] = []
+        self.lates: list[Late] = []
 
     def now(self) -> int:
         return next(self.clock)
@@ -48,14 +49,18 @@ class Paper:
     def new_record(self, **fields: Any) -> UsageRecord:
         return UsageRecord(part="0" * 32, at=self.now(), agent=self.agent(), **fields)
 
-    def write(self, record: UsageRecord, settles: str | None = None) -> None:
+    def write(self, record: UsageRecord, settles: str | None = None) -> int:
         self.records.append((record, settles))
+        return len(self.records)
+
+    def late(self, late: Late) -> None:
+        self.lates.append(late)
 
     def pend(self, pend: Pend) -> None:
         self.pending.append(pend)
 
-    def more(self, pending: str, at: int, audio_ms: int, tokens: int) -> None:
-        self.mores.append((pending, audio_ms, tokens))
+    def more(self, more: More) -> None:
+        self.mores.append((more.id, more.audio_ms, more.tokens))
 
 
 @pytest.fixture

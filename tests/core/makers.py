@@ -6,7 +6,7 @@ import itertools
 from pathlib import Path
 
 from livekit_tokens.core import spool
-from livekit_tokens.core.estimates import Conversation
+from livekit_tokens.core.estimates.output import Usual
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.lines import Line, Pend
 from livekit_tokens.core.recorder import Recorder
@@ -38,7 +38,8 @@ def a_record(at: int = 5_000_000, key: str = KEY, **fields: object) -> UsageReco
 
 
 def a_pend(name: str = "r1.1", at: int = 6_000_000) -> Pend:
-    return Pend(name, at, a_record(at, units={}, provenance="unknown"), Conversation(text=40, audio=60))
+    read = {"input_text": 40, "input_audio": 60}
+    return Pend(name, at, a_record(at, units=read, low=read, high=read, provenance="estimated"), Usual())
 
 
 def lines_in(folder: Path, segment: int = 1) -> list[Line]:

@@ -10,6 +10,7 @@ import pytest
 from livekit_tokens.core import spool
 from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.ledger import Batch
+from livekit_tokens.core.lines import More
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.errors import LedgerUnavailable
 from tests.core.makers import a_part, a_pend, a_record, a_recorder
@@ -44,7 +45,7 @@ async def test_lines_that_bring_nothing_cost_the_ledger_nothing(tmp_path: Path) 
     recorder, ledger = a_recorder(tmp_path), MemoryLedger()
     drain = drain_of(recorder, ledger)
     recorder.pend(a_pend())
-    recorder.more("r1.1", 7_000_000, 300, 4)
+    recorder.more(More("r1.1", 7_000_000, 300, 4))
     await drain.drain()
     assert ledger.batches == 0
     recorder.record(a_record(), settles="r1.1")

@@ -42,7 +42,7 @@ def test_a_new_segment_begins_with_all_that_is_open(tmp_path: Path, monkeypatch:
     recorder.put_part(a_part("f" * 32))
     recorder.put_part(ended(a_part("f" * 32), 2, "done"))
     recorder.pend(a_pend())
-    recorder.more("r1.1", 7_000_000, 300, 4)
+    recorder.more(More("r1.1", 7_000_000, 300, 4))
     while len(spool.segments_of(recorder.folder)) < 2:
         recorder.record(a_record())
     head, part, pend, more, *_ = lines_in(recorder.folder, 2)
@@ -62,7 +62,7 @@ def test_a_settled_request_is_carried_no_further(tmp_path: Path, monkeypatch: py
     recorder = a_recorder(tmp_path)
     recorder.pend(a_pend())
     recorder.record(a_record(), settles="r1.1")
-    recorder.more("r1.1", 7_000_000, 300, 4)
+    recorder.more(More("r1.1", 7_000_000, 300, 4))
     while len(spool.segments_of(recorder.folder)) < 2:
         recorder.record(a_record())
     assert not [line for line in lines_in(recorder.folder, 2) if isinstance(line, (Pend, More))]

@@ -10,7 +10,7 @@ import pytest
 from livekit_tokens.core import remains, spool, takeover
 from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.ledger import Batch, Source
-from livekit_tokens.core.lines import Use
+from livekit_tokens.core.lines import More, Use
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.remains import ABANDONED, missing_end, read_remains
 from livekit_tokens.core.takeover import take_over
@@ -32,7 +32,7 @@ def a_call(root: Path) -> Recorder:
     recorder.put_stay(Stay(KEY, "PA_1", "caller", None, 1_000_000))
     recorder.record(a_record())
     recorder.pend(a_pend())
-    recorder.more("r1.1", 7_000_000, 300, 10)
+    recorder.more(More("r1.1", 7_000_000, 300, 10))
     return recorder
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.core import vocabulary, whisper
-from livekit_tokens.core.lines import Pend
+from livekit_tokens.core.lines import Late, More, Pend
 from livekit_tokens.core.whisper import Count, audio_ms_of, billed_by, count_by_words, with_duration, without_usage
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.pricing import Price
@@ -169,11 +169,13 @@ class Paper:
     def new_record(self, **fields: Any) -> UsageRecord:
         return UsageRecord(part="0" * 32, at=self.now(), agent=self.agent(), **fields)
 
-    def write(self, record: UsageRecord, settles: str | None = None) -> None:
+    def write(self, record: UsageRecord, settles: str | None = None) -> int:
         self.records.append(record)
+        return len(self.records)
 
     def pend(self, pend: Pend) -> None: ...
-    def more(self, pending: str, at: int, audio_ms: int, tokens: int) -> None: ...
+    def more(self, more: More) -> None: ...
+    def late(self, late: Late) -> None: ...
 
 
 Call = Callable[..., UsageRecord]

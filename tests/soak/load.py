@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from zlib import crc32
 
-from livekit_tokens.core.estimates import Conversation
-from livekit_tokens.core.lines import Pend
+from livekit_tokens.core.estimates.output import Usual
+from livekit_tokens.core.lines import More, Pend
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.sessions import Part, Stay, ended
 from livekit_tokens.domain.usage import UsageRecord
@@ -93,7 +93,7 @@ class Load:
             return
         request = self._new_request()
         record = replace(self._record(request, self._rng.choice(self._parts).key), units={}, provenance="unknown")
-        pend = Pend(f"p{request}", now(), record, Conversation(text=40, audio=60))
+        pend = Pend(f"p{request}", now(), record, Usual())
         self._teller.emitted(request)
         self._recorder.pend(pend)
         self._teller.in_flight(request)
@@ -103,7 +103,7 @@ class Load:
         if self._flights:
             flight = self._rng.choice(self._flights)
             flight.audio_ms += 200
-            self._recorder.more(flight.pend.id, now(), flight.audio_ms, flight.audio_ms // 100)
+            self._recorder.more(More(flight.pend.id, now(), flight.audio_ms, flight.audio_ms // 100))
 
     def _settle(self) -> None:
         if self._flights:

@@ -23,8 +23,8 @@ from livekit_tokens.capture.wire.outcome import Ending, Seen
 from livekit_tokens.capture.wire.requests import Asked
 from livekit_tokens.core import cut_requests, faults, prompts, vocabulary
 from livekit_tokens.core.calibration import Calibration, Expected
-from livekit_tokens.core.estimates import Estimate
-from livekit_tokens.core.lines import Pend
+from livekit_tokens.core.estimates.bounds import Estimate
+from livekit_tokens.core.lines import More, Pend
 from livekit_tokens.core.prompts import Prompt
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -151,7 +151,7 @@ class Exchange:
         told = (self._reading.audio_ms, self._reading.tokens)
         if told != self._told:
             self._told = told
-            self._writer.more(self._pend.id, self._writer.now(), *told)
+            self._writer.more(More(self._pend.id, self._writer.now(), *told))
 
     def _settle(self) -> None:
         assert self._ending is not None

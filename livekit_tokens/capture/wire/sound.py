@@ -5,7 +5,7 @@ Source: RIFF WAVE; MPEG-1/2 audio frame headers (ISO 11172-3, 13818-3), layer II
 
 from __future__ import annotations
 
-from livekit_tokens.core.estimates import PCM16_BYTES_PER_MS
+from livekit_tokens.core.estimates.framing import PCM16_BYTES_PER_MS
 
 HEAD_BYTES = 4096
 """So much of the beginning holds all headers."""

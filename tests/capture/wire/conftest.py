@@ -45,13 +45,14 @@ class Paper:
     def pend(self, pend: Pend) -> None:
         self.pending[pend.id] = pend
 
-    def more(self, pending: str, at: int, audio_ms: int, tokens: int) -> None:
-        self.progress[pending] = More(pending, at, audio_ms, tokens)
+    def more(self, more: More) -> None:
+        self.progress[more.id] = more
 
-    def write(self, record: UsageRecord, settles: str | None = None) -> None:
+    def write(self, record: UsageRecord, settles: str | None = None) -> int:
         if settles is not None:
             self.pending.pop(settles)
         self.written.append(record)
+        return len(self.written)
 
     @property
     def records(self) -> list[UsageRecord]:

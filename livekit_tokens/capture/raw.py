@@ -1,0 +1,61 @@
+"""Reading raw events as JSON gave them: nothing in them is believed to be there, or to be of its type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from livekit_tokens.core.vocabulary import tokens_in
+
+Event = Mapping[str, Any]
+
+_NOT_READ = frozenset({"type", "id", "object", "status", "role", "call_id", "audio", "image_url", "transcript"})
+"""Fields of an item whose texts are no text tokens. A transcript stands for audio, which is counted as such."""
+
+
+def mapping(value: object) -> Event:
+    return value if type(value) is dict or isinstance(value, Mapping) else {}
+
+
+def items(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def text(value: object) -> str | None:
+    return value[:200] if isinstance(value, str) and value else None
+
+
+def whole(value: object) -> int | None:
+    """A count that is plausible."""
+    return value if type(value) is int and 0 <= value < 10**12 else None
+
+
+def tokens_of(value: object) -> int:
+    """Tokens of all texts in an item: its content, a call's name and arguments, a call's output."""
+    if isinstance(value, str):
+        return tokens_in(value)
+    if isinstance(value, Mapping):
+        return sum(tokens_of(part) for name, part in value.items() if name not in _NOT_READ)
+    return sum(tokens_of(part) for part in items(value))
+
+
+def base64_bytes(value: object) -> int:
+    """How many bytes a base64 text stands for, without decoding it."""
+    return len(value) * 3 // 4 if isinstance(value, str) else 0
+
+
+class Recent:
+    """The last few hundred ids that were seen, so that nothing is counted twice and memory stays bounded."""
+
+    MOST = 512
+
+    def __init__(self) -> None:
+        self._seen: dict[object, None] = {}
+
+    def add(self, key: object) -> None:
+        self._seen[key] = None
+        if len(self._seen) > self.MOST:
+            del self._seen[next(iter(self._seen))]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._seen

@@ -1,0 +1,121 @@
+"""A realtime session's input transcriptions: each item's becomes one usage record of the transcriber, by tokens or by
+duration, whichever the provider tells. One that was under way when the connection ended is estimated: it is billed
+when the audio is committed. Source: OpenAI API reference, `conversation.item.input_audio_transcription.*`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from livekit_tokens.capture.conversation import ConversationListener
+from livekit_tokens.capture.raw import Event, Recent, mapping, text, whole
+from livekit_tokens.capture.unsettled import Unsettled
+from livekit_tokens.core import faults, whisper
+from livekit_tokens.core.lines import Pend
+from livekit_tokens.core.vocabulary import count_in_call
+from livekit_tokens.core.whisper import Transcription
+from livekit_tokens.domain.errors import ImpossibleUsage
+from livekit_tokens.domain.splitting import split_transcription_usage
+from livekit_tokens.domain.usage import UsageRecord
+
+UNKNOWN_MODEL = "unknown"
+
+
+class Transcriptions:
+    """Listens to one realtime session's input transcriptions."""
+
+    def __init__(self, unsettled: Unsettled, conversation: ConversationListener) -> None:
+        self._unsettled = unsettled
+        self._conversation = conversation
+        self._in_flight: dict[str, Pend] = {}
+        self._told = Recent()
+        self.server_handlers = {
+            "input_audio_buffer.committed": self._on_committed,
+            "conversation.item.input_audio_transcription.completed": self._on_completed,
+            "conversation.item.input_audio_transcription.failed": self._on_failed,
+        }
+
+    @property
+    def _model(self) -> str:
+        return self._conversation.transcription_model or UNKNOWN_MODEL
+
+    def _on_committed(self, event: Event) -> None:
+        item = text(event.get("item_id"))
+        if item is None or self._conversation.transcription_model is None or item in self._in_flight:
+            return
+        told = whisper.unheard(self._model, self._conversation.spoken_ms.get(item))
+        self._in_flight[item] = self._unsettled.begin(self._record(item, told))
+
+    def _on_completed(self, event: Event) -> None:
+        item = text(event.get("item_id"))
+        if not self._is_first(item, event):
+            self._come_late(item, event.get("usage"))
+            return
+        try:
+            transcription = self._transcription(event, item)
+        except ImpossibleUsage as error:
+            faults.note("a transcription holds impossible usage; recorded as unknown", error)
+            transcription = Transcription({}, "unknown", metadata={"fault": str(error)})
+        self._settle(item, transcription)
+
+    def _transcription(self, event: Event, item: str | None) -> Transcription:
+        usage, transcript = event.get("usage"), event.get("transcript")
+        spoken_ms = self._conversation.spoken_ms.pop(item, None) if item is not None else None
+        units = split_transcription_usage(usage) if usage is not None else {}
+        if usage is not None and "seconds" not in usage:
+            return Transcription(units, "reported")
+        model = self._model
+        count = count_in_call(transcript, model) if isinstance(transcript, str) else None
+        return whisper.without_usage(model, count, spoken_ms) if usage is None else whisper.with_duration(units, count)
+
+    def _on_failed(self, event: Event) -> None:
+        error = text(mapping(event.get("error")).get("code")) or "transcription_failed"
+        item = text(event.get("item_id"))
+        if self._is_first(item, event):
+            self._settle(item, Transcription({}, "reported"), success=False, error=error[:100])
+
+    def _is_first(self, item: str | None, event: Event) -> bool:
+        """Each item's content is transcribed and billed once, however often that is told."""
+        if item is None:
+            return True
+        place = (item, whole(event.get("content_index")) or 0)
+        first = place not in self._told
+        self._told.add(place)
+        return first
+
+    def _come_late(self, item: str | None, usage: object) -> None:
+        try:
+            if item is not None and usage is not None:
+                self._unsettled.come_late(item, split_transcription_usage(usage))
+        except ImpossibleUsage as error:
+            faults.note("late figures are impossible; not kept", error)
+
+    def give_up(self) -> None:
+        """The connection can bring nothing more."""
+        now = self._unsettled.writer.now()
+        for item, pend in list(self._in_flight.items()):
+            del self._in_flight[item]
+            self._told.add((item, 0))
+            self._unsettled.settle(pend.id, replace(pend.record, at=now))
+
+    def _settle(self, item: str | None, told: Transcription, **fields: Any) -> None:
+        pend = self._in_flight.pop(item, None) if item is not None else None
+        self._unsettled.settle(pend.id if pend is not None else None, self._record(item, told, **fields))
+
+    def _record(self, item: str | None, told: Transcription, **fields: Any) -> UsageRecord:
+        _, provider = self._unsettled.model()
+        return self._unsettled.writer.new_record(
+            service="transcriber",
+            provider=provider,
+            model=self._model,
+            operation="transcription",
+            units=told.units,
+            provenance=told.provenance,
+            informational=told.informational,
+            low=told.low,
+            high=told.high,
+            metadata=told.metadata,
+            request_id=item,
+            **fields,
+        )

@@ -1,0 +1,84 @@
+"""What one realtime session has in flight: requests that were begun and whose figures have not come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from livekit_tokens.core.estimates.output import Usual
+from livekit_tokens.core.lines import Late, More, Pend
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.units import Units
+from livekit_tokens.domain.usage import UsageRecord
+
+_MOST_ESTIMATES = 512
+
+
+class Writer(Protocol):
+    """What a witness needs of the part it works for."""
+
+    def now(self) -> Micros: ...
+    def agent(self) -> str | None: ...
+    def new_record(self, **fields: Any) -> UsageRecord: ...
+    def write(self, record: UsageRecord, settles: str | None = None) -> int: ...
+    def late(self, late: Late) -> None: ...
+    def pend(self, pend: Pend) -> None: ...
+    def more(self, more: More) -> None: ...
+
+
+class Unsettled:
+    """Numbers what is in flight, writes it, and knows when all that is awaited has been settled."""
+
+    def __init__(self, writer: Writer, model: Callable[[], tuple[str, str]], prefix: str) -> None:
+        self.writer = writer
+        self.model = model
+        self._prefix = prefix
+        self._numbers = 0
+        self._awaited: set[str] = set()
+        self._estimates: dict[str, int] = {}
+        self._all_settled = asyncio.Event()
+        self._all_settled.set()
+
+    @property
+    def awaited(self) -> int:
+        """How many may still bring their figures."""
+        return len(self._awaited)
+
+    def begin(self, record: UsageRecord, usual: Usual | None = None) -> Pend:
+        """A request is in flight. Without `usual` its record says all that can be estimated."""
+        self._numbers += 1
+        pend = Pend(f"{self._prefix}.{self._numbers}", self.writer.now(), record, usual, complete=usual is None)
+        self._awaited.add(pend.id)
+        self._all_settled.clear()
+        self.writer.pend(pend)
+        return pend
+
+    def again(self, pend: Pend) -> None:
+        """More is known of a request in flight."""
+        self.writer.pend(pend)
+
+    def settle(self, pending: str | None, record: UsageRecord) -> None:
+        """The record of a request; `pending` names it if it was in flight."""
+        seq = self.writer.write(record, pending)
+        if pending is not None:
+            self.await_no_more(pending)
+        if record.provenance == "estimated" and record.request_id:
+            self._estimates[record.request_id] = seq
+            if len(self._estimates) > _MOST_ESTIMATES:
+                del self._estimates[next(iter(self._estimates))]
+
+    def come_late(self, request_id: str, units: Units) -> None:
+        """Figures of a request that was estimated: kept beside the estimate, to check it by, and not summed."""
+        seq = self._estimates.pop(request_id, None)
+        if seq is not None:
+            self.writer.late(Late(seq, self.writer.now(), units))
+
+    def await_no_more(self, pending: str) -> None:
+        """What is in flight is not likely to bring its figures any more; it may, until its channel closes."""
+        self._awaited.discard(pending)
+        if not self._awaited:
+            self._all_settled.set()
+
+    async def all_settled(self) -> None:
+        await self._all_settled.wait()
