@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import Any, Protocol
 from weakref import WeakSet
 
-from livekit_tokens.core.lines import More, Pend
+from livekit_tokens.core.lines import Late, More, Pend
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
@@ -45,6 +45,7 @@ class Writer(Protocol):
     def write(self, record: UsageRecord, settles: str | None = None) -> int: ...
     def pend(self, pend: Pend) -> None: ...
     def more(self, more: More) -> None: ...
+    def late(self, late: Late) -> None: ...
 
 
 class Written(Writer, Protocol):

@@ -265,7 +265,9 @@ class _Transcriptions(_Socket):
     def receives(self, text: str) -> None:
         self._tell(json.loads(text))
 
-    def is_over(self, _: None) -> None: ...
+    def is_over(self, _: None) -> None:
+        if self._witness is not None:
+            self._witness.give_up()
 
     def _tell(self, event: Any) -> None:
         if (spender := spending.current()) is None:
