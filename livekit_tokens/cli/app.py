@@ -9,6 +9,7 @@ import typer
 from livekit_tokens.cli.demo import demo
 from livekit_tokens.cli.doctor import doctor
 from livekit_tokens.cli.live import live
+from livekit_tokens.cli.prices import app as prices
 from livekit_tokens.cli.recover import recover
 from livekit_tokens.cli.report import report
 from livekit_tokens.cli.sessions import sessions
@@ -41,3 +42,4 @@ def root(
 
 for command in (report, sessions, live, doctor, recover, demo):
     app.command()(command)
+app.add_typer(prices, name="prices")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,6 +116,19 @@ class PriceBook:
         if quote.card is None:
             raise published.Unpublished(quote.why)
         return quote.card
+
+    def cards(self, at: Micros) -> Iterator[Card]:
+        """Every card of a time: the published ones as they hold for this user, and the user's own."""
+        contracts = self._current().contracts
+        seen = set()
+        for card in published.all_cards(at):
+            seen.add((card.provider, card.model))
+            yield contracts.card_of(card.provider, card.model, at, lambda *_, card=card: card)
+        for provider, model in contracts.literal_names():
+            if (provider, model) not in seen:
+                seen.add((provider, model))
+                with suppress(LookupError):
+                    yield contracts.card_of(provider, model, at, published.card_of)
 
     def preload(self, models: Iterable[tuple[str, str]], at: Micros) -> None:
         """Have the libraries and these models' cards at hand."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from itertools import chain
 from typing import TypeVar
 
 from livekit_tokens.domain.pricing import Card, Rates
@@ -35,9 +34,11 @@ class Term:
     def names(self, provider: str, model: str) -> bool:
         return bool(self._provider.fullmatch(provider) and self._model.fullmatch(model))
 
+    def covers(self, at: Micros) -> bool:
+        return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
+
     def holds(self, provider: str, model: str, at: Micros) -> bool:
-        begun = self.since is None or self.since <= at
-        return begun and (self.until is None or at < self.until) and self.names(provider, model)
+        return self.covers(at) and self.names(provider, model)
 
     @cached_property
     def _provider(self) -> re.Pattern[str]:
@@ -88,6 +89,14 @@ class Contracts:
     deployments: tuple[Deployment, ...] = ()
     fallbacks: tuple[Fallback, ...] = ()
 
+    def terms(self) -> list[Term]:
+        """Every agreement, of whatever kind."""
+        return [*self.prices, *self.discounts, *self.deployments, *self.fallbacks]
+
+    def literal_names(self) -> list[tuple[str, str]]:
+        """The (provider, model) that agreements name without a pattern; such need not be published at all."""
+        return [(term.provider, term.model) for term in self.terms() if "*" not in term.provider + term.model]
+
     def card_of(self, provider: str, model: str, at: Micros, published: CardOf) -> Card:
         """The card that holds for this user; raises what `published` raises where there is none."""
         own = {price.unit: price for price in self.prices if price.holds(provider, model, at)}
@@ -105,8 +114,7 @@ class Contracts:
 
     def span(self, provider: str, model: str, at: Micros) -> tuple[Micros | None, Micros | None]:
         """Around a time, how long no agreement about this model begins or ends."""
-        terms: Iterable[Term] = chain(self.prices, self.discounts, self.deployments, self.fallbacks)
-        edges = [edge for term in terms if term.names(provider, model) for edge in (term.since, term.until)]
+        edges = [edge for term in self.terms() if term.names(provider, model) for edge in (term.since, term.until)]
         before = [edge for edge in edges if edge is not None and edge <= at]
         after = [edge for edge in edges if edge is not None and edge > at]
         return max(before, default=None), min(after, default=None)

@@ -56,8 +56,8 @@ METERS: Mapping[str, Meter] = {
 Source: genai-prices 0.2.3 `data_units.py`, voice-prices 0.11.0 `types.py`."""
 
 _AS_TEXT = {"input_image": "input_text", "cached_input_image": "cached_input_text"}
-"""Images are metered in tokens at the text's price where a provider publishes none for them.
-Source: OpenAI's guide to images and vision; Google's price page ("text / image / video"). Audio never is."""
+"""Google's images cost what its text does; other providers' have a price of their own, or none.
+Source: ai.google.dev, Gemini prices ("text / image / video")."""
 
 _BY_REQUEST = "requests_kcount"
 _GROQ_LEAST_MS = 10_000
@@ -164,7 +164,8 @@ def _card(library: Library, provider: Any, info: Any, at: Micros) -> Card | None
     if published.get(_BY_REQUEST):
         return None
     starts = sorted({tier.start for value in published.values() for tier in getattr(value, "tiers", ())})
-    rates = _rates(published, 0)
+    as_text = _AS_TEXT if provider.id == "google" else {}
+    rates = _rates(published, 0, as_text)
     if not rates:
         return None
     since, until = _interval(info.prices, at)
@@ -176,12 +177,12 @@ def _card(library: Library, provider: Any, info: Any, at: Micros) -> Card | None
         _source(library, provider, info),
         since,
         until,
-        long_context=tuple((start, _rates(published, start + 1)) for start in starts),
+        long_context=tuple((start, _rates(published, start + 1, as_text)) for start in starts),
         least_ms=_GROQ_LEAST_MS if whisper else 0,
     )
 
 
-def _rates(published: Mapping[str, Any], tokens: int) -> Rates:
+def _rates(published: Mapping[str, Any], tokens: int, as_text: Mapping[str, str]) -> Rates:
     """What each unit costs in a request of so many input tokens."""
     rates: dict[str, Fraction] = {}
     for key, meter in METERS.items():
@@ -189,7 +190,7 @@ def _rates(published: Mapping[str, Any], tokens: int) -> Rates:
             price = _of_tier(value, tokens)
             dollars = _as_published(price) if key == "input_audio_kseconds" else Fraction(price)
             rates[meter.unit] = dollars * _NANOS / meter.per
-    for unit, other in _AS_TEXT.items():
+    for unit, other in as_text.items():
         if unit not in rates and other in rates:
             rates[unit] = rates[other]
     return rates

@@ -68,7 +68,7 @@ def _tokens(text: str, audio: str = "- - -") -> dict[str, str]:
 
 
 _FIRST_REALTIME = "https://community.openai.com/t/help-me-understand-the-realtime-usage-block/1060242"
-_BY_PREFIX = "the library knows it by a prefix only, which a model of another price may share"
+_ENDED = "ended 2026-05-07; kept here, so that old records keep their price when the library lets it go"
 _NO_AUDIO = "the library prices its audio as text, 16 times too low"
 
 ENTRIES: tuple[Entry, ...] = (
@@ -84,14 +84,14 @@ ENTRIES: tuple[Entry, ...] = (
         _tokens("5 2.5 20", "40 2.5 80"),
         _MILLION,
         _PAGE + "gpt-4o-realtime-preview",
-        _BY_PREFIX,
+        _ENDED,
     ),
     Entry(
         ("gpt-4o-mini-realtime-preview", "gpt-4o-mini-realtime-preview-2024-12-17"),
         _tokens(".6 .3 2.4", "10 .3 20"),
         _MILLION,
         _PAGE + "gpt-4o-mini-realtime-preview",
-        _BY_PREFIX,
+        _ENDED,
     ),
     Entry(
         ("gpt-4o-audio-preview-2024-10-01",),
