@@ -42,6 +42,8 @@ from livekit_tokens.prices.entries import FIELDS, BadEntry, Entry, deployment, d
 LOOK_SECONDS = 5.0
 """How often the file is looked at, at most."""
 
+UNUSABLE = "PRICES_FILE cannot be used; the last good one holds"
+
 _T = TypeVar("_T")
 
 
@@ -70,7 +72,7 @@ class PricesFile:
         try:
             return read(self._path)
         except BadSetting as fault:
-            faults.note("PRICES_FILE cannot be used; the last good one holds", fault)
+            faults.note(UNUSABLE, fault)
             return NONE if first else None
 
 
