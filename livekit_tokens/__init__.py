@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "track": "livekit_tokens.bootstrap",
     "active_sessions": "livekit_tokens.bootstrap",
+    "cost": "livekit_tokens.priced",
     "open_ledger": "livekit_tokens.bootstrap",
     "record_usage": "livekit_tokens.recording",
     "usage_session": "livekit_tokens.recording",
@@ -33,6 +34,7 @@ __all__ = [
     "UsageRecord",
     "__version__",
     "active_sessions",
+    "cost",
     "count_tokens",
     "feature",
     "open_ledger",
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from livekit_tokens.core.vocabulary import count_tokens
     from livekit_tokens.domain.summary import SessionSummary
     from livekit_tokens.domain.usage import UsageRecord
+    from livekit_tokens.priced import cost
     from livekit_tokens.recording import record_usage, track_usage, usage_session
 
 

@@ -171,6 +171,11 @@ def runtime(settings: Settings | None = None) -> Runtime:
         return _runtime
 
 
+def own_settings() -> Settings:
+    """The settings of this process: those that its Runtime was made with, or else as they are found now."""
+    return _runtime.settings if _runtime is not None else _settings()
+
+
 def _settings() -> Settings:
     settings, warnings = load_settings()
     for warning in warnings:
@@ -338,6 +343,7 @@ def checks(settings: Settings, complaints: Sequence[str]) -> list[Check]:
     from livekit_tokens import origins  # noqa: PLC0415 - only doctor needs these
     from livekit_tokens.capture import preloaded  # noqa: PLC0415
     from livekit_tokens.core import backlog, findings, installed, places  # noqa: PLC0415
+    from livekit_tokens.prices import condition as prices  # noqa: PLC0415
     from livekit_tokens.store import condition  # noqa: PLC0415
 
     url, roots = settings.database_url, tuple(homes.homes(settings.spool_dir))
@@ -352,6 +358,7 @@ def checks(settings: Settings, complaints: Sequence[str]) -> list[Check]:
         findings.Check("versions", installed.look_at_versions),
         findings.Check("settings", lambda: origins.look_at_settings(settings, complaints)),
         findings.Check("vocabulary", installed.look_at_vocabulary),
+        findings.Check("prices", lambda: prices.look_at_prices(settings.prices_file, now())),
         findings.Check("preload", preloaded.look_at_preload, 2 * findings.LOOK_SECONDS),
         *(findings.Check(f"{place.name} folder", partial(places.look_at_place, place)) for place in (spools, *ledgers)),
         findings.Check("ledger", lambda: condition.look_at_ledger(url), 2 * findings.LOOK_SECONDS),

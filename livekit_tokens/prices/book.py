@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -129,12 +129,6 @@ class PriceBook:
                 seen.add((provider, model))
                 with suppress(LookupError):
                     yield contracts.card_of(provider, model, at, published.card_of)
-
-    def preload(self, models: Iterable[tuple[str, str]], at: Micros) -> None:
-        """Have the libraries and these models' cards at hand."""
-        library.load()
-        for provider, model in models:
-            self._current().quote(provider, model, at)
 
     def _current(self) -> _Shelf:
         """The quotes under the user's prices as they are now; the file is looked at every few seconds at most."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
@@ -73,7 +73,7 @@ def is_loaded() -> bool:
 
 
 def load() -> None:
-    """Import what there is."""
+    """Import what there is: 0.2 to 0.9 s."""
     for library in LIBRARIES:
         providers(library)
 
@@ -91,6 +91,7 @@ def providers(library: Library) -> Mapping[str, Any]:
     return {provider.id: provider for provider in found}
 
 
+@lru_cache(256)
 def provider_at(library: Library, host: str) -> str | None:
     """The id of the provider whose API is at this host."""
     url = f"https://{host}"
@@ -103,6 +104,13 @@ def provider_at(library: Library, host: str) -> str | None:
 
 def card_of(library: Library, provider_id: str, model: str, at: Micros) -> Card | None:
     """The card that the library publishes for exactly this model at a time; None where it has none."""
+    found = _found(library, provider_id, model)
+    return None if found is None else _card(library, *found, at)
+
+
+@lru_cache(2048)
+def _found(library: Library, provider_id: str, model: str) -> tuple[Any, Any] | None:
+    """The provider, and its model of this name or one that it sells of another provider's."""
     known = providers(library)
     if (provider := known.get(provider_id)) is None:
         return None
@@ -110,7 +118,7 @@ def card_of(library: Library, provider_id: str, model: str, at: Micros) -> Card 
         for ref in _spellings(model):
             for info in owner.models:
                 if is_named(info, ref):
-                    return _card(library, provider, info, at)
+                    return provider, info
     return None
 
 

@@ -26,6 +26,24 @@ _VOICE_LESS = ("openai", "azure")
 _SHOWN = 100
 
 
+COMMON = (
+    "gpt-realtime",
+    "gpt-realtime-mini",
+    "gpt-realtime-2",
+    "gpt-4o",
+    "gpt-4o-mini",
+    "gpt-4.1",
+    "gpt-4.1-mini",
+    "gpt-4o-transcribe",
+    "gpt-4o-mini-transcribe",
+    "gpt-4o-mini-tts",
+    "whisper-1",
+    "tts-1",
+    "text-embedding-3-small",
+)
+"""OpenAI's models that most voice agents use."""
+
+
 class Unpublished(LookupError):
     """No card; the message says of what, and what to do."""
 
@@ -42,6 +60,13 @@ def card_of(provider: str, model: str, at: Micros) -> Card:
     if card is None:
         raise Unpublished(_reason(name, model))
     return card
+
+
+def load(at: Micros) -> None:
+    """Have the libraries and the common models at hand, so that the first price of a call costs no search."""
+    library.load()
+    for model in COMMON:
+        card_of("openai", model, at)
 
 
 def all_cards(at: Micros) -> Iterator[Card]:

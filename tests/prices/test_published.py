@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from fractions import Fraction
 
@@ -201,24 +202,37 @@ def test_a_price_by_the_request_is_not_left_out_of_a_sum() -> None:
             card_of(provider, model, DAY)
 
 
-def test_without_the_voice_library_its_providers_are_unpriced_and_the_extra_is_named(monkeypatch) -> None:
-    """It is optional."""
-    library.providers.cache_clear()
-    real = library.import_module
+@pytest.fixture
+def _without_voices(monkeypatch) -> Iterator[None]:
+    """As if the extra were not installed."""
+    real = library.providers
+    monkeypatch.setattr(library, "providers", lambda name: {} if name == "voice_prices" else real(name))
+    for remembered in (library._found, library.provider_at):
+        remembered.cache_clear()
+    yield
+    for remembered in (library._found, library.provider_at):
+        remembered.cache_clear()
 
-    def without(name: str) -> object:
-        if name.startswith("voice_prices"):
-            raise ModuleNotFoundError(name="voice_prices")
-        return real(name)
 
-    monkeypatch.setattr(library, "import_module", without)
-    try:
-        for provider, model in (("deepgram", "nova-3"), ("livekit", "deepgram/nova-3")):
-            with pytest.raises(Unpublished, match="extra `voices`"):
-                card_of(provider, model, DAY)
-        assert card_of("openai", "gpt-4o", DAY)
-    finally:
-        library.providers.cache_clear()
+@pytest.mark.usefixtures("_without_voices")
+def test_without_the_voice_library_its_providers_are_unpriced_and_the_extra_is_named() -> None:
+    """It is optional; OpenAI's prices do not need it."""
+    for provider, model in (("deepgram", "nova-3"), ("livekit", "deepgram/nova-3")):
+        with pytest.raises(Unpublished, match="extra `voices`"):
+            card_of(provider, model, DAY)
+    assert card_of("openai", "gpt-4o", DAY)
+
+
+def test_only_the_optional_library_may_be_missing(monkeypatch) -> None:
+    """Without the other one every price would silently be unknown."""
+
+    def missing(name: str) -> object:
+        raise ModuleNotFoundError(name=name.partition(".")[0])
+
+    monkeypatch.setattr(library, "import_module", missing)
+    assert library.providers.__wrapped__("voice_prices") == {}
+    with pytest.raises(ModuleNotFoundError):
+        library.providers.__wrapped__("genai_prices")
 
 
 def test_every_published_card_is_found_under_its_own_name() -> None:
