@@ -23,6 +23,7 @@ from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
 from livekit_tokens.core.recorder import Recorder, Recording, Unrecorded
 from livekit_tokens.core.takeover import Recovered, take_over
 from livekit_tokens.domain import sessions
+from livekit_tokens.domain.pricing import Prices, Pricing
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.settings import Settings, load_settings, read_settings
 from livekit_tokens.store.address import ledger_id
@@ -64,11 +65,13 @@ class Runtime:
         self._process: Process | None = None
         self._said_disabled = False
         self.background: Background | None = None
-        self.recorder: Recording = Unrecorded()
-        if settings.enabled and (made := _recorder(settings, self._written)) is not None:
+        # One book for the receipt and for the ledger: both have the same prices.
+        prices = price_book(settings)
+        self.recorder: Recording = Unrecorded(prices)
+        if settings.enabled and (made := _recorder(settings, prices, self._written)) is not None:
             recorder, root = made
             self.recorder = recorder
-            self.background = Background(recorder, _Unopened(settings.database_url), root)
+            self.background = Background(recorder, _Unopened(settings.database_url, prices.price), root)
             if _child_may_open:
                 self.background.start()
             atexit.register(self._leave)
@@ -132,19 +135,20 @@ class Runtime:
 class _Unopened(Ledger):
     """The store, imported in the background thread when it is first needed: a call must not pay for the import."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, pricing: Pricing) -> None:
         self._url = database_url
+        self._pricing = pricing
         self._store: Ledger | None = None
 
     async def connect(self) -> LedgerConnection:
         if self._store is None:
             from livekit_tokens.store.connection import StoreLedger  # noqa: PLC0415 - see the class
 
-            self._store = StoreLedger(self._url)
+            self._store = StoreLedger(self._url, pricing=self._pricing)
         return await self._store.connect()
 
 
-def _recorder(settings: Settings, on_written: Callable[[], None]) -> tuple[Recorder, Path] | None:
+def _recorder(settings: Settings, prices: Prices, on_written: Callable[[], None]) -> tuple[Recorder, Path] | None:
     ledger = ledger_id(settings.database_url)
     source = Source(secrets.token_hex(16), homes.host(), os.getpid(), now(), ledger)
     for home in homes.homes(settings.spool_dir):
@@ -152,7 +156,7 @@ def _recorder(settings: Settings, on_written: Callable[[], None]) -> tuple[Recor
             root = home / source.host
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             homes.check_home(home, settings.spool_dir)
-            return Recorder(root, source, now, on_written), root
+            return Recorder(root, source, now, on_written, prices=prices), root
         except OSError as error:
             faults.note(f"the spool folder {home} cannot be written; set SPOOL_DIR to a folder that can", error)
     return None
@@ -303,7 +307,7 @@ async def recover(
     Raises LedgerUnavailable or LedgerTooNew.
     """
     settings = settings or load_settings()[0]
-    ledger = _Unopened(settings.database_url)
+    ledger = _Unopened(settings.database_url, price_book(settings).price)
     wanted = "" if any_ledger else ledger_id(settings.database_url)
     recovered = Recovered()
     for root in homes.roots(settings.spool_dir, on_host or homes.host()):

@@ -20,6 +20,7 @@ FIRST_USES = (
     "livekit.plugins.openai",
     "livekit_tokens.bootstrap",
     "livekit_tokens.capture.tracking",
+    "livekit_tokens.prices.book",
     "sqlalchemy.dialects.sqlite.aiosqlite",
 )
 """What the first call of a process would otherwise import while somebody is waiting for an answer."""

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,25 @@ def counted(report: dict, service: str) -> dict[str, int]:
     """The units above zero of one service in a report."""
     (group,) = [group for group in report["groups"] if group["key"]["service"] == service]
     return {unit: quantity for unit, quantity in group["units"].items() if quantity}
+
+
+def cost_of(report: dict, service: str) -> int:
+    """In nano-dollars."""
+    (group,) = [group for group in report["groups"] if group["key"]["service"] == service]
+    return int(Decimal(group["cost_usd"]).scaleb(9))
+
+
+def billed_nanos(units: dict[str, int]) -> int:
+    """gpt-realtime, by OpenAI's price page: whole nano-dollars a token, so nothing is rounded."""
+    nanos = {
+        "input_text": 4_000,
+        "input_audio": 32_000,
+        "cached_input_text": 400,
+        "cached_input_audio": 400,
+        "output_text": 16_000,
+        "output_audio": 64_000,
+    }
+    return sum(quantity * nanos[unit] for unit, quantity in units.items())
 
 
 def rows_of(tmp_path: Path, query: str) -> list[tuple]:
@@ -78,6 +98,8 @@ async def test_the_ledger_equals_the_bill_unit_by_unit(provider, worker, caller,
     assert counted(report, "agent") == provider.billed_units("realtime_response")
     assert counted(report, "transcriber") == provider.billed_units("transcription")
     assert report["totals"]["requests"] == len(provider.bill.entries)
+    assert cost_of(report, "agent") == billed_nanos(provider.billed_units("realtime_response"))
+    assert report["totals"]["unpriced_requests"] == 0
     assert report["totals"]["estimated_requests"] == 0
 
     ((session_id, rows),) = rows_of(tmp_path, "select session_id, count(*) from token_usage group by 1")
@@ -140,3 +162,5 @@ async def test_a_response_dropped_before_it_began_is_counted(provider, worker, c
     report = asked(tmp_path, "report")
     assert counted(report, "agent") == provider.billed_units("realtime_response")
     assert report["totals"]["requests"] == len(provider.bill.entries)
+    assert cost_of(report, "agent") == billed_nanos(provider.billed_units("realtime_response"))
+    assert report["totals"]["unpriced_requests"] == 0

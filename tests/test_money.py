@@ -1,0 +1,144 @@
+"""What a call costs, from the provider's event to the receipt and the ledger, by the published prices."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from livekit.rtc import EventEmitter
+
+from livekit_tokens.bootstrap import new_key, now
+from livekit_tokens.capture.part import LivePart, Process
+from livekit_tokens.capture.realtime import RealtimeWitness
+from livekit_tokens.core.drain import SpoolDrain
+from livekit_tokens.core.ledger import Source
+from livekit_tokens.core.recorder import Recorder
+from livekit_tokens.core.reports import Reports, open_reports
+from livekit_tokens.domain.sessions import Part
+from livekit_tokens.domain.times import to_micros
+from livekit_tokens.prices.book import PriceBook
+from livekit_tokens.store.connection import StoreLedger
+from livekit_tokens.store.queries import StoredUsage
+
+GOLDEN_USAGE = {
+    "total_tokens": 200,
+    "input_tokens": 139,
+    "output_tokens": 61,
+    "input_token_details": {
+        "text_tokens": 43,
+        "audio_tokens": 96,
+        "cached_tokens": 64,
+        "cached_tokens_details": {"text_tokens": 0, "audio_tokens": 64},
+    },
+    "output_token_details": {"text_tokens": 18, "audio_tokens": 43},
+}
+"""A recorded turn of gpt-realtime, billed at $0.0042616."""
+
+
+class Call:
+    """A tracked call and its ledger, with one price book for both, as a process has it."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        prices = PriceBook()
+        self.ledger = StoreLedger(url, pricing=prices.price)
+        self.recorder = Recorder(folder, Source("s", "here", 1, 0), now, prices=prices)
+        self.at = now()
+        process = Process(self.recorder, self._flush, lambda: self.at, new_key)
+        part = Part(new_key(), "room_1", self.at, room="room")
+        self.live = LivePart(part, process, agent=lambda: None)
+
+    async def _flush(self, _: float) -> bool:
+        connection = await self.ledger.connect()
+        await SpoolDrain(self.recorder.folder, self.recorder.source, connection).drain()
+        await connection.aclose()
+        return True
+
+    def hears(self, model: str, usage: dict[str, Any]) -> None:
+        """The provider's event of one response."""
+        session: EventEmitter[str] = EventEmitter()
+        RealtimeWitness(self.live, lambda: (model, "openai"), "r1").attach(session)
+        response = {"id": "resp_1", "status": "completed", "usage": usage}
+        session.emit("openai_server_event_received", {"type": "response.done", "response": response})
+
+    @property
+    def reports(self) -> Reports:
+        return open_reports(StoredUsage(self.ledger), now=now)
+
+
+@pytest.fixture
+async def call(tmp_path: Path, database_url: str) -> AsyncIterator[Call]:
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    made = Call(folder, database_url)
+    yield made
+    await made.ledger.aclose()
+
+
+async def test_the_golden_turn_costs_exactly_what_was_billed(call: Call) -> None:
+    """$0.0042616: in the receipt, in the session's JSON, in the period's, and in `api_usage`."""
+    call.hears("gpt-realtime", GOLDEN_USAGE)
+    call.at += 60_000_000
+    call.live.fix("participant_disconnected")
+    receipt = await call.live.settle()
+
+    assert "1 request, 200 tokens, $0.004262, $0.004262 a minute" in str(receipt)
+    assert receipt.totals.cost == 4_261_600
+    stored = await call.reports.session("room_1", records=True)
+    assert stored.totals == receipt.totals
+    assert stored.to_dict()["records"][0]["cost_usd"] == "0.004261600"
+    assert (stored.to_dict()["cost_per_minute_usd"], stored.to_dict()["call_seconds"]) == ("0.004261600", "60.000")
+    async with call.ledger.reader() as conn:
+        assert float((await conn.exec_driver_sql("SELECT cost_usd FROM api_usage")).scalar_one()) == 0.0042616
+
+
+async def test_an_unknown_model_is_unpriced_and_says_so(call: Call) -> None:
+    """NULL, counted, with the reason; never 0 and never another model's price."""
+    call.hears("gpt-of-tomorrow", GOLDEN_USAGE)
+    call.live.fix("participant_disconnected")
+    receipt = await call.live.settle()
+
+    assert "200 tokens, unpriced" in str(receipt)
+    (record,) = (await call.reports.session("room_1", records=True)).records or ()
+    assert (record.price.input, record.price.output) == (None, None)
+    assert "gpt-of-tomorrow" in (record.price.note or "")
+
+
+async def test_one_billed_unit_without_a_price_makes_the_record_unpriced(call: Call) -> None:
+    """And the note says which unit."""
+    call.live.write(
+        call.live.new_record(
+            service="agent",
+            provider="openai",
+            model="gpt-4o-mini",
+            operation="chat_completion",
+            units={"input_text": 10, "output_audio": 5},
+        )
+    )
+    await call._flush(1)
+
+    (record,) = (await call.reports.session("room_1", records=True)).records or ()
+    assert record.price.total is None
+    assert "output_audio" in (record.price.note or "")
+
+
+@pytest.mark.parametrize(
+    ("at", "cost"),
+    [(datetime(2025, 6, 9, 23, 59, 59, 999_999, tzinfo=UTC), 10_000), (datetime(2025, 6, 10, tzinfo=UTC), 2_000)],
+    ids=["a microsecond before the change", "at midnight"],
+)
+async def test_a_price_that_changes_at_midnight_holds_for_what_was_used_from_then_on(
+    call: Call, at: datetime, cost: int
+) -> None:
+    """o3 became cheaper on 2025-06-10: a record is priced by its own time, whenever it is drained."""
+    call.at = to_micros(at)
+    chat: Callable[..., Any] = call.live.new_record
+    call.live.write(
+        chat(service="agent", provider="openai", model="o3", operation="chat_completion", units={"input_text": 1})
+    )
+    await call._flush(1)
+
+    (record,) = (await call.reports.session("room_1", records=True)).records or ()
+    assert record.price.total == cost
