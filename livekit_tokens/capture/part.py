@@ -102,9 +102,11 @@ class LivePart(PartWriter):
         feature: str | None = None,
         on_end: OnEnd | None = None,
         on_usage: OnUsage | None = None,
+        on_final: Callable[[SessionSummary], None] | None = None,
     ) -> None:
         super().__init__(part, process, agent=agent, feature=feature, on_usage=on_usage)
         self._flush = process.flush
+        self._on_final = on_final
         self._on_end = on_end
         self._stays: dict[str, Stay] = {}
         self._final: SessionSummary | None = None
@@ -158,9 +160,10 @@ class LivePart(PartWriter):
         that were not at hand yet. Idempotent."""
         if self._final is None:
             part = ended(self._part, at or self.now(), reason)
-            self._final = self._summary(part)
+            final = self._finally(part)
             self._part = part
             self._recorder.put_part(part)
+            return final
         return self._final
 
     async def finish(self, reason: str | None, at: Micros) -> SessionSummary:
@@ -176,7 +179,7 @@ class LivePart(PartWriter):
         self.sync()
         if self._tally.waits:
             self._tally.price_all()
-            self._final = self._summary(self._part)
+            self._finally(self._part)
         self._say(str(self.summary()))
 
     async def settle(self) -> SessionSummary:
@@ -205,7 +208,13 @@ class LivePart(PartWriter):
             await asyncio.wait_for(asyncio.to_thread(self._tally.price_all), PRICE_SECONDS)
         except TimeoutError:
             faults.note("prices did not come in time for a receipt; the ledger will have them", part=self._part.key)
-        self._final = self._summary(self._part)
+        self._finally(self._part)
+
+    def _finally(self, part: Part) -> SessionSummary:
+        self._final = self._summary(part)
+        if self._on_final is not None:
+            self._on_final(self._final)
+        return self._final
 
     def _say(self, text: str) -> None:
         if self._part.session_id != UNTRACKED:

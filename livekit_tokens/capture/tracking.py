@@ -7,12 +7,13 @@ import itertools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from livekit.agents import AgentSession, JobContext, llm
 
-from livekit_tokens.capture import wire
+from livekit_tokens.capture import session_report, wire
 from livekit_tokens.capture.by_hand import ByHand
 from livekit_tokens.capture.components import ComponentWitness
 from livekit_tokens.capture.handoffs import Asking
@@ -313,10 +314,18 @@ def begin(
 
     held = ref(session) if session is not None else lambda: None
 
+    tell = partial(session_report.tell, ctx) if ctx is not None else None
+
     def new_part() -> LivePart:
         part = _part_of(ctx, process.new_key(), process.now(), who.at_start(), tags)
         return LivePart(
-            part, process, agent=lambda: _agent_of(held()), feature=feature, on_end=on_end, on_usage=on_usage
+            part,
+            process,
+            agent=lambda: _agent_of(held()),
+            feature=feature,
+            on_end=on_end,
+            on_usage=on_usage,
+            on_final=tell,
         )
 
     wire.install()

@@ -64,6 +64,11 @@ async def test_a_clean_leave_ends_the_part_at_that_moment(open_room, caller, pro
     assert_at_once(stay["left_at"], left)
     matrix.add("clean leave", session, provider, [assert_at_once(part["ended_at"], left)])
 
+    report = await room.line("session report ROOM")  # LiveKit's own
+    totals = session["totals"]
+    assert f"livekit_tokens.requests:{totals['requests']} " in report
+    assert f"livekit_tokens.total_tokens:{totals['total_tokens']} " in f"{report} "
+
 
 async def test_a_leave_while_the_agent_speaks_ends_the_part_at_that_moment_too(open_room, caller, provider, matrix):
     """The open answer is asked to finish and its figures are awaited; the call was over before."""

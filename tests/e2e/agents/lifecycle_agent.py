@@ -48,7 +48,12 @@ def make_session(options: dict[str, Any]) -> AgentSession:
     return AgentSession(llm=model, aec_warmup_duration=None)
 
 
-@server.rtc_session(type=ServerType[os.environ.get("AGENT_TYPE", "ROOM")])
+async def on_session_end(ctx: JobContext) -> None:
+    """What LiveKit's own report says, when it is made."""
+    logger.info("session report room=%s tags=%s", ctx.job.room.name, " ".join(ctx.make_session_report().tags))
+
+
+@server.rtc_session(type=ServerType[os.environ.get("AGENT_TYPE", "ROOM")], on_session_end=on_session_end)
 async def entrypoint(ctx: JobContext) -> None:
     room = ctx.job.room.name
     options = json.loads(ctx.job.metadata or os.environ.get("AGENT_OPTIONS", "{}"))
