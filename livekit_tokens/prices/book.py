@@ -12,7 +12,7 @@ from livekit_tokens.domain.pricing import Card, Price, needs_no_card, price_of
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.prices import library, published
-from livekit_tokens.prices.contracts import Contracts
+from livekit_tokens.prices.contracts import Asked, Contracts
 from livekit_tokens.prices.prices_file import PricesFile
 
 _FAULT = "a price could not be looked up; the record is unpriced"
@@ -60,9 +60,10 @@ class _Shelf:
         return found
 
     def _look_up(self, provider: str, model: str, at: Micros) -> _Quote:
-        since, until = self.contracts.span(provider, model, at)
+        asked = Asked(provider, published.vendor_of(provider), model, at)
+        since, until = self.contracts.span(asked)
         try:
-            card = self.contracts.card_of(provider, model, at, published.card_of)
+            card = self.contracts.card_of(asked, published.card_of)
         except LookupError as why:
             return _Quote(since, until, None, str(why))
         return _Quote(_latest(since, card.since), _earliest(until, card.until), card)
@@ -123,12 +124,14 @@ class PriceBook:
         seen = set()
         for card in published.all_cards(at):
             seen.add((card.provider, card.model))
-            yield contracts.card_of(card.provider, card.model, at, lambda *_, card=card: card)
+            asked = Asked(card.provider, card.provider, card.model, at)
+            yield contracts.card_of(asked, lambda *_, card=card: card)
         for provider, model in contracts.literal_names():
             if (provider, model) not in seen:
                 seen.add((provider, model))
                 with suppress(LookupError):
-                    yield contracts.card_of(provider, model, at, published.card_of)
+                    asked = Asked(provider, published.vendor_of(provider), model, at)
+                    yield contracts.card_of(asked, published.card_of)
 
     def _current(self) -> _Shelf:
         """The quotes under the user's prices as they are now; the file is looked at every few seconds at most."""

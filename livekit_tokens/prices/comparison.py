@@ -10,7 +10,7 @@ from livekit_tokens.domain.pricing import Rates
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.prices import library, overlay, published
 from livekit_tokens.prices.amounts import Amount, amount_of
-from livekit_tokens.prices.contracts import Contracts
+from livekit_tokens.prices.contracts import Asked, Contracts
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +51,27 @@ def from_library(at: Micros) -> Iterator[Difference]:
 
 def from_published(contracts: Contracts, at: Micros) -> Iterator[Difference]:
     """What a user's own prices make of every model that they name."""
-    for provider, model in _named(contracts, at):
+    for asked in _named(contracts, at):
         try:
-            rates = published.card_of(provider, model, at).rates
+            rates = published.card_of(asked.provider, asked.model, at).rates
         except LookupError:
             rates = {}
         try:
-            card = contracts.card_of(provider, model, at, published.card_of)
+            card = contracts.card_of(asked, published.card_of)
         except LookupError:
             continue
-        yield from _differences((provider, model), card.rates, rates, card.note or "PRICES_FILE", card.source)
+        yield from _differences(
+            (asked.provider, asked.model), card.rates, rates, card.note or "PRICES_FILE", card.source
+        )
 
 
-def _named(contracts: Contracts, at: Micros) -> Iterator[tuple[str, str]]:
+def _named(contracts: Contracts, at: Micros) -> Iterator[Asked]:
     """The published models that an agreement's patterns match, and the names that it gives itself."""
     known = [(card.provider, card.model) for card in published.all_cards(at)]
     for provider, model in dict.fromkeys([*known, *contracts.literal_names()]):
-        if any(term.names(provider, model) for term in contracts.terms() if term.covers(at)):
-            yield provider, model
+        asked = Asked(provider, published.vendor_of(provider), model, at)
+        if any(term.holds(asked) for term in contracts.terms()):
+            yield asked
 
 
 def _differences(whose: tuple[str, str], here: Rates, there: Rates, why: str, source: str) -> Iterator[Difference]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from livekit_tokens.domain.pricing import Card, Rates
 from livekit_tokens.domain.times import Micros
@@ -16,6 +16,16 @@ _Term = TypeVar("_Term", bound="Term")
 
 CardOf = Callable[[str, str, Micros], Card]
 """(provider, model, time) -> the published card; raises LookupError."""
+
+
+class Asked(NamedTuple):
+    """What a card is wanted for. `provider` is as a usage record names it, which may be a host; `vendor` as price
+    lists do: `api.groq.com` is `groq`. An agreement may name either."""
+
+    provider: str
+    vendor: str
+    model: str
+    at: Micros
 
 
 @dataclass(frozen=True)
@@ -31,14 +41,15 @@ class Term:
     since: Micros | None
     until: Micros | None
 
-    def names(self, provider: str, model: str) -> bool:
-        return bool(self._provider.fullmatch(provider) and self._model.fullmatch(model))
+    def names(self, asked: Asked) -> bool:
+        matches = self._provider.fullmatch
+        return bool((matches(asked.provider) or matches(asked.vendor)) and self._model.fullmatch(asked.model))
 
     def covers(self, at: Micros) -> bool:
         return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
 
-    def holds(self, provider: str, model: str, at: Micros) -> bool:
-        return self.covers(at) and self.names(provider, model)
+    def holds(self, asked: Asked) -> bool:
+        return self.covers(asked.at) and self.names(asked)
 
     @cached_property
     def _provider(self) -> re.Pattern[str]:
@@ -97,38 +108,38 @@ class Contracts:
         """The (provider, model) that agreements name without a pattern; such need not be published at all."""
         return [(term.provider, term.model) for term in self.terms() if "*" not in term.provider + term.model]
 
-    def card_of(self, provider: str, model: str, at: Micros, published: CardOf) -> Card:
+    def card_of(self, asked: Asked, published: CardOf) -> Card:
         """The card that holds for this user; raises what `published` raises where there is none."""
-        own = {price.unit: price for price in self.prices if price.holds(provider, model, at)}
+        own = {price.unit: price for price in self.prices if price.holds(asked)}
         try:
-            card = self._discounted(self._deployed(provider, model, at, published), provider, model, at)
+            card = self._discounted(self._deployed(asked, published), asked)
         except LookupError:
             # A fallback is for what nobody has priced: not for what this file prices itself.
-            fallback = _last(self.fallbacks, provider, model, at)
+            fallback = _last(self.fallbacks, asked)
             if not own and fallback is not None:
-                return _fallen(fallback, published(fallback.use_provider, fallback.use, at))
+                return _fallen(fallback, published(fallback.use_provider, fallback.use, asked.at))
             if not own:
                 raise
-            card = Card(provider, model, {}, "")
+            card = Card(asked.provider, asked.model, {}, "")
         return _with(card, own)
 
-    def span(self, provider: str, model: str, at: Micros) -> tuple[Micros | None, Micros | None]:
+    def span(self, asked: Asked) -> tuple[Micros | None, Micros | None]:
         """Around a time, how long no agreement about this model begins or ends."""
-        edges = [edge for term in self.terms() if term.names(provider, model) for edge in (term.since, term.until)]
-        before = [edge for edge in edges if edge is not None and edge <= at]
-        after = [edge for edge in edges if edge is not None and edge > at]
+        edges = [edge for term in self.terms() if term.names(asked) for edge in (term.since, term.until)]
+        before = [edge for edge in edges if edge is not None and edge <= asked.at]
+        after = [edge for edge in edges if edge is not None and edge > asked.at]
         return max(before, default=None), min(after, default=None)
 
-    def _deployed(self, provider: str, model: str, at: Micros, published: CardOf) -> Card:
-        deployment = _last(self.deployments, provider, model, at)
+    def _deployed(self, asked: Asked, published: CardOf) -> Card:
+        deployment = _last(self.deployments, asked)
         if deployment is None:
-            return published(provider, model, at)
-        card = published(provider, deployment.is_model, at)
+            return published(asked.provider, asked.model, asked.at)
+        card = published(asked.provider, deployment.is_model, asked.at)
         source = f"{card.source}; {deployment.where}"
         return replace(_times(card, 1 + deployment.surcharge / 100), source=source, note=None)
 
-    def _discounted(self, card: Card, provider: str, model: str, at: Micros) -> Card:
-        discount = _last(self.discounts, provider, model, at)
+    def _discounted(self, card: Card, asked: Asked) -> Card:
+        discount = _last(self.discounts, asked)
         if discount is None:
             return card
         return replace(_times(card, 1 - discount.percent / 100), source=f"{card.source}; {discount.where}")
@@ -137,8 +148,8 @@ class Contracts:
 NONE = Contracts()
 
 
-def _last(terms: Sequence[_Term], provider: str, model: str, at: Micros) -> _Term | None:
-    return next((term for term in reversed(terms) if term.holds(provider, model, at)), None)
+def _last(terms: Sequence[_Term], asked: Asked) -> _Term | None:
+    return next((term for term in reversed(terms) if term.holds(asked)), None)
 
 
 def _fallen(fallback: Fallback, card: Card) -> Card:

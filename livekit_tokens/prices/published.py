@@ -51,15 +51,22 @@ class Unpublished(LookupError):
 def card_of(provider: str, model: str, at: Micros) -> Card:
     """The published card of a model at a time; raises Unpublished. Imports the libraries when it is first needed."""
     name = provider.lower()
-    if name == "livekit":
+    vendor = vendor_of(name)
+    if vendor == "livekit":
         card = _of_livekit(model, at)
-    elif name == "azure":
+    elif vendor == "azure":
         card = _of_azure(model, at)
     else:
-        card = overlay.card_of(name, model, at) or _of_libraries(name, model, at)
+        card = overlay.card_of(vendor, model, at) or _of_libraries(name, model, at)
     if card is None:
         raise Unpublished(_reason(name, model))
     return card
+
+
+def vendor_of(provider: str) -> str:
+    """How price lists name a provider that a record may name by its host; a provider that none has stays itself."""
+    name = provider.lower()
+    return next(filter(None, (_vendor(source, name) for source in LIBRARIES)), name)
 
 
 def load(at: Micros) -> None:
