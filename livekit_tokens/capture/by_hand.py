@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.spending import Payer, Spender, Spending
+from livekit_tokens.capture.wire import counting
 from livekit_tokens.core import faults
 from livekit_tokens.core.recorder import Unrecorded
 from livekit_tokens.domain import described
@@ -25,6 +26,9 @@ from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UsageRecord
 
 logger = logging.getLogger("livekit_tokens")
+
+WITNESS_SECONDS = 0.02
+"""How long a record with a request's id waits for what has just come over the wire: to count it takes a millisecond."""
 
 _T = TypeVar("_T")
 
@@ -74,10 +78,13 @@ class ByHand:
         providers say it. Without any of them the request is `unknown`, or, where it failed, free.
 
         The session is that of the surrounding call or `usage_session`, or `session_id`; without any it is kept under
-        `unattributed_...`, with one warning. `at` (aware) backfills. An `idempotency_key` counts once per session,
-        whoever repeats it. Kept of `error` is its class, of `metadata` labels and counts; never what was said.
+        `unattributed_...`, with one warning. `at` (aware) backfills. Kept of `error` is its class, of `metadata`
+        labels and counts; never what was said.
 
-        Returns the record; for a key that was told already, the one that counts. Raises BadSetting for what cannot be
+        An `idempotency_key` counts once per session, whoever repeats it. In a call, what OpenAI's clients ask is
+        counted by itself; recorded by hand as well, with its answer's id as `request_id`, it still counts once.
+
+        Returns the record; for what is told already, the one that counts. Raises BadSetting for what cannot be
         meant: more than one of the three, a naive `at`, no model. Figures that cannot be read raise ImpossibleUsage;
         within a call they are recorded as `unknown` instead and counted as a fault, because a caller is waiting.
         """
@@ -116,6 +123,10 @@ class ByHand:
         return self._write(spender, spender.new_record(**told | {n: v for n, v in said.items() if v is not None}))
 
     def _write(self, spender: Spender, record: UsageRecord) -> UsageRecord:
+        if record.request_id is not None:
+            counting.settle(record.part, WITNESS_SECONDS)
+            if (seen := spender.writer.witnessed(record)) is not None:
+                return seen
         if record.idempotency_key is None:
             spender.writer.write(record)
             return record

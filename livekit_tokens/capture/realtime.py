@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial, wraps
 from typing import Any
 
+from livekit_tokens.capture import spending
 from livekit_tokens.capture.conversation import ConversationListener
 from livekit_tokens.capture.listening import listener
 from livekit_tokens.capture.raw import Event, mapping, text
@@ -52,6 +54,26 @@ class RealtimeWitness:
         session.on("openai_server_event_received", listener(self.on_event, "a realtime event could not be read"))
         session.on("openai_client_event_queued", listener(self.on_client_event, "a client event could not be read"))
         session.on("session_reconnected", listener(lambda _: self.give_up(), "a reconnection could not be followed"))
+        if callable(send := getattr(session, "send_event", None)):
+            session.send_event = self._labelling(send)
+
+    def _labelling(self, send: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Notes for which feature a response is asked for: the context that asks is not the one that sends."""
+        note = listener(self._note_feature, "a response's feature could not be noted")
+
+        @wraps(send)
+        def send_event(event: Any) -> None:
+            note(event)
+            send(event)
+
+        return send_event
+
+    def _note_feature(self, event: Any) -> None:
+        if (name := spending.labelled()) is None:
+            return
+        told = event.get if isinstance(event, dict) else partial(getattr, event)
+        if told("type", None) == "response.create" and (asked := text(told("event_id", None))) is not None:
+            self._responses.label(asked, name)
 
     def on_event(self, event: Any) -> None:
         """Take one server event as JSON gave it; unknown types are passed over."""

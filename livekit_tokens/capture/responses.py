@@ -7,11 +7,13 @@ What brings none becomes an estimate once the connection can bring nothing more.
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from livekit_tokens.capture.conversation import ConversationListener
 from livekit_tokens.capture.raw import Event, Recent, base64_bytes, items, mapping, text
+from livekit_tokens.capture.spending import feature
 from livekit_tokens.capture.unsettled import Unsettled
 from livekit_tokens.core import faults
 from livekit_tokens.core.estimates import prompt
@@ -31,6 +33,8 @@ from livekit_tokens.domain.usage import Provenance, UsageRecord
 
 _FIRST_PIECE_SECONDS = 0.01
 """What arrives within so long of the first delta came with it, and says nothing about the pace."""
+
+_MOST_LABELS = 64
 
 Own = tuple[int | None, int | None]
 """Tokens of a response's own instructions and tools; None: the session's."""
@@ -84,6 +88,7 @@ class Responses:
         self._figures = Figures()
         self._answers = Answers()
         self._asked: dict[str, _Flight] = {}
+        self._labels: dict[str, AbstractContextManager[None]] = {}
         self._in_flight: dict[str, _Flight] = {}
         self._settled = Recent()
         self.server_handlers = {
@@ -111,9 +116,16 @@ class Responses:
             return
         self._conversation.sent(asked)
         given = mapping(event.get("response"))
-        flight = self._take_off(None, self._conversation.preamble_of(given, "response"))
+        with self._labels.pop(asked, nullcontext()):
+            flight = self._take_off(None, self._conversation.preamble_of(given, "response"))
         flight.in_conversation = given.get("conversation") != "none"
         self._asked[asked] = flight
+
+    def label(self, asked: str, name: str) -> None:
+        """What is asked for by the client event of this id is a part of that feature."""
+        self._labels[asked] = feature(name)
+        if len(self._labels) > _MOST_LABELS:
+            del self._labels[next(iter(self._labels))]
 
     def _on_created(self, event: Event) -> None:
         response = mapping(event.get("response"))
@@ -142,7 +154,7 @@ class Responses:
         """It was asked for, and now it begins: what it reads may have changed meanwhile, and what is known of that."""
         flight.reading, flight.figures = self._begin(flight.own)
         flight.usual = usual_of(self._answers, self._conversation.round_trip_ms)
-        record = self._expected(response_id, flight.reading)
+        record = self._expected(response_id, flight.reading, flight)
         flight.pend = Pend(flight.pend.id, flight.pend.at, record, flight.usual)
         self._unsettled.again(flight.pend)
 
@@ -154,12 +166,12 @@ class Responses:
         self._conversation.now = trimmed(self._conversation.now)
         return prompt.begin(self._figures, prompt.prompt_of(self._conversation.now, *own))
 
-    def _expected(self, response_id: str | None, reading: Reading) -> UsageRecord:
+    def _expected(self, response_id: str | None, reading: Reading, asked: _Flight | None = None) -> UsageRecord:
         """Its record as far as it is known before anything was put out."""
         expected = reading.estimate
         metadata = {"uncounted_images": reading.uncounted_images} if reading.uncounted_images else {}
         return self._record(
-            response_id, expected.units, "estimated", low=expected.low, high=expected.high, metadata=metadata
+            response_id, expected.units, "estimated", asked, low=expected.low, high=expected.high, metadata=metadata
         )
 
     def _overtake(self) -> None:
@@ -172,7 +184,7 @@ class Responses:
         """The server refuses what the client asked for: counted as a failed request, and billed nothing."""
         flight = self._asked.pop(asked, None)
         if flight is not None:
-            record = self._record(None, {}, "reported", success=False, error=code)
+            record = self._record(None, {}, "reported", flight, success=False, error=code)
             self._unsettled.settle(flight.pend.id, record)
         return flight is not None
 
@@ -363,9 +375,11 @@ class Responses:
         flight: _Flight | None = None,
         **fields: Any,
     ) -> UsageRecord:
-        """Under the model that served it, whichever serves now."""
+        """Under the model that serves it and the agent and feature that asked for it, whichever are current now."""
         begun = flight.pend.record if flight is not None else None
         model, provider = (begun.model, begun.provider) if begun is not None else self._unsettled.model()
+        if begun is not None:
+            fields |= {"agent": begun.agent, "feature": begun.feature}
         return self._unsettled.writer.new_record(
             service="agent",
             provider=provider,

@@ -47,6 +47,7 @@ class PartWriter:
         self._feature = feature or UNKNOWN_FEATURE
         self._on_usage = on_usage
         self._loop = _running_loop()
+        self._witnessed: dict[str, UsageRecord] = {}
 
     @property
     def part(self) -> Part:
@@ -68,6 +69,8 @@ class PartWriter:
         `on_usage` hears of it in the loop in which the part began, whatever thread this is.
         """
         seq = self._recorder.record(record, settles)
+        if settles is not None and record.request_id:
+            self._keep_witnessed(record.request_id, record)
         if self._on_usage is None:
             return seq
         if self._loop is not None and self._loop is not _running_loop():
@@ -79,6 +82,20 @@ class PartWriter:
 
     def late(self, late: Late) -> None:
         self._recorder.late(late)
+
+    def witnessed(self, by_hand: UsageRecord) -> UsageRecord | None:
+        """What was seen anyway of a request that is recorded by hand: its id's record, by the same figures.
+
+        Ids alone are not enough: a provider may leave them empty or use them again.
+        """
+        found = self._witnessed.get(by_hand.request_id or "")
+        return found if found is not None and (not by_hand.units or found.units == by_hand.units) else None
+
+    def _keep_witnessed(self, request_id: str, record: UsageRecord) -> None:
+        self._witnessed[request_id] = record
+        if len(self._witnessed) > _REMEMBERED:
+            with suppress(KeyError, RuntimeError):  # the counting thread writes, too
+                del self._witnessed[next(iter(self._witnessed))]
 
     def _tell(self, record: UsageRecord) -> None:
         assert self._on_usage is not None

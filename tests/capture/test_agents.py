@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
+import openai as sdk
 import pytest
 from livekit import rtc
 from livekit.agents import Agent, AgentSession, AgentTask, RunContext, function_tool, inference, llm, stt, tts
@@ -15,6 +16,7 @@ from livekit.agents.llm import RealtimeModelFallbackAdapter
 from livekit.agents.metrics import LLMMetrics, STTMetrics, TTSMetrics
 from livekit.plugins import openai
 
+from livekit_tokens import feature
 from livekit_tokens.demo.plan import QUICK
 from livekit_tokens.demo.provider import Provider
 from livekit_tokens.domain.usage import UsageRecord
@@ -449,6 +451,7 @@ async def test_realtime_fallbacks_are_counted_by_their_raw_events_alone() -> Non
             for record in call.records:
                 units.update(record.units if record.model == model else {})
             assert dict(units) == provider.billed_units(model=model) != {}
+        assert {record.agent for record in call.records} == {"greeter"}
         await adapter.aclose()
 
 
@@ -490,6 +493,28 @@ async def test_what_is_counted_is_what_chat_completions_bill(
     }
     assert {(record.model, record.provider) for record in call.records} == {(model.model, provider)}
     assert len(call.records) == len(chat.bill) == 2
+
+
+async def test_what_goes_over_the_wire_is_of_the_agent_that_asked(chat: ChatProvider) -> None:
+    """One model for two agents, and a tool's own client beside it: nothing twice, and a feature where one is said."""
+    model, client = openai_llm(chat), sdk.AsyncOpenAI(base_url=chat.base_url, api_key="not-a-key")
+
+    class Clerk(Greeter):
+        async def on_enter(self) -> None:
+            await self.session.generate_reply(instructions="Greet them.")
+            with feature("search"):
+                await client.chat.completions.create(model="gpt-4.1", messages=[{"role": "user", "content": "Which?"}])
+            self.session.update_agent(Closer())
+
+    call = await Call(llm=model).start(Clerk())
+    await until(lambda: len(chat.bill) == 3)
+    await call.end()
+    assert [(record.service, record.model, record.agent, record.feature) for record in call.records] == [
+        ("agent", "gpt-4.1-mini", "clerk", "unknown"),
+        ("tool", "gpt-4.1", "clerk", "search"),
+        ("agent", "gpt-4.1-mini", "closer", "unknown"),
+    ]
+    await client.close()
 
 
 async def test_a_refused_and_a_cut_chat_completion(chat: ChatProvider) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from livekit.agents import Agent, AgentSession, RunContext, function_tool
 from livekit.agents.testing import fake_job_context
@@ -30,6 +31,7 @@ from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import to_micros
 from livekit_tokens.domain.usage import UsageRecord
 from tests.capture.pipeline import Script
+from tests.capture.wire.provider import Provider
 from tests.core.makers import lines_in
 
 _ids = itertools.count()
@@ -339,3 +341,21 @@ def test_the_features_context_labels_it(world: World, tmp_path: Path) -> None:
         inside = record(model="gpt-4.1", input_tokens=1, session_id="t")
         own = record(model="gpt-4.1", input_tokens=1, session_id="t", feature="search")
     assert (inside.feature, own.feature) == ("introspection", "search")
+
+
+async def test_what_the_wire_has_seen_counts_once_by_its_id(world: World) -> None:
+    """A tool that has always recorded its own OpenAI calls, in a call that sees them by itself now."""
+    async with Provider().running() as provider:
+        client = openai.AsyncOpenAI(base_url=provider.base_url, api_key="not-a-key")
+        with fake_job_context(job_id="hand_4") as ctx:
+            own = world.track(ctx=ctx)
+            answer = await client.chat.completions.create(model="gpt-4.1", messages=[{"role": "user", "content": "Hi"}])
+            record = world.record_usage(model="gpt-4.1", usage=answer.usage, request_id=answer.id)
+            other = world.record_usage(
+                model="gpt-4.1", input_tokens=1, request_id=answer.id
+            )  # an id that is used again
+        await own.aclose()
+        await client.close()
+    assert world.records == [record, other]
+    assert (record.request_id, record.units) != (other.request_id, other.units)
+    assert record.first_output_ms is not None or record.processing_ms is not None  # the one that was seen

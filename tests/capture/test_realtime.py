@@ -47,7 +47,7 @@ class Paper:
         return "greeter"
 
     def new_record(self, **fields: Any) -> UsageRecord:
-        return UsageRecord(part="0" * 32, at=self.now(), agent=self.agent(), **fields)
+        return UsageRecord(part="0" * 32, **{"at": self.now(), "agent": self.agent()} | fields)
 
     def write(self, record: UsageRecord, settles: str | None = None) -> int:
         self.records.append((record, settles))

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from livekit.agents import Agent, AgentSession, function_tool
+from livekit.agents import Agent, AgentSession, AgentTask, function_tool
 from livekit.plugins import openai
 
+from livekit_tokens import feature
 from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture import tracking
 from livekit_tokens.capture.part import Process
@@ -310,3 +311,69 @@ async def test_a_cancelled_wait_still_closes_livekits_session(
     assert not recorder._pending
     await session.aclose()
     await own.aclose()
+
+
+async def test_a_response_that_ends_after_a_handoff_is_of_the_agent_and_the_feature_that_asked(
+    provider: Provider, recorder: Recorder, track: Callable[..., Tracking]
+) -> None:
+    """LiveKit makes the next agent current at once, and lets the old one's response come to its end."""
+    provider.knobs = Knobs(first_output=(0, 0.01), speech=(2, 2), speed=(4, 4))
+
+    class First(Agent): ...
+
+    class Second(Agent):
+        def __init__(self) -> None:
+            super().__init__(instructions="Take over.", llm=realtime(provider, "gpt-realtime-mini"))
+
+    session: AgentSession[Any] = AgentSession(llm=realtime(provider))
+    own = track(session)
+    await session.start(First(instructions="Be kind."))
+    with feature("stories"):
+        speaking = session.generate_reply(user_input="Tell me a story.")
+    while not recorder._pending:
+        await asyncio.sleep(0.01)
+    session.update_agent(Second())
+    await speaking
+    while own.summary().totals.requests < 1 or session.agent_state != "listening":
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    await session.generate_reply(user_input="Hello?")
+    await session.aclose()
+    await own.aclose()
+    assert [(use.record.model, use.record.agent, use.record.feature) for use in uses(recorder)] == [
+        ("gpt-realtime", "first", "stories"),
+        ("gpt-realtime-mini", "second", "unknown"),
+    ]
+
+
+async def test_a_task_with_its_own_realtime_model_speaks_for_itself(
+    provider: Provider, recorder: Recorder, track: Callable[..., Tracking]
+) -> None:
+    """An AgentTask, awaited on entering; afterwards the first agent is heard again, on its own session."""
+
+    class AskName(AgentTask[str]):
+        def __init__(self) -> None:
+            super().__init__(instructions="Ask for the name.", llm=realtime(provider, "gpt-realtime-mini"))
+
+        async def on_enter(self) -> None:
+            await self.session.generate_reply(instructions="Ask.")
+            self.complete("Ada")
+
+    class Host(Agent):
+        async def on_enter(self) -> None:
+            await AskName()
+            await self.session.generate_reply(instructions="Thank them.")
+
+    session: AgentSession[Any] = AgentSession(llm=realtime(provider))
+    own = track(session)
+    await session.start(Host(instructions="Welcome."))
+    while len(uses(recorder)) < 2:
+        await asyncio.sleep(0.01)
+    await session.generate_reply(user_input="Hello?")
+    await session.aclose()
+    await own.aclose()
+    assert Counter((use.record.model, use.record.agent) for use in uses(recorder)) == {
+        ("gpt-realtime-mini", "ask_name"): 1,
+        ("gpt-realtime", "host"): 2,
+    }
+    assert counted(recorder) == provider.billed_units()
