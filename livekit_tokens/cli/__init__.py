@@ -17,3 +17,10 @@ def view_token_usage() -> None:
     from livekit_tokens.cli import outcome, view  # noqa: PLC0415
 
     sys.exit(outcome.of(view.app, "view-token-usage"))
+
+
+def token_usage_dashboard() -> None:
+    """`token-usage-dashboard`: likewise."""
+    from livekit_tokens.cli import outcome, view  # noqa: PLC0415
+
+    sys.exit(outcome.of(view.dashboard, "token-usage-dashboard"))

@@ -6,13 +6,20 @@ from typing import Annotated
 
 import typer
 
+from livekit_tokens.cli.compare import compare
 from livekit_tokens.cli.demo import demo
 from livekit_tokens.cli.doctor import doctor
+from livekit_tokens.cli.export import export
 from livekit_tokens.cli.live import live
+from livekit_tokens.cli.performance import performance
 from livekit_tokens.cli.prices import app as prices
 from livekit_tokens.cli.recover import recover
 from livekit_tokens.cli.report import report
 from livekit_tokens.cli.sessions import sessions
+from livekit_tokens.cli.statement import statement
+from livekit_tokens.cli.timeline import timeline
+from livekit_tokens.cli.top import top
+from livekit_tokens.cli.trend import trend
 
 app = typer.Typer(
     help="The ledger of what LiveKit voice agents spend.",
@@ -40,6 +47,20 @@ def root(
     _ = version
 
 
-for command in (report, sessions, live, doctor, recover, demo):
+for command in (
+    report,
+    sessions,
+    timeline,
+    top,
+    trend,
+    compare,
+    statement,
+    performance,
+    live,
+    export,
+    doctor,
+    recover,
+    demo,
+):
     app.command()(command)
 app.add_typer(prices, name="prices")

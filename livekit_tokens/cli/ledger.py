@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from livekit_tokens.cli.outcome import Failed, awaited, warn
+from livekit_tokens.cli.progress import waited
 
 if TYPE_CHECKING:
     from livekit_tokens.core.reports import Reports
@@ -34,7 +35,7 @@ def asked(question: Callable[[Reports], Awaitable[_T]], settings: Settings) -> _
 
     async def ask() -> _T:
         async with open_ledger(settings) as reports:
-            return await question(reports)
+            return await waited(question(reports))
 
     return awaited(ask())
 

@@ -73,6 +73,17 @@ Tag = Annotated[
     typer.Option(metavar="KEY=VALUE", help="Only sessions with this tag; repeatable.", rich_help_panel=_FILTERS),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else.", rich_help_panel=_OUTPUT)]
+Csv = Annotated[bool, typer.Option("--csv", help="CSV on stdout.", rich_help_panel=_OUTPUT)]
+By = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Group by service, kind, model, provider, user, tenant, room, agent, feature, operation or tag:KEY; at "
+        "most two, as --by user --by model.",
+        rich_help_panel="Groups",
+    ),
+]
+Limit = Annotated[int, typer.Option(metavar="N", help="At most so many.", min=1, max=10_000)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +133,8 @@ def read_filters(tags: Sequence[str] | None = None, **names: str | None) -> Filt
     given = {name: value for name, value in names.items() if value is not None}
     filters: FilterArguments = {**given, "tags": read}  # type: ignore[typeddict-item]
     return filters
+
+
+def one_format(*, json: bool, csv: bool) -> None:
+    if json and csv:
+        raise BadSetting("--json and --csv are two formats; give one of them")

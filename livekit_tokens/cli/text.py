@@ -16,6 +16,7 @@ from livekit_tokens.domain.periods import Period
 from livekit_tokens.domain.summary import RecordLine, ServiceLine, SessionSummary, cost_text, estimated_cost_text
 from livekit_tokens.domain.times import seconds_text, to_datetime
 from livekit_tokens.domain.totals import Totals
+from livekit_tokens.domain.usage import UsageRecord
 
 _RULE = "=" * 60
 _THIN_RULE = "-" * 40
@@ -119,14 +120,18 @@ def _rate(cost_per_minute: Decimal | None) -> Iterator[str]:
 
 def _record(line: RecordLine, zone: tzinfo) -> str:
     r = line.record
-    quantities = [f"{name} {n:,}" for name, n in r.units.items()]
-    quantities += [f"~{name} {n:,}" for name, n in r.informational.items()]
     cost = "unpriced" if line.price.total is None else dollars_shown(line.price.total)
     note = f" ({plain(line.price.note)})" if line.price.note else ""
     failed = "" if r.success else f" failed ({plain(r.error)})"
     names = " ".join(plain(name) for name in (r.service, r.model, r.operation))
-    told = ", ".join(quantities) or "no units"
-    return f"{time_text(to_datetime(r.at), zone)} {names}: {told}; {cost}{note}, {r.provenance}{failed}"
+    return f"{time_text(to_datetime(r.at), zone)} {names}: {quantities(r)}; {cost}{note}, {r.provenance}{failed}"
+
+
+def quantities(record: UsageRecord) -> str:
+    """Every unit by name; those that only inform are marked with a tilde."""
+    billed = [f"{name} {n:,}" for name, n in record.units.items()]
+    told = [f"~{name} {n:,}" for name, n in record.informational.items()]
+    return ", ".join(billed + told) or "no units"
 
 
 def period_text(period: Period, zone: tzinfo, zone_name: str) -> str:

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from livekit_tokens.cli import main, view_token_usage
+from livekit_tokens.cli import token_usage_dashboard, view_token_usage
 from livekit_tokens.core.ledger import Batch, Checkpoint, Source
 from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.sessions import Part
@@ -23,25 +23,6 @@ from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.store.connection import StoreLedger
 
 ZERO = "0.000000000"
-
-
-@pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
-    """Run a command line; answers exit code, stdout, stderr. The ledger is an empty folder's."""
-    for name in os.environ:
-        if name.startswith("LIVEKIT_TOKENS_"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LIVEKIT_TOKENS_DATABASE_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
-
-    def run_it(*args: str, entry=main) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["command", *args])
-        with pytest.raises(SystemExit) as ended:
-            entry()
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return run_it
 
 
 @pytest.fixture
@@ -226,6 +207,19 @@ class TestViewTokenUsage:
         code, _, err = filled("--user", "ann", entry=view_token_usage)
         assert code == 2
         assert err.startswith("view-token-usage: ")
+
+
+class TestDashboard:
+    def test_has_exactly_the_known_flags(self, filled):
+        """`--days --user --operation`, and nothing else."""
+        flags = ("--days", "3", "--user", "ann", "--operation", "chat_completion")
+        code, out, _ = filled(*flags, entry=token_usage_dashboard)
+        assert code == 0
+        assert "Total Sessions: 1\n" in out
+        assert "Total Sessions: 0\n" in filled("--operation", "none", entry=token_usage_dashboard)[1]
+        code, _, err = filled("--json", entry=token_usage_dashboard)
+        assert code == 2
+        assert err.startswith("token-usage-dashboard: ")
 
 
 class TestRecover:

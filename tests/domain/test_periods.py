@@ -19,11 +19,13 @@ from livekit_tokens.domain.periods import (
     calendar_period,
     cut,
     last_days,
+    period_before,
     read_moment,
     read_zone,
+    so_far_and_before,
     split,
 )
-from livekit_tokens.domain.times import QUARTER, SECOND, rfc3339, to_micros
+from livekit_tokens.domain.times import QUARTER, SECOND, rfc3339, to_datetime, to_micros
 
 BERLIN = read_zone("Europe/Berlin")
 NOW = to_micros(datetime(2026, 11, 22, 15, 7, tzinfo=UTC))  # a Sunday
@@ -215,3 +217,33 @@ class TestCuts:
         """Hours of a century."""
         with pytest.raises(BadSetting, match="more than 50000 groups"):
             cut(Period(0, to_micros(datetime(2026, 1, 1, tzinfo=UTC))), "hour", UTC)
+
+
+def span_of(period: Period, zone: str) -> tuple[str, str]:
+    ends = (to_datetime(at).astimezone(read_zone(zone)) for at in (period.since, period.until))
+    first, last = (end.strftime("%m-%d %H:%M") for end in ends)
+    return first, last
+
+
+@pytest.mark.parametrize(
+    ("name", "now", "zone", "before"),
+    [
+        ("today", "2026-11-22 15:30", "Asia/Kathmandu", ("11-21 00:00", "11-21 15:30")),
+        ("this-week", "2026-11-25 09:00", "Europe/Berlin", ("11-16 00:00", "11-18 09:00")),
+        ("this-month", "2026-11-22 15:30", "UTC", ("10-01 00:00", "10-22 15:30")),
+        ("this-month", "2026-03-31 12:00", "UTC", ("02-01 00:00", "03-01 00:00")),
+        # The night of 25 October 2026 had an hour more: by the clock, not by its length.
+        ("today", "2026-10-26 12:00", "Europe/Berlin", ("10-25 00:00", "10-25 12:00")),
+    ],
+)
+def test_the_day_week_or_month_before_goes_as_far_by_the_clock(name, now, zone, before):
+    """What is set beside today until now is yesterday until the same time."""
+    at = read_moment(now, read_zone(zone))
+    so_far, then = so_far_and_before(name, at, read_zone(zone))
+    assert so_far == Period(calendar_period(name, at, read_zone(zone)).since, at)
+    assert span_of(then, zone) == before
+
+
+def test_the_period_before_ends_where_this_one_begins():
+    """As long as this one."""
+    assert period_before(Period(100, 130)) == Period(70, 100)

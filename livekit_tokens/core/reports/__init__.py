@@ -27,7 +27,7 @@ from livekit_tokens.core.reports.sessions import SessionLine, SessionList
 from livekit_tokens.core.reports.spending import Report
 from livekit_tokens.core.reports.statement import Statement
 from livekit_tokens.core.reports.timeline import Event, Timeline
-from livekit_tokens.core.reports.top import KINDS, Top, TopRequests
+from livekit_tokens.core.reports.top import KINDS, Top, TopRequests, check_kind
 
 __all__ = [
     "DEFAULT_BY",
@@ -66,6 +66,7 @@ __all__ = [
     "UsageReader",
     "UsageStore",
     "check_by",
+    "check_kind",
     "open_reports",
     "period_dict",
 ]

@@ -56,7 +56,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`groups`: what changed most in cost first, then in tokens."""
+    """`groups`: what changed most in cost first, then in tokens; `more` says that the limit left some out."""
 
     period: Period
     before: Period
@@ -64,25 +64,27 @@ class Comparison:
     by: tuple[str, ...]
     whole: Change
     groups: tuple[Change, ...]
+    more: bool = False
 
     def to_dict(self) -> dict[str, object]:
         return {
             "period": period_dict(self.period, self.timezone),
-            "before": period_dict(self.before, self.timezone),
-            "by": list(self.by),
-            **{name: value for name, value in self.whole.to_dict().items() if name != "key"},
+            "period_before": period_dict(self.before, self.timezone),
+            "totals": {name: value for name, value in self.whole.to_dict().items() if name != "key"},
             "groups": [group.to_dict() for group in self.groups],
+            "more": self.more,
         }
 
 
-async def compare(reader: UsageReader, scope: Scope, before: Period, by: tuple[str, ...]) -> Comparison:
+async def compare(reader: UsageReader, scope: Scope, before: Period, by: tuple[str, ...], limit: int) -> Comparison:
     groups = _matched(
         await reader.grouped(scope.question(*by)), await reader.grouped(scope.question(*by, period=before))
     )
     (whole,) = _matched(
         await reader.grouped(scope.question()), await reader.grouped(scope.question(period=before))
     ) or [Change({}, 0, Totals(), 0, Totals())]
-    return Comparison(scope.period, before, scope.timezone, by, whole, tuple(sorted(groups, key=_standing)))
+    shown = tuple(sorted(groups, key=_standing)[:limit])
+    return Comparison(scope.period, before, scope.timezone, by, whole, shown, more=len(groups) > limit)
 
 
 def _matched(now: Sequence[Group], before: Sequence[Group]) -> list[Change]:

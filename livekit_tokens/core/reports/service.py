@@ -29,7 +29,7 @@ from livekit_tokens.core.reports.sessions import SessionList, listed_sessions, o
 from livekit_tokens.core.reports.spending import Report, spending
 from livekit_tokens.core.reports.statement import Statement, Whose, statement
 from livekit_tokens.core.reports.timeline import Timeline, timeline
-from livekit_tokens.core.reports.top import DEFAULT_TOP, Top, TopRequests, check_ranked, top, top_requests
+from livekit_tokens.core.reports.top import DEFAULT_TOP, Ranked, Top, TopRequests, check_ranked, top, top_requests
 from livekit_tokens.domain.periods import period_before, read_zone
 from livekit_tokens.domain.summary import SessionSummary
 from livekit_tokens.domain.times import Micros
@@ -109,7 +109,7 @@ class Reports:
 
     async def top(
         self,
-        kind: str,
+        kind: Ranked,
         since: datetime | None = None,
         until: datetime | None = None,
         *,
@@ -118,11 +118,11 @@ class Reports:
         **filters: Unpack[FilterArguments],
     ) -> Top:
         """The dearest users, tenants, agents, sessions, models, operations or features; by cost, then by tokens."""
-        ranked = check_ranked(kind)
+        check_ranked(kind)
         check_limit(limit)
         scope = self._scope(since, until, timezone, filters)
         async with self.store.reader() as reader:
-            return await top(reader, scope, ranked, limit)
+            return await top(reader, scope, kind, limit)
 
     async def top_requests(
         self,
@@ -146,15 +146,17 @@ class Reports:
         *,
         before: tuple[datetime, datetime] | None = None,
         by: Sequence[str] = DEFAULT_BY,
+        limit: int = DEFAULT_LIMIT,
         timezone: str | None = None,
         **filters: Unpack[FilterArguments],
     ) -> Comparison:
         """A period beside the one `before` (since, until): by default as long, and ending where it begins."""
         checked = check_timeless(by, "a comparison")
+        check_limit(limit)
         scope = self._scope(since, until, timezone, filters)
         then = period_before(scope.period) if before is None else self._scope(*before, timezone, filters).period
         async with self.store.reader() as reader:
-            return await compare(reader, scope, then, checked)
+            return await compare(reader, scope, then, checked, limit)
 
     async def timeline(self, session_id: str) -> Timeline:
         """One session as it went. Raises UnknownSession."""

@@ -67,12 +67,18 @@ class TopRequests:
         }
 
 
-def check_ranked(kind: str) -> Ranked:
+def check_ranked(kind: str) -> None:
     """Raises BadSetting with one line."""
-    for name in RANKED:
+    if kind not in RANKED:
+        raise BadSetting(f"there is no top of {kind!r}; accepted: {', '.join(RANKED)}")
+
+
+def check_kind(kind: str) -> Kind:
+    """Raises BadSetting with one line."""
+    for name in KINDS:
         if name == kind:
             return name
-    raise BadSetting(f"there is no top of {kind!r}; accepted: {', '.join(RANKED)}")
+    raise BadSetting(f"there is no top of {kind!r}; accepted: {', '.join(KINDS)}")
 
 
 async def top(reader: UsageReader, scope: Scope, kind: Ranked, limit: int) -> Top:

@@ -1,0 +1,97 @@
+"""A time series as a picture of characters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import tzinfo
+
+import plotext  # type: ignore[import-untyped]
+
+from livekit_tokens.cli.table import width
+from livekit_tokens.cli.text import period_text, plain
+from livekit_tokens.core.reports import Point, Series
+from livekit_tokens.domain.errors import BadSetting
+from livekit_tokens.domain.money import NANOS_PER_DOLLAR
+from livekit_tokens.domain.summary import cost_text
+
+_HEIGHT = 16
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+
+_MEASURES: Mapping[str, Callable[[Point], int]] = {
+    "cost": lambda point: point.totals.cost,
+    "tokens": lambda point: point.totals.total_tokens,
+    "requests": lambda point: point.totals.requests,
+    "sessions": lambda point: point.sessions or 0,
+}
+
+
+def check_measure(name: str) -> str:
+    """Raises BadSetting with one line."""
+    if name not in _MEASURES:
+        raise BadSetting(f"cannot draw {name!r}; accepted: {', '.join(_MEASURES)}")
+    return name
+
+
+def series_text(series: Series, zone: tzinfo, measure: str | None = None) -> str:
+    """The picture with its figures; by default of the cost, or of tokens where nothing has a price."""
+    title = period_text(series.period, zone, series.timezone)
+    if not series.totals.requests:
+        return f"No usage from {title}."
+    of = measure or ("cost" if series.totals.cost else "tokens")
+    label = f"{of}{' in $' if of == 'cost' else ''} by {series.cutting}, {title}"
+    lines = [label, *_bars(series.points, of)]
+    if series.per is not None:
+        lines += ["", *_lines(series, of)]
+    total = series.totals
+    return "\n".join(
+        [*lines, "", f"Total: {cost_text(total)}, {total.total_tokens:,} tokens, {total.requests:,} requests"]
+    )
+
+
+def _bars(points: Sequence[Point], of: str) -> list[str]:
+    scale = NANOS_PER_DOLLAR if of == "cost" else 1
+    # Heights in a picture, not money.
+    heights = [_MEASURES[of](point) / scale for point in points]
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.plot_size(width(), _HEIGHT)
+    plotext.bar([_short(point.key) for point in points], heights, width=0.8)
+    plotext.ylim(0, max(heights) or 1)
+    steps = _steps(max(heights) or 1)
+    plotext.yticks(steps, [f"{step:,g}" for step in steps])
+    return [line.rstrip() for line in plotext.uncolorize(plotext.build()).rstrip("\n").split("\n")]
+
+
+def _steps(highest: float) -> list[float]:
+    """Round numbers from 0 up to the highest bar, at most six."""
+    rough = highest / 5
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = next(unit * n for n in (1, 2, 5, 10) if unit * n >= rough)
+    return [round(step * n, 12) for n in range(math.floor(highest / step) + 1)]
+
+
+def _lines(series: Series, of: str) -> list[str]:
+    """A line of small blocks for each value of the split, all on one scale."""
+    highest = max((_MEASURES[of](point) for line in series.lines for point in line.points), default=0)
+    names = [f"({line.name})" if line.rest else plain(line.name or "-") for line in series.lines]
+    room = min(max(map(len, names), default=0), 28)
+    blocks = max(10, width() - room - 24)
+    shown = []
+    for name, line in zip(names, series.lines, strict=True):
+        values = _joined([_MEASURES[of](point) for point in line.points], blocks)
+        small = "".join(_BLOCKS[-(-value * (len(_BLOCKS) - 1) // max(highest, 1))] for value in values)
+        shown.append(f"{name[:room]:<{room}} {small} {cost_text(line.totals)}")
+    return shown
+
+
+def _joined(values: Sequence[int], most: int) -> list[int]:
+    """Neighbours put together by their highest, so that at most so many are left."""
+    step = -(-len(values) // most)
+    return [max(values[i : i + step]) for i in range(0, len(values), step)]
+
+
+def _short(key: str) -> str:
+    """`11-22` for a day, `11-22 15h` for an hour: the year is in the title."""
+    day, sign, clock = key.partition("T")
+    return f"{day[5:]} {clock[:2]}h" if sign else (day[5:] if len(day) == len("2026-11-22") else day)

@@ -1,0 +1,92 @@
+"""Records in the formats that users of other trackers know: a sheet's row, a line of a daily log file. Pure.
+
+Names of users and models are theirs; what was asked or said is not kept, so `query` is always null.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from livekit_tokens.core.reports import Entry
+from livekit_tokens.domain import units as u
+from livekit_tokens.domain.money import Nanos, dollars_text
+from livekit_tokens.domain.sheets import harmless
+from livekit_tokens.domain.times import rfc3339, seconds_text
+from livekit_tokens.domain.usage import UsageRecord
+
+SHEET = (
+    "id",
+    "user_id",
+    "thread_id",
+    "timestamp",
+    "model",
+    "agent_name",
+    "operation_type",
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "input_cost",
+    "output_cost",
+    "total_cost",
+    "request_metadata",
+)
+"""The columns of a sheet of records."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def sheet_row(entry: Entry) -> list[object]:
+    """The cells of SHEET. Costs are dollars with nine decimals, empty where no price is known."""
+    line, record = entry.line, entry.line.record
+    tokens = _tokens(record)
+    names = (line.id, entry.user, entry.session_id, rfc3339(record.at), record.model, record.agent, record.operation)
+    costs = (line.price.input, line.price.output, line.price.total)
+    return [
+        *(harmless(name or "") for name in names),
+        *tokens,
+        sum(tokens),
+        *(None if cost is None else dollars_text(cost) for cost in costs),
+        _encode(dict(record.metadata)).decode(),
+    ]
+
+
+def log_line(entry: Entry) -> str:
+    """A line of JSON without its newline. Costs are exact numbers with at most nine decimals, null if unpriced."""
+    record = entry.line.record
+    tokens = _tokens(record)
+    line = {
+        "timestamp": rfc3339(record.at),
+        "user_id": entry.user,
+        "operation_type": record.operation,
+        "query": None,
+        "model_name": record.model,
+        "prompt_tokens": tokens[0],
+        "completion_tokens": tokens[1],
+        "total_tokens": sum(tokens),
+        "cost_estimate": _number(entry.line.price.total),
+        "response_time": _seconds(record.processing_ms),
+        "success": record.success,
+        "error_message": record.error,
+    }
+    return _encode(line).decode()
+
+
+def day_of(entry: Entry) -> str:
+    """The UTC day whose log file the entry belongs to, as `2026-11-22`."""
+    return (rfc3339(entry.line.record.at) or "")[:10]
+
+
+def _tokens(record: UsageRecord) -> tuple[int, int]:
+    return (
+        u.input_tokens(record.units) + u.input_tokens(record.informational),
+        u.output_tokens(record.units) + u.output_tokens(record.informational),
+    )
+
+
+def _number(nanos: Nanos | None) -> msgspec.Raw | None:
+    """An exact number, which a float would not be."""
+    return None if nanos is None else msgspec.Raw(dollars_text(nanos).rstrip("0").rstrip(".").encode())
+
+
+def _seconds(milliseconds: int | None) -> msgspec.Raw | None:
+    return None if milliseconds is None else msgspec.Raw(seconds_text(milliseconds * 1000).encode())

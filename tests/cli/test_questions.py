@@ -1,0 +1,310 @@
+"""The commands of the questions: the same figures as text, JSON, CSV and in the export, for names of every kind."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import gzip
+import io
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from decimal import Decimal
+
+import pytest
+from rich.cells import cell_len
+
+from livekit_tokens.core.ledger import Batch, Checkpoint, Source
+from livekit_tokens.domain.pricing import Price
+from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.domain.times import SECOND, rfc3339
+from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.store.connection import StoreLedger
+
+NAMES = ("ann", 'Müller, "Bob"', "=1+1", "two\nlines", "🎉 party", "אבג \u202eevil", "-2+3", "@SUM(A1)", "\t=cmd", None)
+DAY = 24 * 3600 * SECOND
+
+
+@pytest.fixture
+def asked(run, tmp_path):
+    """A session of each name, today and yesterday; costs grow with the number, the last one's are not known."""
+    now = time.time_ns() // 1000
+    parts, stays, records = [], [], []
+    for number, name in enumerate(NAMES, 1):
+        begun = now - number % 2 * DAY - 600 * SECOND
+        part = Part(
+            f"{number:032x}",
+            f"room_{number}",
+            begun,
+            room="room",
+            user=name,
+            user_name=name,
+            tenant=f"t{number % 3}",
+            status="closed",
+            ended_at=begun + 300 * SECOND,
+        )
+        parts.append(part)
+        stays.append(Stay(part.key, "PA_1", name, name, begun + SECOND, begun + 290 * SECOND))
+        records += turns(part, number)
+    numbered = tuple(enumerate(records, 1))
+
+    def pricing(record: UsageRecord) -> Price:
+        known = record.part != parts[-1].key
+        return Price(record.units.get("input_text", 0) * 1_000_003, 7) if known else Price()
+
+    async def write() -> None:
+        ledger = StoreLedger(f"sqlite:///{tmp_path / 'ledger.db'}", pricing=pricing)
+        connection = await ledger.connect()
+        batch = Batch(
+            Source("s", "h", 1, now), None, Checkpoint(1, 1, len(records)), tuple(parts), tuple(stays), numbered
+        )
+        assert await connection.apply(batch)
+        await connection.aclose()
+        await ledger.aclose()
+
+    asyncio.run(write())
+    return run
+
+
+def turns(part: Part, number: int) -> list[UsageRecord]:
+    def record(after: int, service: str, model: str, operation: str, **changes: object) -> UsageRecord:
+        at = part.started_at + after * SECOND
+        return UsageRecord(part.key, at, service, "openai", model, operation, **changes)
+
+    heard = {"units": {"audio_ms": 1000}, "informational": {"input_audio": 10}}
+    return [
+        record(10, "transcriber", "whisper-1", "transcription", **heard),
+        record(12, "agent", "m", "chat_completion", units={"input_text": 100 * number}, processing_ms=900 + number),
+        record(20, "transcriber", "whisper-1", "transcription", **heard),
+        record(22, "agent", "m", "chat_completion", units={"input_text": 3}, success=False, error="APIError"),
+    ]
+
+
+def sheet(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+class TestTheFiguresAreTheSame:
+    def test_in_text_json_csv_and_a_plain_sum_over_the_export(self, asked):
+        """Cost to the nano-dollar, tokens, requests: whoever is asked."""
+        code, exported, _ = asked("export", "--csv", "-")
+        rows = sheet(exported)
+        cost = sum((Decimal(row["total_cost"]) for row in rows if row["total_cost"]), Decimal())
+        tokens = sum(int(row["total_tokens"]) for row in rows)
+        assert (code, len(rows)) == (0, 4 * len(NAMES))
+        lines = [json.loads(line, parse_float=Decimal) for line in asked("export", "--jsonl", "-")[1].splitlines()]
+        assert sum(line["cost_estimate"] or 0 for line in lines) == cost
+        report = json.loads(asked("report", "--json")[1])["totals"]
+        assert (report["cost_usd"], report["total_tokens"], report["requests"]) == (f"{cost:.9f}", tokens, len(rows))
+        for words in (["report", "--by", "user"], ["top", "users", "--limit", "99"], ["trend"], ["sessions"]):
+            totals = sheet(asked(*words, "--csv")[1])
+            assert sum(Decimal(row["cost_usd"]) for row in totals) == cost
+            assert sum(int(row["total_tokens"]) for row in totals) == tokens
+        compared = json.loads(asked("compare", "--json")[1])["totals"]
+        assert (compared["now"]["cost_usd"], compared["before"]["requests"]) == (f"{cost:.9f}", 0)
+        text = asked("report")[1]
+        assert f"Total Tokens: {tokens:,}" in text
+        assert f"Total Cost: ${cost:,.6f} ({report['unpriced_requests']} unpriced)" in text
+
+
+class TestNames:
+    WORDS = (
+        ["report", "--by", "user"],
+        ["sessions"],
+        ["top", "users"],
+        ["top", "sessions"],
+        ["top", "requests"],
+        ["compare", "--by", "user", "--by", "model"],
+        ["trend", "--per", "user"],
+        ["performance"],
+        ["timeline", "room_5"],
+        ["statement", "tenant", "t1"],
+    )
+
+    @pytest.mark.parametrize("words", WORDS, ids=" ".join)
+    def test_tables_fit_80_columns_and_hold_no_escape_codes(self, asked, words):
+        """Whatever a caller calls themselves: no line of theirs begins a line of ours."""
+        code, out, err = asked(*words)
+        assert (code, err) == (0, "")
+        assert max(map(cell_len, out.splitlines())) <= 80
+        assert not set(out) & {"\x1b", "\t", "\u202e"}
+        assert not any(line.startswith("lines") for line in out.splitlines())
+
+    def test_csv_holds_no_formula_and_loses_no_name(self, asked):
+        """An apostrophe stands before what a spreadsheet would execute; commas, quotes and newlines come back."""
+        for words in (["export", "--csv", "-"], ["report", "--by", "user", "--csv"], ["top", "users", "--csv"]):
+            rows = sheet(asked(*words)[1])
+            column = "user_id" if words[0] == "export" else "user"
+            found = {row[column] for row in rows}
+            assert found == {f"'{name}" if name in NAMES[2:8:4] + NAMES[7:9] else name or "" for name in NAMES}
+
+    def test_json_holds_them_as_they_are(self, asked):
+        """JSON needs no apostrophe."""
+        top = json.loads(asked("top", "users", "--json")[1])["top"]
+        assert {line["key"]["user"] for line in top} == set(NAMES)
+
+
+class TestTop:
+    def test_the_dearest_first(self, asked):
+        """The last name's cost is not known: it stands last, though it has most tokens."""
+        top = json.loads(asked("top", "users", "--json", "--limit", "3")[1])
+        assert [line["key"]["user"] for line in top["top"]] == ["\t=cmd", "@SUM(A1)", "-2+3"]
+        assert top["more"] is True
+
+    def test_what_cannot_be_ranked_is_wrong_usage(self, asked):
+        """Exit 2, and what can."""
+        code, _, err = asked("top", "planets")
+        assert code == 2
+        assert "no top of 'planets'; accepted: users, tenants" in err
+
+
+class TestTimeline:
+    def test_it_tells_the_session_as_it_went(self, asked):
+        """Joins, leaves, turns, requests; a failed one says so."""
+        out = asked("timeline", "room_1")[1]
+        order = ["begins", "ann joins", "Turn 1", "whisper-1", "Turn 2", "failed (APIError)", "ann leaves", "ends"]
+        places = [out.index(words) for words in order]
+        assert places == sorted(places)
+        events = json.loads(asked("timeline", "room_1", "--json")[1])["events"]
+        assert [e["turn"] for e in events] == [None, None, 1, 1, 2, 2, None, None]
+        assert events[2]["record"]["informational_units"] == {"input_audio": 10}
+
+    def test_an_unknown_session_is_exit_1(self, asked):
+        """One line."""
+        code, out, err = asked("timeline", "nowhere")
+        assert (code, out, len(err.splitlines())) == (1, "", 1)
+
+
+class TestStatement:
+    def test_of_a_user_with_a_formula_for_a_name(self, asked):
+        """Theirs alone."""
+        answer = json.loads(asked("statement", "user", "=1+1", "--json")[1])
+        assert (answer["totals"]["sessions"], answer["user"]) == (1, "=1+1")
+        assert [line["session_id"] for line in answer["sessions"]] == ["room_3"]
+        assert len(answer["days"]) == 8
+
+    def test_of_an_unknown_user_is_exit_1(self, asked):
+        """One line that names them."""
+        code, out, err = asked("statement", "user", "nobody")
+        assert (code, out) == (1, "")
+        assert "no session of user 'nobody'" in err
+
+
+class TestCompare:
+    def test_today_is_set_beside_yesterday_up_to_the_same_time(self, asked):
+        """By the clock of the reader's zone; both ends are told."""
+        answer = json.loads(asked("compare", "--today", "--json", "--tz", "Asia/Kathmandu")[1])
+        period, before = answer["period"], answer["period_before"]
+        assert period["since"].endswith("T18:15:00.000000Z")
+        assert before["since"].endswith("T18:15:00.000000Z")
+        assert before["until"][10:19] == period["until"][10:19]
+
+
+class TestTrend:
+    def test_every_day_is_there(self, asked):
+        """Also those without usage; the picture has the total below it."""
+        points = json.loads(asked("trend", "--json")[1])["points"]
+        assert len(points) == 8
+        assert sum(p["requests"] for p in points) == 4 * len(NAMES)
+        assert f"{4 * len(NAMES)} requests" in asked("trend", "--of", "requests")[1]
+
+    def test_what_cannot_be_drawn_is_wrong_usage(self, asked):
+        """Exit 2."""
+        assert asked("trend", "--of", "beauty")[0] == 2
+        assert asked("trend", "--by", "fortnight")[0] == 2
+
+
+class TestPerformance:
+    def test_success_and_times_by_model(self, asked):
+        """Errors are told by their class."""
+        answer = json.loads(asked("performance", "--json")[1])
+        (model,) = (line for line in answer["models"] if line["model"] == "m")
+        assert (model["success_rate"], model["errors"]) == ("0.5000", {"APIError": len(NAMES)})
+        assert model["response_ms"] == {"count": 10, "average": 906, "p50": 905, "p95": 910, "max": 910}
+
+
+class TestExport:
+    def test_daily_files_are_whole_private_and_compressed_by_wish(self, asked, tmp_path):
+        """One for each UTC day; a day that is there already is not written over without --replace."""
+        assert asked("export", "--jsonl", str(tmp_path / "logs"), "--gz")[0] == 0
+        files = sorted((tmp_path / "logs").iterdir())
+        days = [gzip.decompress(file.read_bytes()).decode().splitlines() for file in files]
+        lines = [json.loads(line) for day in days for line in day]
+        assert len(lines) == 4 * len(NAMES)
+        assert len(files) in (2, 3)
+        for file, day in zip(files, days, strict=True):
+            (date,) = {json.loads(line)["timestamp"][:10] for line in day}
+            assert file.name == f"token_usage_{date}.jsonl.gz"
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert all(line["query"] is None for line in lines)
+        code, _, err = asked("export", "--jsonl", str(tmp_path / "logs"), "--gz")
+        assert code == 1
+        assert "is there already" in err
+        assert asked("export", "--jsonl", str(tmp_path / "logs"), "--gz", "--replace")[0] == 0
+
+    def test_a_sheet_may_be_compressed(self, asked, tmp_path):
+        """By its name; the same rows as on stdout."""
+        assert asked("export", "--csv", str(tmp_path / "all.csv.gz"))[0] == 0
+        with gzip.open(tmp_path / "all.csv.gz", "rt", encoding="utf-8", newline="") as file:
+            assert file.read() == asked("export", "--csv", "-")[1]
+
+    def test_it_needs_one_of_two_forms(self, asked, tmp_path):
+        """Neither and both are wrong usage; a folder that cannot be is one line."""
+        assert asked("export")[0] == 2
+        assert asked("export", "--csv", "-", "--jsonl", "-")[0] == 2
+        code, _, err = asked("export", "--csv", str(tmp_path / "nowhere" / "all.csv"))
+        assert (code, len(err.splitlines())) == (1, 1)
+
+    def test_ctrl_c_leaves_no_half_file(self, asked, tmp_path):
+        """Exit 130, no file under any name."""
+        slow = (
+            "import os, signal, sys\n"
+            "from livekit_tokens.cli import exporting, main\n"
+            "def row(entry):\n"
+            "    os.kill(os.getpid(), signal.SIGINT)\n"
+            "    return []\n"
+            "exporting.sheet_row = row\n"
+            "main()\n"
+        )
+        folder = tmp_path / "out"
+        folder.mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", slow, "export", "--csv", str(folder / "all.csv")],
+            env=dict(os.environ),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        assert (done.returncode, done.stdout, list(folder.iterdir())) == (130, "", [])
+
+
+def test_a_period_without_usage_is_said_in_words(asked):
+    """Every question, exit 0."""
+    year = ("--since", "2001-01-01", "--until", "2001-02-01")
+    for words in (
+        ["top", "users"],
+        ["top", "requests"],
+        ["trend"],
+        ["compare"],
+        ["performance"],
+        ["statement", "user", "ann"],
+    ):
+        code, out, err = asked(*words, *year)
+        assert (code, err) == (0, "")
+        assert out
+    assert asked("export", "--csv", "-", *year)[1].count("\n") == 1
+
+
+def test_the_edges_of_a_period_are_half_open(asked):
+    """A record at its first moment belongs to it, one at its last does not."""
+    at = sorted(row["timestamp"] for row in sheet(asked("export", "--csv", "-")[1]))
+    rows = sheet(asked("export", "--csv", "-", "--since", at[1], "--until", at[5])[1])
+    assert {row["timestamp"] for row in rows} == {t for t in at if at[1] <= t < at[5]}
+    assert rfc3339(0) == "1970-01-01T00:00:00.000000Z"
