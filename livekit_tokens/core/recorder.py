@@ -209,10 +209,11 @@ class Recorder:
         if not self._writer.append(line, patience=2):
             faults.note("spool cannot be written and memory for it is full: what is known of a call was dropped")
 
-    def _carried(self, segment: int) -> Iterable[Line]:
+    def _carried(self, segment: int, seq: int) -> Iterable[Line]:
+        """What a segment begins with, whose last record before it has that number."""
         source, at = self.source, self._now()
-        yield Head(source.id, source.host, source.pid, source.started_at, segment, self._seq, source.ledger)
-        yield from (PartLine(at, part, self._seq) for part in self._parts.values())
+        yield Head(source.id, source.host, source.pid, source.started_at, segment, seq, source.ledger)
+        yield from (PartLine(at, part, seq) for part in self._parts.values())
         yield from (StayLine(at, stay) for stay in self._stays.values())
         yield from self._pending.values()
         yield from self._progress.values()

@@ -8,10 +8,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import dropwhile
 from pathlib import Path
+from typing import NamedTuple
 
 from livekit_tokens.core import faults, spool
-from livekit_tokens.core.lines import Line, to_bytes
+from livekit_tokens.core.lines import Line, Use, to_bytes
 
 WAITING_BYTES = 8 << 20
 """Lines that a failing disk refuses wait in memory up to so much: about 18,000 records."""
@@ -23,23 +25,31 @@ _OPEN = os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+class _Encoded(NamedTuple):
+    """A line as bytes; `seq` is a record's number, 0 for other lines."""
+
+    raw: bytes
+    seq: int
+
+
 class SpoolWriter:
     """A source's folder, its lock and its newest segment.
 
     `append` is for callers that hold `lock`; everything else takes it. Nothing here raises for a full or broken disk.
-    `begin(segment)` gives the lines that every segment begins with.
+    `begin(segment, seq)` gives the lines that every segment begins with; `seq` is the last record's number before it.
     """
 
-    def __init__(self, root: Path, source: str, begin: Callable[[int], Iterable[Line]]) -> None:
+    def __init__(self, root: Path, source: str, begin: Callable[[int, int], Iterable[Line]]) -> None:
         self.folder, self._lock_fd = spool.create(root, source)
         self.lock = threading.Lock()
         self.disk_full = False
         self._begin = begin
         self._segment = 0
+        self._seq = 0  # of the last record on disk
         self._size = 0
         self._fd = -1
         self._torn = False
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[_Encoded] = deque()
         self._waiting_bytes = 0
         self._retry_at = 0.0
         self._retired: list[int] = []
@@ -53,16 +63,14 @@ class SpoolWriter:
 
     def append(self, line: Line, patience: int = 1) -> bool:
         """Write a line, or let it wait while `patience` x WAITING_BYTES are not there yet; False: it is dropped."""
-        if self._size >= spool.SEGMENT_BYTES and not self._waiting:
-            self._rotate()
-        raw = to_bytes(line)
+        encoded = _encoded(line)
         if self._waiting and time.monotonic() >= self._retry_at:
             self._write_waiting()
-        if not self._waiting and self._write(raw):
+        if not self._waiting and self._write_in_turn(encoded):
             return True
         if self._waiting_bytes >= patience * WAITING_BYTES:
             return False
-        self._wait(raw)
+        self._wait(encoded)
         return True
 
     # -- what the background says ---------------------------------------------------------------------------------
@@ -97,7 +105,13 @@ class SpoolWriter:
 
     # -- with the lock held ---------------------------------------------------------------------------------------
 
-    def _write(self, raw: bytes) -> bool:
+    def _write_in_turn(self, encoded: _Encoded) -> bool:
+        if self._size >= spool.SEGMENT_BYTES and not self._rotate():
+            return False
+        return self._write(encoded)
+
+    def _write(self, encoded: _Encoded) -> bool:
+        raw, seq = encoded
         if self._torn:
             raw = b"\n" + raw
         try:
@@ -113,22 +127,23 @@ class SpoolWriter:
         if self._torn:
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             faults.note("spool took only part of a line; it will be written again")
-        else:
-            self.disk_full = False
-        return not self._torn
+            return False
+        self.disk_full = False
+        self._seq = seq or self._seq
+        return True
 
-    def _wait(self, raw: bytes) -> None:
-        self._waiting.append(raw)
-        self._waiting_bytes += len(raw)
+    def _wait(self, encoded: _Encoded) -> None:
+        self._waiting.append(encoded)
+        self._waiting_bytes += len(encoded.raw)
 
     def _write_waiting(self) -> None:
         for _ in range(_AT_ONCE):
-            if not self._waiting or not self._write(self._waiting[0]):
+            if not self._waiting or not self._write_in_turn(self._waiting[0]):
                 return
-            self._waiting_bytes -= len(self._waiting.popleft())
+            self._waiting_bytes -= len(self._waiting.popleft().raw)
 
-    def _rotate(self) -> None:
-        """Begin a new segment with all that a reader needs who has only this one."""
+    def _rotate(self) -> bool:
+        """Begin a new segment with all that a reader needs who has only this one; False: some of that has to wait."""
         try:
             fd = os.open(self._path(self._segment + 1), _OPEN, 0o600)
         except OSError as error:
@@ -136,16 +151,17 @@ class SpoolWriter:
             if self._fd < 0:
                 raise
             self._size = spool.SEGMENT_BYTES - (1 << 16)  # go on in the old one, try again a little later
-            return
+            return True
         if self._fd >= 0:
             self._retired.append(self._fd)
         self._fd, self._size, self._torn = fd, 0, False
         self._segment += 1
-        for line in self._begin(self._segment):
-            raw = to_bytes(line)
-            if self._waiting or not self._write(raw):
-                self._wait(raw)
+        # Before all that waits: what it begins with must stand at its beginning.
+        refused = list(dropwhile(self._write, map(_encoded, self._begin(self._segment, self._seq))))
+        self._waiting.extendleft(reversed(refused))
+        self._waiting_bytes += sum(len(encoded.raw) for encoded in refused)
         self._size = min(self._size, spool.SEGMENT_BYTES // 2)  # many open parts must not make every line rotate
+        return not refused
 
     def _path(self, segment: int) -> Path:
         return spool.segment_path(self.folder, segment)
@@ -182,6 +198,10 @@ class SpoolWriter:
                 faults.note("the spool was removed from under this process and cannot be put back", error)
             else:
                 faults.note("the spool was removed from under this process; its newest segment is put back")
+
+
+def _encoded(line: Line) -> _Encoded:
+    return _Encoded(to_bytes(line), line.seq if isinstance(line, Use) else 0)
 
 
 def _synced(fd: int) -> bool:

@@ -216,3 +216,52 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def recorder_kept(recorder: Recorder) -> int:
     return sum(isinstance(line, Use) for line in lines_in(recorder.folder))
+
+
+def test_what_waited_for_the_disk_is_spread_over_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One huge segment could never make room on a small disk; each head says which record was before it."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
+    recorder = a_recorder(tmp_path)
+    recorder.put_part(a_part())
+    with monkeypatch.context() as full:
+        refused(full)
+        for _ in range(40):
+            recorder.record(a_record())
+    assert recorder.sync()
+    segments = spool.segments_of(recorder.folder)
+    assert len(segments) > 4
+    seq = 0
+    for line in lines_in(recorder.folder):
+        if isinstance(line, (Head, PartLine)):
+            assert line.seq == seq
+        elif isinstance(line, Use):
+            seq += 1
+            assert line.seq == seq
+    assert seq == 40
+
+
+def test_a_segment_whose_beginning_is_refused_once_still_begins_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full for the one moment in which a segment begins: what it begins with goes before what waits."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
+    monkeypatch.setattr(writer, "_RETRY_SECONDS", 0.0)
+    recorder = a_recorder(tmp_path)
+    recorder.put_part(a_part())
+    really_write, refusals = os.write, [1, 1]
+
+    def refuse_heads(fd: int, raw: bytes) -> int:
+        if b'"head"' in raw and refusals:
+            refusals.pop()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return really_write(fd, raw)
+
+    monkeypatch.setattr(os, "write", refuse_heads)
+    while len(spool.segments_of(recorder.folder)) < 3:
+        recorder.record(a_record())
+    assert recorder.sync()
+    uses = [line.seq for line in lines_in(recorder.folder) if isinstance(line, Use)]
+    assert uses == list(range(1, len(uses) + 1))
+    assert not refusals
+    for segment in (2, 3):
+        assert isinstance(lines_in(recorder.folder, segment)[0], Head)

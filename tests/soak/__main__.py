@@ -25,7 +25,7 @@ def main() -> int:
     if not chosen:
         print(f"no experiment has {options.only!r} in its name; there are: {', '.join(e.name for e in EXPERIMENTS)}")
         return 2
-    console = Console(width=max(120, Console().width))
+    console = Console(width=max(150, Console().width))
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
         signal.signal(number, signal.default_int_handler)
     worlds, results, code = Worlds(), [], 0

@@ -15,7 +15,7 @@ from tests.soak.processes import Victim
 from tests.soak.recovery import recover
 from tests.soak.result import Result
 from tests.soak.told import Told
-from tests.soak.worlds import World, Worlds
+from tests.soak.worlds import World
 from tests.soak.writer import Writing, write
 
 GATHER_S = (0.05, 0.05, 0.9)
@@ -28,22 +28,21 @@ Fault = Callable[[World, float], None]
 Say = Callable[[str], None]
 
 
-def database_fault(worlds: Worlds, result: Result, fault: Fault, seconds: float, seed: int, say: Say) -> None:
+def database_fault(world: World, result: Result, fault: Fault, seconds: float, seed: int, say: Say) -> None:
     """Three writers and the spool of a dead one; the fault, which lasts `seconds`; and a time of peace."""
     rng = random.Random(seed)
-    with worlds.new() as world:
-        told = _dead_writer(world, rng)
-        writers = [Victim(write, _writing(world, rng, gather_s)) for gather_s in GATHER_S]
-        for writer in writers:
-            writer.wait_for("writing")
-        time.sleep(0.6)
-        say("writers are at it")
-        fault(world, seconds)
-        say("the fault is over")
-        time.sleep(1.5)
-        _end(writers, told)
-        recover(world, result, rng)
-        audit(world, told, result, runs=1)
+    told = _dead_writer(world, rng)
+    writers = [Victim(write, _writing(world, rng, gather_s)) for gather_s in GATHER_S]
+    for writer in writers:
+        writer.wait_for("writing")
+    time.sleep(0.6)
+    say("writers are at it")
+    fault(world, seconds)
+    say("the fault is over")
+    time.sleep(min(1.5, seconds / 2))
+    _end(writers, told)
+    recover(world, result, rng)
+    audit(world, told, result, runs=1)
     _look_at_calls(told, result)
 
 

@@ -10,6 +10,7 @@ from tests import postgres
 from tests.soak import database_faults as faults
 from tests.soak.damaged_spools import damaged_spools
 from tests.soak.database_faults import database_fault
+from tests.soak.full_disks import full_and_locked, full_under_database, full_under_spools
 from tests.soak.killed_at_commit import killed_at_commit
 from tests.soak.killed_jobs import killed_jobs
 from tests.soak.killed_recorders import killed_recorders
@@ -51,7 +52,8 @@ def _on_postgres(work: Callable[..., None]) -> Callable[..., None]:
 
 def _database(fault: faults.Fault) -> Callable[..., None]:
     def meet(worlds: Worlds, result: Result, seconds: int, seed: int, say: Say) -> None:
-        database_fault(worlds, result, fault, seconds, seed, say)
+        with worlds.new() as world:
+            database_fault(world, result, fault, seconds, seed, say)
 
     return meet
 
@@ -70,6 +72,9 @@ EXPERIMENTS = (
     Experiment("database replaced", _database(faults.replaced), full=10, short=3),
     Experiment("database restored", _database(faults.restored), full=10, short=3),
     Experiment("database read-only", _database(faults.read_only), full=10, short=3),
+    Experiment("database's disk full", full_under_database, full=10, short=2),
+    Experiment("spools' disk full", full_under_spools, full=10, short=2),
+    Experiment("spools' disk full, database locked", full_and_locked, full=60_000, short=30_000),
     Experiment("16 writers, one file", many_writers, full=2_000, short=200),
 )
 

@@ -48,6 +48,11 @@ class Victim:
             self._process.kill()
         return self.end(10)
 
+    def go(self) -> None:
+        """What a child waits for that was told to wait."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, signal.SIGUSR1)
+
     def stop(self) -> None:
         """Ask it to end by itself, as SIGTERM does."""
         self._process.terminate()

@@ -27,7 +27,7 @@ class World:
     @property
     def database(self) -> Path:
         """SQLite's file."""
-        return self.folder / "ledger.db"
+        return Path(self.url.removeprefix("sqlite:///"))
 
 
 class Worlds:

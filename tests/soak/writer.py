@@ -50,6 +50,8 @@ class Writing:
     death: Death | None = None
     ends_s: float | None = None
     """Calls end (parts close, sync, flush) about so often."""
+    wait_for_go: bool = False
+    """Open a first part, and begin to write only when the parent says so."""
     as_anybody: bool = False
     """Give up root's right to write what is read-only, if this is root."""
 
@@ -86,6 +88,9 @@ class Writer:
         self._writing = writing
         self._stopping = False
         signal.signal(signal.SIGTERM, self._stop)
+        # Before the background's thread is born, which would take it otherwise.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        self._memory_mb = _memory_mb()
         spool.SEGMENT_BYTES = writing.segment_bytes
         background.GATHER_SECONDS = writing.gather_s
         # 30 s in production; what is looked at here is what arrives, not how late.
@@ -119,6 +124,9 @@ class Writer:
     def go_on(self) -> None:
         """Until the count is reached or somebody says stop."""
         self._teller.moment("writing")
+        if self._writing.wait_for_go:
+            self.load.record()
+            signal.sigwait({signal.SIGUSR1})
         end_at = time.monotonic() + (self._writing.ends_s or float("inf"))
         while not self._stopping and (self._writing.records is None or self.load.written < self._writing.records):
             if self._writing.records is None:
@@ -128,6 +136,7 @@ class Writer:
             if time.monotonic() > end_at:
                 self.end_calls(2.0)
                 end_at = time.monotonic() + (self._writing.ends_s or float("inf"))
+        self._teller.moment("written")
 
     def end_calls(self, seconds: float) -> bool:
         self._teller.moment("ending")
@@ -153,6 +162,7 @@ class Writer:
             error=self._background.last_error,
             longest_ms=round(self.load.longest_s * 1000, 2),
             unkept=self._recorder.unkept,
+            grown_mb=_memory_mb() - self._memory_mb,
             noted=faults.counts(),
         )
 
@@ -174,6 +184,11 @@ class Writer:
     def _newest_size(self) -> int:
         newest = spool.segments_of(self._recorder.folder)[-1]
         return spool.segment_path(self._recorder.folder, newest).stat().st_size
+
+
+def _memory_mb() -> int:
+    """The most that this process has ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _during(phases: Phases, phase: str, method: Any) -> Any:
