@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from livekit import rtc
@@ -11,7 +10,7 @@ from livekit import rtc
 from livekit_tokens.capture.listening import listener, second_listener
 from livekit_tokens.capture.part import LivePart
 from livekit_tokens.domain.identity import Identities
-from livekit_tokens.domain.sessions import Stay
+from livekit_tokens.domain.sessions import Stay, left
 from livekit_tokens.domain.times import Micros
 
 _KIND = rtc.ParticipantKind
@@ -110,4 +109,4 @@ class RoomWitness:
 
     def _close(self, stay: Stay, at: Micros) -> None:
         self._here.pop(stay.sid, None)
-        self._live().put_stay(replace(stay, left_at=at))
+        self._live().put_stay(left(stay, at))

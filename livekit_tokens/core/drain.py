@@ -9,7 +9,7 @@ from pathlib import Path
 
 from livekit_tokens.core import faults, spool
 from livekit_tokens.core.ledger import START, Batch, Checkpoint, LedgerConnection, Source
-from livekit_tokens.core.lines import Head, PartLine, StayLine, Use
+from livekit_tokens.core.lines import Head, Line, PartLine, StayLine, Use
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.usage import UsageRecord
@@ -45,6 +45,7 @@ class SpoolDrain:
         self._known: Checkpoint | None = None  # as the ledger has it
         self._at: Checkpoint | None = None  # how far was read; lines that bring nothing move only this
         self._gap = 0
+        self._carried: set[str] | None = None  # parts that a segment begins with, while its beginning is being read
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -87,6 +88,7 @@ class SpoolDrain:
         at = known or START
         kept = spool.segments_of(self._folder)
         self._gap = 0
+        self._carried = None
         if kept and kept[0] > at.segment:
             head = spool.head_of(self._folder, kept[0])
             self._gap = max(0, head.seq - at.seq) if head else 0
@@ -100,8 +102,10 @@ class SpoolDrain:
         stays: dict[tuple[str, str], Stay] = {}
         records: list[tuple[int, UsageRecord]] = []
         seq, missing = at.seq, 0
+        still_open: frozenset[str] | None = None
         for found in reading.lines:
             line = found.line
+            still_open = self._open_at(line) or still_open
             if isinstance(line, Use):
                 if line.seq <= seq:  # a short write had taken all of it but the newline, and it was written again
                     continue
@@ -127,7 +131,20 @@ class SpoolDrain:
             stays=tuple(stays.values()),
             records=tuple(records),
             lost=self._gap + missing,
+            still_open=None if still_open is None else still_open | parts.keys(),
         )
+
+    def _open_at(self, line: Line) -> frozenset[str] | None:
+        """All parts that were open where a segment begins, once the last of those lines has been read."""
+        if isinstance(line, Head):
+            self._carried = set() if line.segment > START.segment else None
+        elif self._carried is not None:
+            if isinstance(line, PartLine):
+                self._carried.add(line.part.key)
+            else:
+                carried, self._carried = self._carried, None
+                return frozenset(carried)
+        return None
 
 
 def _say(batch: Batch) -> None:
@@ -137,4 +154,4 @@ def _say(batch: Batch) -> None:
 
 
 def _brings_something(batch: Batch) -> bool:
-    return bool(batch.parts or batch.stays or batch.records or batch.lost)
+    return bool(batch.parts or batch.stays or batch.records or batch.lost or batch.still_open is not None)

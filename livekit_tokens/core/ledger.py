@@ -42,6 +42,8 @@ class Batch:
 
     `parts` and `stays` are whole lines, the last one of a key counts. `records` come with their numbers,
     strictly increasing. `lost` counts records that the spool no longer held (a gap), to be added to the source's.
+    `still_open`, where the spool has just said it, are keys of all parts that the source had open: others that the
+    ledger believes to be open have ended in a gap.
     """
 
     source: Source
@@ -51,6 +53,7 @@ class Batch:
     stays: tuple[Stay, ...]
     records: tuple[tuple[int, UsageRecord], ...]
     lost: int = 0
+    still_open: frozenset[str] | None = None
 
 
 class LedgerConnection(Protocol):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +13,7 @@ from livekit_tokens.core.lines import Head, Late, Line, More, PartLine, Pend, St
 from livekit_tokens.core.tally import NO_PRICES, Tally
 from livekit_tokens.core.writer import SpoolWriter
 from livekit_tokens.domain.pricing import Prices
-from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.domain.sessions import Part, Stay, left
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -225,7 +224,7 @@ class Recorder:
     def _end_stays(self, part: str, at: Micros) -> None:
         """Who is still there when a part ends, left it then."""
         for key in [key for key in self._stays if key[0] == part]:
-            self._keep(StayLine(at, replace(self._stays.pop(key), left_at=at)))
+            self._keep(StayLine(at, left(self._stays.pop(key), at)))
 
 
 def _say(seq: int, record: UsageRecord) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from livekit_tokens.core import spool
 from livekit_tokens.core.ledger import Checkpoint, Source
 from livekit_tokens.core.lines import Head, Line, More, PartLine, Pend, StayLine, Use, from_bytes, to_bytes
 from livekit_tokens.core.pending import estimated
-from livekit_tokens.domain.sessions import Part, Stay, ended
+from livekit_tokens.domain.sessions import Part, Stay, ended, left
 from livekit_tokens.domain.times import Micros
 
 ABANDONED = "process_killed"
@@ -103,7 +103,7 @@ def missing_end(remains: Remains) -> list[Line]:
             continue
         at = remains.active_at[part.key]
         end.extend(
-            StayLine(at, replace(stay, left_at=at))
+            StayLine(at, left(stay, at))
             for stay in remains.stays.values()
             if stay.part == part.key and stay.left_at is None
         )

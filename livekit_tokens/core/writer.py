@@ -187,17 +187,24 @@ class SpoolWriter:
 
         The open segment still has its bytes, and is put back whole with them, under a new lock if need be.
         """
-        if self._fd < 0 or _is_at(self._fd, self._path(self._segment)):
-            return
         with self.lock:
+            if self._fd < 0 or (self._is_locked() and self._is_there()):
+                return
             try:
-                if not _is_at(self._lock_fd, spool.lock_path(self.folder)):
+                if not self._is_locked():
                     self._lock_fd = spool.lock_again(self.folder, self._lock_fd)
-                self._fd = _copied(self._fd, self._path(self._segment))
+                if not self._is_there():
+                    self._fd = _copied(self._fd, self._path(self._segment))
             except OSError as error:
                 faults.note("the spool was removed from under this process and cannot be put back", error)
             else:
                 faults.note("the spool was removed from under this process; its newest segment is put back")
+
+    def _is_locked(self) -> bool:
+        return _is_at(self._lock_fd, spool.lock_path(self.folder))
+
+    def _is_there(self) -> bool:
+        return _is_at(self._fd, self._path(self._segment))
 
 
 def _encoded(line: Line) -> _Encoded:

@@ -11,6 +11,9 @@ from livekit_tokens.domain.times import Micros
 
 Status = Literal["open", "closed", "abandoned"]
 
+IN_A_GAP = "lost_in_a_gap"
+"""Why a part is over whose own end was never read: its spool was damaged, removed, or older than a restored backup."""
+
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _SUFFIX_DIGITS = 9
 
@@ -66,8 +69,14 @@ class Stay:
 
 
 def ended(part: Part, at: Micros, reason: str | None, *, abandoned: bool = False) -> Part:
-    """The part as it is once it has ended."""
-    return replace(part, status="abandoned" if abandoned else "closed", ended_at=at, close_reason=reason)
+    """The part as it is once it has ended: not before it began, whatever the wall clock has done meanwhile."""
+    status: Status = "abandoned" if abandoned else "closed"
+    return replace(part, status=status, ended_at=max(at, part.started_at), close_reason=reason)
+
+
+def left(stay: Stay, at: Micros) -> Stay:
+    """The stay as it is once they have left: not before they came."""
+    return replace(stay, left_at=max(at, stay.joined_at))
 
 
 def call_time(parts: Iterable[Part], now: Micros) -> Micros:

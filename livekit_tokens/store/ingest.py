@@ -17,7 +17,7 @@ from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.store.rows import Numbered, Row, last_parts, last_stays, part_row, record_rows, unannounced
 from livekit_tokens.store.schema import records as records_table
-from livekit_tokens.store.statements import Statements, advance, checkpoints, sessions_of
+from livekit_tokens.store.statements import Statements, advance, checkpoints, end_in_gap, sessions_of
 from livekit_tokens.store.sums import sum_rows
 
 _Line = TypeVar("_Line", Part, Stay, UsageRecord)
@@ -64,6 +64,8 @@ async def apply(
             await transaction.rollback()
             return False
         await _write_parts(conn, statements, batch, known)
+        if batch.still_open is not None:
+            await _end_others(conn, batch.source.id, batch.still_open)
         await _write_all(conn, statements, statements.stays_sql, last_stays(batch.stays))
         await _write(conn, statements, ready)
         if keyed:
@@ -111,6 +113,10 @@ async def _write_parts(conn: AsyncConnection, statements: Statements, batch: Bat
             strangers.setdefault(record.part, record.at)
     rows = [part_row(batch.source.id, unannounced(key, at)) for key, at in sorted(strangers.items())]
     await _write_all(conn, statements, statements.unannounced_sql, rows)
+
+
+async def _end_others(conn: AsyncConnection, source: str, still_open: Iterable[str]) -> None:
+    await conn.execute(end_in_gap, {"of_source": source, "still_open": [bytes.fromhex(key) for key in still_open]})
 
 
 async def _told_first(conn: AsyncConnection, statements: Statements, keyed: list[Numbered]) -> list[Numbered]:

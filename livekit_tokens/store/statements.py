@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
+from livekit_tokens.domain.sessions import IN_A_GAP
 from livekit_tokens.store.schema import idempotency, parts, records, sources, stays, sums
 from livekit_tokens.store.sums import ADDED
 
@@ -36,6 +37,23 @@ advance = (
     )
 )
 """The compare-and-set of the checkpoint: no row changed means that someone else was first."""
+
+_last_record = sa.select(sa.func.max(records.c.at)).where(records.c.part == parts.c.key).scalar_subquery()
+
+end_in_gap = (
+    sa.update(parts)
+    .where(
+        parts.c.source == sa.bindparam("of_source"),
+        parts.c.status == "open",
+        parts.c.key.not_in(sa.bindparam("still_open", expanding=True)),
+    )
+    .values(
+        status="abandoned",
+        close_reason=IN_A_GAP,
+        ended_at=sa.case((_last_record > parts.c.started_at, _last_record), else_=parts.c.started_at),
+    )
+)
+"""Parts whose end the spool no longer held: nobody would ever close them."""
 
 sessions_of = sa.select(parts.c.key, parts.c.session_id).where(parts.c.key.in_(sa.bindparam("keys", expanding=True)))
 

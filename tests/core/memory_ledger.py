@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from livekit_tokens.core.ledger import Batch, Checkpoint
 from livekit_tokens.domain.errors import LedgerUnavailable
-from livekit_tokens.domain.sessions import Part
+from livekit_tokens.domain.sessions import IN_A_GAP, Part, ended
 from livekit_tokens.domain.usage import UsageRecord
 
 
@@ -40,6 +40,9 @@ class MemoryLedger:
             self.records[key] = record
         for part in batch.parts:
             self.parts[part.key] = part
+        for key, part in self.parts.items():
+            if batch.still_open is not None and part.status == "open" and key not in batch.still_open:
+                self.parts[key] = ended(part, part.started_at, IN_A_GAP, abandoned=True)
         self.at[batch.source.id] = batch.after
         self.lost += batch.lost
         self.batches += 1

@@ -13,6 +13,7 @@ from livekit_tokens.core.ledger import Batch
 from livekit_tokens.core.lines import More
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.errors import LedgerUnavailable
+from livekit_tokens.domain.sessions import IN_A_GAP, ended
 from tests.core.makers import a_part, a_pend, a_record, a_recorder
 from tests.core.memory_ledger import MemoryLedger
 
@@ -169,3 +170,44 @@ async def test_a_drain_that_never_gets_its_turn_says_so(tmp_path: Path) -> None:
     record(recorder, 1)
     with pytest.raises(LedgerUnavailable, match="another writer"):
         await drain_of(recorder, Contested()).drain()
+
+
+async def test_a_part_whose_end_was_lost_does_not_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The segment with its last line is gone; the next one says what was open, and this part is not among that."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    lost, lives = a_part(), a_part("f" * 32)
+    recorder.put_part(lost)
+    recorder.put_part(lives)
+    drain = drain_of(recorder, ledger)
+    await drain.drain()
+    recorder.put_part(ended(lost, 9_000_000, "done"))
+    while len(spool.segments_of(recorder.folder)) < 3:
+        record(recorder, 1)
+    spool.segment_path(recorder.folder, 1).unlink()
+    await drain_of(recorder, ledger).drain()
+    assert (ledger.parts[lost.key].status, ledger.parts[lost.key].close_reason) == ("abandoned", IN_A_GAP)
+    assert ledger.parts[lives.key].status == "open"
+    assert ledger.lost > 0
+
+
+async def test_a_beginning_that_is_read_in_pieces_ends_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many parts are open: the lines that say so are more than one batch, and none of them is taken for ended."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    for number in range(20):
+        recorder.put_part(a_part(f"{number:032x}"))
+    while len(spool.segments_of(recorder.folder)) < 3:
+        record(recorder, 1)
+    statuses = []
+    really_apply = ledger.apply
+
+    async def watched(batch: Batch) -> bool:
+        done = await really_apply(batch)
+        statuses.extend(part.status for part in ledger.parts.values())
+        return done
+
+    monkeypatch.setattr(ledger, "apply", watched)
+    await SpoolDrain(recorder.folder, recorder.source, ledger, piece=700).drain()
+    assert len(statuses) > 40
+    assert set(statuses) == {"open"}

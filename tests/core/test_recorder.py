@@ -205,6 +205,19 @@ def test_a_segment_that_was_removed_alone_is_put_back(tmp_path: Path) -> None:
     assert spool.try_lock(recorder.folder) is None
 
 
+def test_a_lock_that_was_removed_alone_is_held_again(tmp_path: Path) -> None:
+    """A cleaner that was interrupted: without a lock nobody could ever take the spool over."""
+    recorder = a_recorder(tmp_path)
+    spool.lock_path(recorder.folder).unlink()
+    recorder.tend()
+    assert spool.lock_path(recorder.folder).exists()
+    assert spool.try_lock(recorder.folder) is None
+    recorder.aclose_files()
+    lock = spool.try_lock(recorder.folder)
+    assert lock is not None
+    os.close(lock)
+
+
 def refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on the disk is full."""
 

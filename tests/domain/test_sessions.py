@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from livekit_tokens.domain.sessions import Part, Status, call_time, session_id, state_of, suffix
+from livekit_tokens.domain.sessions import Part, Status, Stay, call_time, ended, left, session_id, state_of, suffix
 
 
 def test_a_session_id_is_the_rooms_name_and_nine_digits_of_its_sid() -> None:
@@ -57,3 +57,9 @@ def test_a_moment_in_which_two_parts_ran_is_one_moment_of_the_call(
     """The agent and a transcriber of its own in one room are one call; what is between two parts is none."""
     parts = [Part(f"{n:032x}", "room_1", started, ended_at=end) for n, (started, end) in enumerate(spans)]
     assert call_time(parts, now=30) == length
+
+
+def test_nothing_ends_before_it_began():
+    """The wall clock was set back during the call: its length is 0 then, and never negative."""
+    assert ended(Part("0a" * 16, "room_1", 5_000_000), 4_000_000, "done").ended_at == 5_000_000
+    assert left(Stay("0a" * 16, "PA_1", "ann", None, 5_000_000), 4_000_000).left_at == 5_000_000

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from tests.soak.audit import audit
@@ -28,11 +29,25 @@ Fault = Callable[[World, float], None]
 Say = Callable[[str], None]
 
 
-def database_fault(world: World, result: Result, fault: Fault, seconds: float, seed: int, say: Say) -> None:
-    """Three writers and the spool of a dead one; the fault, which lasts `seconds`; and a time of peace."""
+def database_fault(
+    world: World,
+    result: Result,
+    fault: Fault,
+    seconds: float,
+    seed: int,
+    say: Say,
+    *,
+    counts_losses: bool = False,
+    replay_bytes: int | None = None,
+) -> None:
+    """Three writers and the spool of a dead one; the fault, which lasts `seconds`; and a time of peace.
+
+    `counts_losses`: the fault takes what cannot be had back, and the ledger must say how much.
+    """
     rng = random.Random(seed)
     told = _dead_writer(world, rng)
-    writers = [Victim(write, _writing(world, rng, gather_s)) for gather_s in GATHER_S]
+    plans = [replace(_writing(world, rng, gather_s), replay_bytes=replay_bytes) for gather_s in GATHER_S]
+    writers = [Victim(write, plan) for plan in plans]
     for writer in writers:
         writer.wait_for("writing")
     time.sleep(0.6)
@@ -42,7 +57,7 @@ def database_fault(world: World, result: Result, fault: Fault, seconds: float, s
     time.sleep(min(1.5, seconds / 2))
     _end(writers, told)
     recover(world, result, rng)
-    audit(world, told, result, runs=1)
+    audit(world, told, result, runs=1, counts_losses=counts_losses)
     _look_at_calls(told, result)
 
 
@@ -123,6 +138,30 @@ def restored(world: World, seconds: float) -> None:
     time.sleep(seconds / 3)
     with closing(sqlite3.connect(backup)) as source, closing(sqlite3.connect(world.database, timeout=30)) as target:
         source.backup(target)
+    time.sleep(seconds / 3)
+
+
+def corrupt(world: World, seconds: float) -> None:
+    """A broken disk writes nonsense into the file; some time later somebody moves it away, for a new one to be made."""
+    rng = random.Random(world.url)
+    with world.database.open("r+b") as file:
+        size = file.seek(0, 2)
+        for _ in range(40):
+            file.seek(rng.randrange(size))
+            file.write(rng.randbytes(400))
+    time.sleep(seconds)
+    for path in (*_companions(world), world.database):
+        if path.exists():
+            path.rename(path.with_name(path.name + ".damaged"))
+
+
+def yesterdays(world: World, seconds: float) -> None:
+    """A backup is restored that is older than what the spools still keep."""
+    backup = _backup(world)
+    time.sleep(max(2.0, seconds / 2))
+    for path in _companions(world):
+        path.unlink(missing_ok=True)
+    backup.replace(world.database)
     time.sleep(seconds / 3)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tests import postgres
 from tests.soak import database_faults as faults
+from tests.soak.clocks import clock_jumps
 from tests.soak.damaged_spools import damaged_spools
 from tests.soak.database_faults import database_fault
 from tests.soak.full_disks import full_and_locked, full_under_database, full_under_spools
@@ -15,12 +16,17 @@ from tests.soak.killed_at_commit import killed_at_commit
 from tests.soak.killed_jobs import killed_jobs
 from tests.soak.killed_recorders import killed_recorders
 from tests.soak.many_writers import many_writers
+from tests.soak.orphans import orphaned_spools
 from tests.soak.result import Result
 from tests.soak.short_writes import short_writes
 from tests.soak.two_takers import two_takers
+from tests.soak.unwritable_spools import read_only_spools, removed_spools
 from tests.soak.worlds import Worlds
 
 Say = Callable[[str], None]
+
+_SMALL_WINDOW = 60_000
+"""Bytes of a spool that are kept for a replay; 64 MB in production. With these, yesterday is some seconds ago."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,14 @@ def _on_postgres(work: Callable[..., None]) -> Callable[..., None]:
     return on_postgres
 
 
+def _yesterdays_backup(worlds: Worlds, result: Result, seconds: int, seed: int, say: Say) -> None:
+    result.goal = "lost = counted, 0 twice"
+    with worlds.new() as world:
+        database_fault(
+            world, result, faults.yesterdays, seconds, seed, say, counts_losses=True, replay_bytes=_SMALL_WINDOW
+        )
+
+
 def _database(fault: faults.Fault) -> Callable[..., None]:
     def meet(worlds: Worlds, result: Result, seconds: int, seed: int, say: Say) -> None:
         with worlds.new() as world:
@@ -72,9 +86,15 @@ EXPERIMENTS = (
     Experiment("database replaced", _database(faults.replaced), full=10, short=3),
     Experiment("database restored", _database(faults.restored), full=10, short=3),
     Experiment("database read-only", _database(faults.read_only), full=10, short=3),
+    Experiment("database corrupt", _database(faults.corrupt), full=10, short=2),
+    Experiment("yesterday's backup restored", _yesterdays_backup, full=10, short=3),
     Experiment("database's disk full", full_under_database, full=10, short=2),
     Experiment("spools' disk full", full_under_spools, full=10, short=2),
     Experiment("spools' disk full, database locked", full_and_locked, full=60_000, short=30_000),
+    Experiment("spool folder read-only", _database(read_only_spools), full=10, short=2),
+    Experiment("spool folder removed", removed_spools, full=10, short=2),
+    Experiment("clock jumps", clock_jumps, full=5, short=1),
+    Experiment("200 orphaned spools", orphaned_spools, full=200, short=200),
     Experiment("16 writers, one file", many_writers, full=2_000, short=200),
 )
 

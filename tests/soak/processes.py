@@ -16,6 +16,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+from tests.soak.jumps import SIGNALS
 from tests.soak.told import Listener, Teller, Told
 
 _context = multiprocessing.get_context("forkserver")
@@ -52,6 +53,11 @@ class Victim:
         """What a child waits for that was told to wait."""
         assert self._process.pid is not None
         os.kill(self._process.pid, signal.SIGUSR1)
+
+    def jump(self, seconds: int) -> None:
+        """The child's wall clock jumps by one of the steps that it knows."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, SIGNALS[seconds])
 
     def stop(self) -> None:
         """Ask it to end by itself, as SIGTERM does."""

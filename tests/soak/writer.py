@@ -24,6 +24,7 @@ from livekit_tokens.core.lines import Use, to_bytes
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.store.connection import StoreLedger
 from tests.soak.dying_ledger import Death, DyingLedger
+from tests.soak.jumps import make_clock_jump
 from tests.soak.load import Load, now
 from tests.soak.phases import Phases
 from tests.soak.privileges import respect_file_modes
@@ -50,6 +51,8 @@ class Writing:
     death: Death | None = None
     ends_s: float | None = None
     """Calls end (parts close, sync, flush) about so often."""
+    replay_bytes: int | None = None
+    """How much of what is in the ledger the spool keeps; None: as in production."""
     wait_for_go: bool = False
     """Open a first part, and begin to write only when the parent says so."""
     as_anybody: bool = False
@@ -88,10 +91,13 @@ class Writer:
         self._writing = writing
         self._stopping = False
         signal.signal(signal.SIGTERM, self._stop)
+        make_clock_jump()
         # Before the background's thread is born, which would take it otherwise.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         self._memory_mb = _memory_mb()
         spool.SEGMENT_BYTES = writing.segment_bytes
+        if writing.replay_bytes is not None:
+            spool.REPLAY_BYTES = writing.replay_bytes
         background.GATHER_SECONDS = writing.gather_s
         # 30 s in production; what is looked at here is what arrives, not how late.
         background._LAST_RETRY_SECONDS = 1.0
@@ -221,6 +227,17 @@ def write(teller: Teller, writing: Writing) -> None:
     writer = Writer(teller, writing)
     writer.go_on()
     writer.end()
+
+
+def die_with_many(teller: Teller, writing: Writing, sources: int) -> None:
+    """A child's work: several sources, each with calls that go on; nothing is drained; then be ready to be killed."""
+    for number in range(sources):
+        source = Source(secrets.token_hex(8), HOST, os.getpid(), now())
+        load = Load(Recorder(writing.world.root, source, now), teller, writing.seed + number, 0.0)
+        while load.written < 20:
+            load.step()
+    teller.moment("all written")
+    time.sleep(60)
 
 
 def write_with_short_writes(teller: Teller, writing: Writing, cuts: int) -> None:

@@ -15,7 +15,7 @@ from livekit_tokens.core.ledger import START as FIRST
 from livekit_tokens.core.ledger import Checkpoint, Source
 from livekit_tokens.domain import units
 from livekit_tokens.domain.pricing import UNPRICED, Price, unpriced
-from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.domain.sessions import IN_A_GAP, Part, Stay
 from livekit_tokens.domain.times import QUARTER, quarter_of
 from livekit_tokens.domain.totals import Totals, totals_of
 from livekit_tokens.store import schema
@@ -25,7 +25,7 @@ from livekit_tokens.store.ingest import prepared
 from livekit_tokens.store.schema import INFORMATIONAL
 from livekit_tokens.store.sums import AMOUNTS, KEY
 from tests.store.batches import KEY as PART
-from tests.store.batches import OTHER_KEY, SECOND, START, batch, part, record
+from tests.store.batches import OTHER_KEY, SECOND, SOURCE, START, batch, part, record
 
 
 async def rows(ledger: StoreLedger, table: sa.Table, *order: str) -> list[sa.RowMapping]:
@@ -446,3 +446,16 @@ async def test_errors_are_one_line_without_the_values(ledger, connection):
     while fault is not None:
         assert "secret-user" not in str(fault)
         fault = fault.__cause__
+
+
+async def test_parts_that_ended_in_a_gap_are_abandoned_at_their_last_record(ledger, connection):
+    """The spool says what is still open; what else this source has open in the ledger has ended, others' parts not."""
+    theirs = replace(SOURCE, id="source-2")
+    first = batch(record(), parts=[part(), part(OTHER_KEY)])
+    assert await connection.apply(first)
+    assert await connection.apply(batch(parts=[part("0c" * 16)], source=theirs))
+    assert await connection.apply(replace(batch(before=first.after), still_open=frozenset([OTHER_KEY])))
+    found = {row.key.hex(): row for row in await rows(ledger, schema.parts)}
+    assert (found[PART].status, found[PART].close_reason) == ("abandoned", IN_A_GAP)
+    assert found[PART].ended_at == START + SECOND
+    assert (found[OTHER_KEY].status, found["0c" * 16].status) == ("open", "open")

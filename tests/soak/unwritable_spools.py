@@ -1,0 +1,52 @@
+"""The spool folder cannot be written any more, or is removed, while calls go on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from livekit_tokens.core import spool
+from tests.soak.database_faults import database_fault
+from tests.soak.result import Result
+from tests.soak.worlds import World, Worlds
+
+Say = Callable[[str], None]
+
+
+def read_only_spools(world: World, seconds: float) -> None:
+    """Nobody may make a file in the folders of the sources: no segment can begin, the open ones go on."""
+    folders = [world.root, *(path for path in world.root.iterdir() if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    time.sleep(seconds)
+    for folder in folders:
+        folder.chmod(0o755)
+
+
+def removed_spools(worlds: Worlds, result: Result, seconds: int, seed: int, say: Say) -> None:
+    """A cleaner of temporary files removes the spool of every living process, twice.
+
+    What had reached neither the ledger nor the newest segment is lost, and counted.
+    """
+
+    def removed(world: World, seconds: float) -> None:
+        for _ in range(2):
+            for path in _of_the_living(world):
+                shutil.rmtree(path, ignore_errors=True)
+            time.sleep(seconds / 2)
+
+    result.goal = "lost = counted, 0 twice"
+    with worlds.new() as world:
+        database_fault(world, result, removed, seconds, seed, say, counts_losses=True)
+
+
+def _of_the_living(world: World) -> Iterator[Path]:
+    for folder in spool.sources_of(world.root):
+        lock = spool.try_lock(folder)
+        if lock is None:
+            yield folder
+        else:
+            os.close(lock)
