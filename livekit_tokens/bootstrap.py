@@ -6,6 +6,7 @@ A process that writes has one Runtime, made at first use and never at import: Li
 from __future__ import annotations
 
 import atexit
+import getpass
 import logging
 import os
 import secrets
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from livekit_tokens.capture.tracking import Tracking
     from livekit_tokens.core.findings import Check, Finding
     from livekit_tokens.core.reports import Reports
+    from livekit_tokens.core.repricing import Asked, OnProgress, Repricing
     from livekit_tokens.domain.summary import SessionSummary
     from livekit_tokens.prices.book import PriceBook
 
@@ -340,6 +342,35 @@ async def open_ledger(settings: Settings | None = None) -> AsyncIterator[Reports
         yield open_reports(StoredUsage(ledger), now=now, timezone=settings.timezone)
     finally:
         await ledger.aclose()
+
+
+async def reprice(settings: Settings, asked: Asked, *, dry_run: bool, on_progress: OnProgress) -> Repricing:
+    """Price the records of a period anew, by the prices as they are known now; on a dry run, say what would change.
+
+    Raises BadSetting for a PRICES_FILE that cannot be used, LedgerUnavailable or LedgerTooNew; then nothing changed.
+    """
+    from livekit_tokens.core import repricing  # noqa: PLC0415 - only this command needs them
+    from livekit_tokens.prices import prices_file  # noqa: PLC0415
+    from livekit_tokens.store.connection import StoreLedger  # noqa: PLC0415
+    from livekit_tokens.store.repricing import Audit, priced_ledger  # noqa: PLC0415
+
+    if settings.prices_file is not None:
+        prices_file.read(settings.prices_file)  # a call goes on with the published prices in its place; this must not
+    ledger = StoreLedger(settings.database_url)
+    audit = Audit(new_key(), now(), f"{_user()}@{homes.host()}")
+    try:
+        async with priced_ledger(ledger, asked, audit, dry_run=dry_run) as priced:
+            pricing = price_book(settings).price
+            return await repricing.reprice(priced, asked, pricing, dry_run=dry_run, on_progress=on_progress)
+    finally:
+        await ledger.aclose()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        return f"uid-{os.getuid()}"
 
 
 def checks(settings: Settings, complaints: Sequence[str]) -> list[Check]:

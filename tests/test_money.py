@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,14 @@ from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.core.drain import SpoolDrain
-from livekit_tokens.core.ledger import Source
+from livekit_tokens.core.ledger import Batch, Checkpoint, Source
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.reports import Reports, open_reports
+from livekit_tokens.core.tally import Tally
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import to_micros
+from livekit_tokens.domain.totals import Totals
+from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.prices.book import PriceBook
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.queries import StoredUsage
@@ -142,3 +147,78 @@ async def test_a_price_that_changes_at_midnight_holds_for_what_was_used_from_the
 
     (record,) = (await call.reports.session("room_1", records=True)).records or ()
     assert record.price.total == cost
+
+
+PER_MILLION = {
+    "gpt-realtime": {
+        "input_text": "4",
+        "cached_input_text": "0.4",
+        "output_text": "16",
+        "input_audio": "32",
+        "cached_input_audio": "0.4",
+        "output_audio": "64",
+    },
+    "gpt-realtime-mini": {
+        "input_text": "0.6",
+        "cached_input_text": "0.06",
+        "output_text": "2.4",
+        "input_audio": "10",
+        "cached_input_audio": "0.3",
+        "output_audio": "20",
+    },
+    "gpt-4o-mini": {"input_text": "0.15", "cached_input_text": "0.075", "output_text": "0.6"},
+    "text-embedding-3-small": {"input_text": "0.02"},
+    "tts-1": {"characters": "15"},
+    "gpt-of-tomorrow": {},
+}
+"""Dollars, by OpenAI's price page."""
+DISCOUNT = '[[discount]]\nprovider = "openai"\nmodel = "*"\npercent = "12.3457"\n'
+"""Makes nearly every record's cost a fraction of a nano-dollar."""
+
+
+async def test_100_000_records_cost_their_exact_rational_sum_after_one_rounding_each(tmp_path: Path) -> None:
+    """In the ledger and in the live sums; half-even, input and output adding up; what has no price is counted."""
+    draw = random.Random(1)
+    (tmp_path / "prices.toml").write_text(DISCOUNT)
+    prices = PriceBook(tmp_path / "prices.toml")
+    at = to_micros(datetime(2026, 11, 22, tzinfo=UTC))
+    records = [
+        UsageRecord(
+            "0a" * 16,
+            at + draw.randrange(86_400_000_000),
+            "agent",
+            "openai",
+            model := draw.choice(list(PER_MILLION)),
+            "chat_completion",
+            {unit: draw.randrange(1, 100_000) for unit in PER_MILLION[model]} or {"input_text": 1},
+        )
+        for _ in range(100_000)
+    ]
+    exact = [exact_nanos(record) for record in records]
+    assert sum(cost.denominator > 1 for cost in exact) > 70_000
+
+    ledger = StoreLedger(f"sqlite:///{tmp_path / 'ledger.db'}", pricing=prices.price)
+    connection = await ledger.connect()
+    before = None
+    for start in range(0, len(records), 5000):
+        after = Checkpoint(1, start + 1, start + 5000)
+        numbered = tuple(enumerate(records[start : start + 5000], start + 1))
+        parts = (Part("0a" * 16, "room_1", at),)
+        assert await connection.apply(Batch(Source("s", "h", 1, 0), before, after, parts, (), numbered))
+        before = after
+    await connection.aclose()
+    tally = Tally(prices)
+    for record in records:
+        tally.add(record)
+
+    totals = (await open_reports(StoredUsage(ledger), now=now).session("room_1")).totals
+    await ledger.aclose()
+    assert totals.cost == sum(map(round, exact))
+    assert totals.unpriced_requests == sum(record.model == "gpt-of-tomorrow" for record in records)
+    assert sum((line for _, line, _, _ in tally.lines()), Totals()) == totals
+
+
+def exact_nanos(record: UsageRecord) -> Fraction:
+    rates = PER_MILLION[record.model]
+    dollars = sum((Fraction(rates[unit]) * n for unit, n in record.units.items() if unit in rates), Fraction(0))
+    return dollars * 1000 * (1 - Fraction("12.3457") / 100)

@@ -9,7 +9,7 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from livekit_tokens.core.reports import Calls, Entry, Group, Key, Measure, Question, Scores
+from livekit_tokens.core.reports import Calls, Entry, Group, Key, Measure, Question, Scores, Unpriced
 from livekit_tokens.domain.distribution import Distribution
 from livekit_tokens.domain.periods import Period
 from livekit_tokens.domain.sessions import Part, Stay
@@ -20,7 +20,7 @@ from livekit_tokens.store.conditions import OF_PART, OF_RECORD, part_conditions
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.grouping import calls, dearest_groups, grouped, matching_parts, session_costs
 from livekit_tokens.store.schema import parts, records, stays, sums
-from livekit_tokens.store.values import entry_of, group_of, part_of, record_line_of, stay_of
+from livekit_tokens.store.values import entry_of, group_of, part_of, record_line_of, stay_of, unpriced_of
 
 _AT_ONCE = 1000
 """Records in memory at once while all of them are gone through."""
@@ -152,6 +152,9 @@ class SqlReader:
             _key(key): Scores(quality or 0, rated, safety or 0, checked)
             for *key, quality, rated, safety, checked in rows
         }
+
+    async def unpriced(self, question: Question) -> list[Unpriced]:
+        return [unpriced_of(row) for row in (await self._conn.execute(requests.unpriced(question))).mappings()]
 
 
 def _key(values: Sequence[str | None]) -> Key:

@@ -20,6 +20,10 @@ from livekit_tokens.store.schema import parts, records
 
 _COST = sa.func.coalesce(records.c.input_cost, 0) + sa.func.coalesce(records.c.output_cost, 0)
 
+_NO_PRICE = sa.or_(records.c.input_cost.is_(None), records.c.output_cost.is_(None))
+# What `domain.totals.bills` says of a record; quantities are above zero.
+_BILLS = sa.or_(sa.cast(records.c.units, sa.Text) != "{}", records.c.provenance == "unknown")
+
 _OF_PART = (parts.c.session_id, parts.c.user_id, parts.c.user_name, parts.c.tenant, parts.c.room, parts.c.tags)
 
 
@@ -58,6 +62,21 @@ def scores(question: Question) -> sa.Select[Any]:
     quality, safety = records.c.quality_score, records.c.safety_score
     added = (sa.func.sum(quality), sa.func.count(quality), sa.func.sum(safety), sa.func.count(safety))
     return _matching(question, *keys, *added).where(sa.or_(quality.is_not(None), safety.is_not(None))).group_by(*keys)
+
+
+def unpriced(question: Question) -> sa.Select[Any]:
+    """The newest of the records without a price, by provider, model and reason, with how many they are since when."""
+    of = (records.c.provider, records.c.model, records.c.price_note)
+    newest = (records.c.at.desc(), records.c.part, records.c.seq)
+    ranked = _matching(
+        question,
+        *records.c,
+        sa.func.count().over(partition_by=of).label("requests"),
+        sa.func.min(records.c.at).over(partition_by=of).label("first_at"),
+        sa.func.row_number().over(partition_by=of, order_by=newest).label("place"),
+    ).where(_NO_PRICE, _BILLS)
+    each = ranked.subquery()
+    return sa.select(each).where(each.c.place == 1)
 
 
 def _entries(question: Question) -> sa.Select[Any]:

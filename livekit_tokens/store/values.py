@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from livekit_tokens.core.reports import Entry, Group, Question
+from livekit_tokens.core.reports import Entry, Group, Question, Unpriced
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.periods import CUTTINGS
 from livekit_tokens.domain.pricing import Price
@@ -73,6 +73,10 @@ def _totals(row: Any) -> Totals:
 
 
 _TOTALED = {*ADDED, "unknown_requests", "estimated_requests", "estimated_tokens", "estimated_cost"}
+
+
+def unpriced_of(row: Any) -> Unpriced:
+    return Unpriced(row["price_note"], row["requests"], row["first_at"], record_line_of(row).record)
 
 
 def record_line_of(row: Any) -> RecordLine:

@@ -6,6 +6,8 @@ import typer
 
 from livekit_tokens.cli.prices.comparing import check, diff
 from livekit_tokens.cli.prices.listing import list_prices, show
+from livekit_tokens.cli.prices.missing import missing
+from livekit_tokens.cli.prices.repricing import reprice
 
 app = typer.Typer(
     help="What models cost: published prices, your own (PRICES_FILE), and what they make of the ledger.",
@@ -16,3 +18,5 @@ app.command("list")(list_prices)
 app.command()(show)
 app.command()(diff)
 app.command()(check)
+app.command()(missing)
+app.command()(reprice)

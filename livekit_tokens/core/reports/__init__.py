@@ -18,7 +18,7 @@ from livekit_tokens.core.reports.economy import SessionCosts, ShareReport
 from livekit_tokens.core.reports.entries import Entry
 from livekit_tokens.core.reports.groups import Group
 from livekit_tokens.core.reports.live import Live, LiveSession
-from livekit_tokens.core.reports.measures import Key, Measure, Scores
+from livekit_tokens.core.reports.measures import Key, Measure, Scores, Unpriced
 from livekit_tokens.core.reports.performance import Performance, PerformanceReport
 from livekit_tokens.core.reports.reader import Calls, UsageReader, UsageStore
 from livekit_tokens.core.reports.series import Point, Series, SeriesLine
@@ -28,6 +28,7 @@ from livekit_tokens.core.reports.spending import Report
 from livekit_tokens.core.reports.statement import Statement
 from livekit_tokens.core.reports.timeline import Event, Timeline
 from livekit_tokens.core.reports.top import KINDS, Top, TopRequests, check_kind
+from livekit_tokens.core.reports.unpriced import Missing
 
 __all__ = [
     "DEFAULT_BY",
@@ -46,6 +47,7 @@ __all__ = [
     "Live",
     "LiveSession",
     "Measure",
+    "Missing",
     "Performance",
     "PerformanceReport",
     "Point",
@@ -63,6 +65,7 @@ __all__ = [
     "Timeline",
     "Top",
     "TopRequests",
+    "Unpriced",
     "UsageReader",
     "UsageStore",
     "check_by",

@@ -1,9 +1,12 @@
-"""What is measured on single requests: how long they took, how good they were."""
+"""What only single requests tell: how long they took, how good they were, why they have no price."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.usage import UsageRecord
 
 Measure = Literal["processing_ms", "first_output_ms"]
 
@@ -47,3 +50,16 @@ class Scores:
 def _rounded(score: float | None) -> float | None:
     # Databases add floats in an order of their own: beyond this the digits are not the scores'.
     return None if score is None else round(score, 9)
+
+
+@dataclass(frozen=True, slots=True)
+class Unpriced:
+    """Requests of one model that have no price for one reason; `why` is None where that was never written down.
+
+    `last` is the newest of them.
+    """
+
+    why: str | None
+    requests: int
+    first_at: Micros
+    last: UsageRecord

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 from livekit_tokens.core.reports.asking import Question
 from livekit_tokens.core.reports.entries import Entry
 from livekit_tokens.core.reports.groups import Group
-from livekit_tokens.core.reports.measures import Key, Measure, Scores
+from livekit_tokens.core.reports.measures import Key, Measure, Scores, Unpriced
 from livekit_tokens.domain.distribution import Distribution
 from livekit_tokens.domain.periods import Period
 from livekit_tokens.domain.sessions import Part, Stay
@@ -80,6 +80,10 @@ class UsageReader(Protocol):
         ...
 
     async def scores(self, question: Question) -> Mapping[Key, Scores]: ...
+
+    async def unpriced(self, question: Question) -> Sequence[Unpriced]:
+        """The matching records that need a price and have none, by provider, model and reason."""
+        ...
 
 
 class UsageStore(Protocol):

@@ -30,7 +30,9 @@ from livekit_tokens.core.reports.spending import Report, spending
 from livekit_tokens.core.reports.statement import Statement, Whose, statement
 from livekit_tokens.core.reports.timeline import Timeline, timeline
 from livekit_tokens.core.reports.top import DEFAULT_TOP, Ranked, Top, TopRequests, check_ranked, top, top_requests
+from livekit_tokens.core.reports.unpriced import Missing, missing
 from livekit_tokens.domain.periods import period_before, read_zone
+from livekit_tokens.domain.pricing import Pricing
 from livekit_tokens.domain.summary import SessionSummary
 from livekit_tokens.domain.times import Micros
 
@@ -82,6 +84,20 @@ class Reports:
         scope = self._scope(since, until, timezone, filters)
         async with self.store.reader() as reader:
             return await listed_sessions(reader, scope, limit)
+
+    async def missing(
+        self,
+        pricing: Pricing,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        timezone: str | None = None,
+        **filters: Unpack[FilterArguments],
+    ) -> Missing:
+        """What has no price, why, and what `pricing` knows of it now."""
+        scope = self._scope(since, until, timezone, filters)
+        async with self.store.reader() as reader:
+            return await missing(reader, scope, pricing)
 
     async def live(self, *, limit: int = DEFAULT_LIMIT) -> Live:
         """The sessions that go on now, with what they have spent until now; a call is in the ledger within seconds."""
