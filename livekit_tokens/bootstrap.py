@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -338,8 +338,12 @@ async def open_ledger(settings: Settings | None = None) -> AsyncIterator[Reports
     settings = settings or read_settings()
     await _bring_home(settings)
     ledger = StoreLedger(settings.database_url)
+    # Only what could be cheaper asks for prices: those of the records stand in the ledger.
+    book = cache(lambda: price_book(settings))
     try:
-        yield open_reports(StoredUsage(ledger), now=now, timezone=settings.timezone)
+        yield open_reports(
+            StoredUsage(ledger), now=now, timezone=settings.timezone, pricing=lambda record: book().price(record)
+        )
     finally:
         await ledger.aclose()
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from livekit_tokens.cli.compare import compare
+from livekit_tokens.cli.cost_analysis import cost_analysis
 from livekit_tokens.cli.demo import demo
 from livekit_tokens.cli.doctor import doctor
 from livekit_tokens.cli.export import export
@@ -56,6 +57,7 @@ for command in (
     compare,
     statement,
     performance,
+    cost_analysis,
     live,
     export,
     doctor,

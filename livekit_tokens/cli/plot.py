@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 
-import plotext  # type: ignore[import-untyped]
+import plotext
 
 from livekit_tokens.cli.table import width
 from livekit_tokens.cli.text import period_text, plain

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from livekit_tokens.bootstrap import now
+from livekit_tokens.bootstrap import now, price_book
 from livekit_tokens.cli.ledger import usable_settings
 from livekit_tokens.cli.outcome import Failed, awaited
 from livekit_tokens.core.ledger import Source
@@ -14,6 +14,7 @@ from livekit_tokens.demo.filling import Filled, fill
 from livekit_tokens.demo.traffic import traffic
 from livekit_tokens.domain.periods import DAY, HOUR, Period, read_moment, read_zone
 from livekit_tokens.domain.times import Micros, rfc3339
+from livekit_tokens.settings import Settings
 from livekit_tokens.store.connection import StoreLedger
 
 _YEAR: Micros = 365 * DAY
@@ -25,7 +26,7 @@ def fill_ledger(records: int, seed: int, until: str | None, *, add: bool) -> Non
     settings = usable_settings()
     end = now() // HOUR * HOUR if until is None else read_moment(until, read_zone(settings.timezone))
     began = time.monotonic()
-    filled = awaited(_fill(settings.database_url, records, seed, end, add=add))
+    filled = awaited(_fill(settings, records, seed, end, add=add))
     took = time.monotonic() - began
     where = StoreLedger(settings.database_url).address
     print(
@@ -34,8 +35,8 @@ def fill_ledger(records: int, seed: int, until: str | None, *, add: bool) -> Non
     print(f"seed {seed}, the year before {rfc3339(end)}; see livekit-tokens report --days 365")
 
 
-async def _fill(url: str, records: int, seed: int, end: Micros, *, add: bool) -> Filled:
-    ledger = StoreLedger(url)
+async def _fill(settings: Settings, records: int, seed: int, end: Micros, *, add: bool) -> Filled:
+    ledger = StoreLedger(settings.database_url, pricing=price_book(settings).price)
     connection = await ledger.connect()
     try:
         if not add and not await connection.is_empty():

@@ -168,7 +168,8 @@ def _ended(rng: random.Random, record: UsageRecord, cut: str) -> UsageRecord:
     if draw < _FAILED + _UNKNOWN:
         return replace(record, units={}, provenance="unknown")
     low, high = (record.units | {cut: max(1, int(record.units[cut] * share))} for share in (0.9, 1.1))
-    return replace(record, provenance="estimated", low=low, high=high)
+    cancelled = {"status": "cancelled"} if record.operation == "realtime_response" else {"cancelled": True}
+    return replace(record, provenance="estimated", low=low, high=high, metadata=cancelled)
 
 
 _KINDS: tuple[tuple[Callable[[_Talk, Micros], Iterator[UsageRecord]], str], ...] = (

@@ -121,6 +121,7 @@ class TestNames:
         ["compare", "--by", "user", "--by", "model"],
         ["trend", "--per", "user"],
         ["performance"],
+        ["cost-analysis"],
         ["timeline", "room_5"],
         ["statement", "tenant", "t1"],
     )
@@ -216,6 +217,20 @@ class TestTrend:
         """Exit 2."""
         assert asked("trend", "--of", "beauty")[0] == 2
         assert asked("trend", "--by", "fortnight")[0] == 2
+
+
+class TestCostAnalysis:
+    def test_costs_by_operation_and_what_could_be_cheaper(self, asked):
+        """As text and as JSON; ratios and money are text."""
+        answer = json.loads(asked("cost-analysis", "--json")[1])
+        report = json.loads(asked("report", "--json")[1])["totals"]
+        assert answer["total_cost_usd"] == report["cost_usd"]
+        assert answer["operation_costs"]["transcription"]["operation_count"] == 2 * len(NAMES)
+        assert list(answer["operation_costs"]) == ["chat_completion", "transcription"]
+        assert answer["cost_per_token_usd"] is None
+        text = asked("cost-analysis")[1]
+        assert "chat_completion" in text
+        assert max(map(cell_len, text.splitlines())) <= 80
 
 
 class TestPerformance:

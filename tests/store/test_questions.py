@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -210,6 +211,22 @@ async def test_cut_off_requests_are_found_in_the_records(database_url, seed):
     await ledger.aclose()
     cut = [r for r in inside(world) if r.metadata.get("status") == "cancelled" or r.metadata.get("cancelled")]
     assert sum((g.totals for g in groups), Totals()) == summed(cut)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_operations_cost_what_their_records_cost(database_url, seed):
+    """The dearest first; a ratio is of the priced requests, and not given where tokens have no price."""
+    world = measured_world(seed)
+    async with reports_over(database_url, world) as reports:
+        answer = await reports.cost_analysis(*MONTH)
+    for line in answer.operations:
+        assert line.totals == summed([r for r in inside(world) if r.operation == line.operation])
+        priced = line.totals.requests - line.totals.unpriced_requests
+        if line.totals.cost:
+            assert abs(line.per_operation * priced - Decimal(line.totals.cost).scaleb(-9)) < Decimal("0.001")
+    assert answer.whole.totals == summed(inside(world))
+    costs = [line.totals.cost for line in answer.operations]
+    assert costs == sorted(costs, reverse=True)
 
 
 async def test_a_statement_is_of_one_user_alone(database_url):

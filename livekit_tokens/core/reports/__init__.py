@@ -3,6 +3,8 @@
 What the store must answer is the protocol in `reader`.
 """
 
+from livekit_tokens.core.reports.advice import Advice
+from livekit_tokens.core.reports.analysis import CostAnalysis, OperationCost
 from livekit_tokens.core.reports.asking import (
     DEFAULT_BY,
     DEFAULT_LIMIT,
@@ -35,9 +37,11 @@ __all__ = [
     "DEFAULT_LIMIT",
     "GROUPINGS",
     "KINDS",
+    "Advice",
     "Calls",
     "Change",
     "Comparison",
+    "CostAnalysis",
     "Entry",
     "Event",
     "FilterArguments",
@@ -48,6 +52,7 @@ __all__ = [
     "LiveSession",
     "Measure",
     "Missing",
+    "OperationCost",
     "Performance",
     "PerformanceReport",
     "Point",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Unpack
 
+from livekit_tokens.core.reports.analysis import CostAnalysis, cost_analysis
 from livekit_tokens.core.reports.asking import (
     DEFAULT_BY,
     DEFAULT_LIMIT,
@@ -32,7 +33,7 @@ from livekit_tokens.core.reports.timeline import Timeline, timeline
 from livekit_tokens.core.reports.top import DEFAULT_TOP, Ranked, Top, TopRequests, check_ranked, top, top_requests
 from livekit_tokens.core.reports.unpriced import Missing, missing
 from livekit_tokens.domain.periods import period_before, read_zone
-from livekit_tokens.domain.pricing import Pricing
+from livekit_tokens.domain.pricing import Pricing, unpriced
 from livekit_tokens.domain.summary import SessionSummary
 from livekit_tokens.domain.times import Micros
 
@@ -43,12 +44,13 @@ class Reports:
 
     Days, weeks and months are those of `timezone`, by default the settings'. Filters are user, service, model,
     provider, operation, feature, agent, room, tenant and tags. Every question raises BadSetting for what cannot be
-    asked and LedgerUnavailable where there is no ledger.
+    asked and LedgerUnavailable where there is no ledger. `pricing` says what could have been cheaper.
     """
 
     store: UsageStore
     now: Callable[[], Micros]
     timezone: str = "UTC"
+    pricing: Pricing = unpriced
 
     async def report(
         self,
@@ -234,6 +236,19 @@ class Reports:
         """What part was cached, estimated, unknown, unpriced or failed, in all and by group."""
         return ShareReport(await self.report(since, until, by=by, timezone=timezone, **filters))
 
+    async def cost_analysis(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        timezone: str | None = None,
+        **filters: Unpack[FilterArguments],
+    ) -> CostAnalysis:
+        """What each operation costs, and what could be cheaper, with the figures behind it and the saving estimated."""
+        scope = self._scope(since, until, timezone, filters)
+        async with self.store.reader() as reader:
+            return await cost_analysis(reader, scope, self.pricing)
+
     async def records(
         self,
         since: datetime | None = None,
@@ -252,7 +267,9 @@ class Reports:
         return scope_of(since, until, timezone or self.timezone, filters, self.now())
 
 
-def open_reports(store: UsageStore, *, now: Callable[[], Micros], timezone: str = "UTC") -> Reports:
+def open_reports(
+    store: UsageStore, *, now: Callable[[], Micros], timezone: str = "UTC", pricing: Pricing = unpriced
+) -> Reports:
     """The reports over a ledger. Raises BadSetting for an unknown time zone."""
     read_zone(timezone)
-    return Reports(store, now, timezone)
+    return Reports(store, now, timezone, pricing)

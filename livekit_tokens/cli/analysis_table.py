@@ -1,0 +1,60 @@
+"""The table of what operations cost, and the recommendations below it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from datetime import tzinfo
+from decimal import Decimal
+
+from livekit_tokens.cli.ranking import percent
+from livekit_tokens.cli.table import cell, cost, drawn, marks, plain_table, width
+from livekit_tokens.cli.text import period_text, plain
+from livekit_tokens.core.reports import Advice, CostAnalysis, OperationCost
+from livekit_tokens.domain.money import dollars_shown
+from livekit_tokens.domain.shares import share
+
+
+def analysis_text(analysis: CostAnalysis, zone: tzinfo) -> str:
+    title = period_text(analysis.period, zone, analysis.timezone)
+    if not analysis.operations:
+        return f"No usage from {title}."
+    table = plain_table()
+    table.show_footer = True
+    table.add_column("operation", "Total", overflow="fold", footer_style="bold")
+    names = ("Requests", "Tokens", "Cost $", "$ a request", "$ per 1M tokens")
+    for name, foot in zip(names, _figures(analysis.whole), strict=True):
+        table.add_column(name, foot, justify="right", no_wrap=True, footer_style="bold")
+    for line in analysis.operations:
+        table.add_row(cell(line.operation), *_figures(line))
+    text = drawn(table, title, marks(analysis.whole.totals))
+    return "\n".join([text, "", *_recommendations(analysis)])
+
+
+def _figures(line: OperationCost) -> tuple[str, ...]:
+    totals = line.totals
+    per_million = None if line.per_token is None else line.per_token * 1_000_000
+    counts = (f"{totals.requests:,}", f"{totals.total_tokens:,}")
+    return (*counts, cost(totals), _short(line.per_operation, 6), _short(per_million, 2))
+
+
+def _recommendations(analysis: CostAnalysis) -> Iterator[str]:
+    if not analysis.whole.totals.cost:
+        yield "No recommendations: nothing in this period has a price."
+        return
+    if not analysis.advice:
+        yield "No recommendations: nothing found that would save half a per cent."
+        return
+    yield "What could be cheaper (estimates that overlap, and do not add up):"
+    for number, advice in enumerate(analysis.advice, 1):
+        yield from _advice(number, advice, analysis)
+
+
+def _advice(number: int, advice: Advice, analysis: CostAnalysis) -> list[str]:
+    part = percent(share(advice.saving, analysis.whole.totals.cost))
+    told = f"{number}. {plain(advice.text)}. Saves about {dollars_shown(advice.saving)} ({part})."
+    return textwrap.wrap(told, width(), subsequent_indent="   ")
+
+
+def _short(value: Decimal | None, places: int) -> str:
+    return "-" if value is None else f"{value:,.{places}f}"
