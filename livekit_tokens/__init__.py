@@ -15,6 +15,7 @@ _HOMES = {
     "cost": "livekit_tokens.priced",
     "open_ledger": "livekit_tokens.bootstrap",
     "record_usage": "livekit_tokens.recording",
+    "record_cache_hit": "livekit_tokens.recording",
     "usage_session": "livekit_tokens.recording",
     "track_usage": "livekit_tokens.recording",
     "feature": "livekit_tokens.capture.spending",
@@ -38,6 +39,7 @@ __all__ = [
     "count_tokens",
     "feature",
     "open_ledger",
+    "record_cache_hit",
     "record_usage",
     "track",
     "track_usage",
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from livekit_tokens.domain.summary import SessionSummary
     from livekit_tokens.domain.usage import UsageRecord
     from livekit_tokens.priced import cost
-    from livekit_tokens.recording import record_usage, track_usage, usage_session
+    from livekit_tokens.recording import record_cache_hit, record_usage, track_usage, usage_session
 
 
 def __getattr__(name: str) -> object:

@@ -54,3 +54,26 @@ async def track_usage(
         operation=operation_type or "chat_completion",
         metadata=request_metadata,
     )
+
+
+def record_cache_hit(
+    *,
+    operation: str = "chat_completion",
+    layer: str = "cache",
+    session_id: str | None = None,
+    feature: str | None = None,
+) -> UsageRecord:
+    """Count a request that an application's own cache answered: it cost nothing, and no provider heard of it.
+
+    It stands under the service `cache`, with `layer` for its model, so that it never adds to a provider's requests.
+    The session is found as by `record_usage`.
+    """
+    return record_usage(
+        model=layer,
+        provider="application",
+        service="cache",
+        operation=operation,
+        units={},
+        session_id=session_id,
+        feature=feature,
+    )

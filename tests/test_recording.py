@@ -85,6 +85,26 @@ asyncio.run(main())
     ]
 
 
+def test_an_applications_own_cache_hit_is_counted_and_costs_nothing(tmp_path: Path) -> None:
+    """Under a service of its own, neither unknown nor unpriced."""
+    code = """
+from livekit_tokens import record_cache_hit
+record_cache_hit(operation="query_embedding", layer="redis", session_id="thread-1")
+"""
+    run(tmp_path, code)
+    show = """
+import asyncio
+from livekit_tokens import open_ledger
+async def main():
+    async with open_ledger() as ledger:
+        (line,) = (await ledger.session("thread-1")).to_dict()["services"]
+        print(*(line[name] for name in ("service", "model", "requests", "unknown_requests", "unpriced_requests",
+                                        "cost_usd")))
+asyncio.run(main())
+"""
+    assert run(tmp_path, show).stdout.strip() == "cache redis 1 0 0 0.000000000"
+
+
 def test_in_a_forked_child_it_is_nobodys(tmp_path: Path) -> None:
     """The child has neither the parent's call nor its spool; what it records is kept all the same."""
     code = """
