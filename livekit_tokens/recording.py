@@ -23,9 +23,9 @@ def usage_session(
     """A session that is no call: `with usage_session("thread-123", user="ada"):`, or `async with`.
 
     The id is used as given, and may be entered again, here or in another process: each time is a part of its own. What
-    is spent inside belongs to it, by `record_usage`, by a `metered` client, by LiveKit's components. Leaving closes
-    the part, on disk; an exception that passes through is its close reason, by its class. Raises BadSetting for an
-    empty id.
+    is recorded inside belongs to it, by `record_usage` or a `metered` client; within a tracked call also what any
+    client spends. Leaving closes the part, on disk; an exception that passes through is its close reason, by its
+    class. Raises BadSetting for an empty id.
     """
     return UsageSession(recording, session_id, user=user, user_name=user_name, tenant=tenant, tags=tags)
 

@@ -217,10 +217,11 @@ class _Ear:
             reply.utterance.told |= fields["service"] == "tts"
         if told is not None and (witness := self._witness_of(told.payer)) is not None:
             witness.write(fields, None if heard else told.agent)
+        elif told is not None and told.payer.by_hand:
+            if (spender := spending.current()) is not None:
+                spender.writer.write(spender.new_record(**fields))
         elif told is not None and told.payer.over:
             faults.note("a component told its usage after its call was over; not counted")
-        elif told is not None and told.payer.by_hand:
-            told.payer.writer.write(told.payer.writer.new_record(**fields))
         elif (witness := self._only_witness()) is not None:
             witness.write(fields)
 

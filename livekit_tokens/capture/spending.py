@@ -5,7 +5,7 @@
 
 Asked where the request is made, in its thread or task; a request that is settled elsewhere keeps the answer. The rule:
 
-1. inside `usage_session`: that session, also within a call;
+1. inside `usage_session`: that session, also within a call (outside of any, for what is told by hand only);
 2. inside a LiveKit job: the call that is tracked in that job; where it tracks several, the one of the context, else
    the one that began first;
 3. where there is no job (console's tests, `session.run()`, threads of one's own): the one of the context.
@@ -89,10 +89,11 @@ class Payer:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What a context says: who pays, and which agent asked."""
+    """What a context says: who pays, which agent asked, and whether that is within a call."""
 
     payer: Payer
     agent: str | None = None
+    in_call: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +118,13 @@ _numbers = iter(range(sys.maxsize))
 
 
 def current() -> Spender | None:
-    """Whose money the running code spends; None where nobody's."""
+    """Whose money the running code spends, for who sees it spent; None where nobody's.
+
+    None also in a `usage_session` outside of any call: its code records by hand, or by a `metered` client, and what it
+    records must not be counted once more because a call of the same process has the wire watched.
+    """
     found = whose()
-    return None if found is None else spender_of(found)
+    return spender_of(found) if found is not None and found.in_call else None
 
 
 def spender_of(spending: Spending) -> Spender:

@@ -76,7 +76,8 @@ class UsageSession:
         )
         entered = Entered(LivePart(part, process, agent=lambda: None), self._process)
         self._entered.append(entered)
-        spending.spend(Spending(entered.payer))
+        around = spending.whose()
+        spending.spend(Spending(entered.payer, in_call=around is not None and around.in_call))
         return entered
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

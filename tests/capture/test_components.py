@@ -21,8 +21,9 @@ from livekit.agents.metrics import (
 from livekit.plugins import cartesia, deepgram, elevenlabs, openai
 from livekit.rtc import EventEmitter
 
+from livekit_tokens.capture import spending
 from livekit_tokens.capture.components import ComponentWitness
-from livekit_tokens.capture.spending import Payer
+from livekit_tokens.capture.spending import Payer, Spending
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
 from tests.capture.pipeline import Ear, Script, Voice
@@ -328,6 +329,20 @@ def test_an_adapter_and_its_inner_component_tell_one_request_once(paper: Paper, 
     first.emit("metrics_collected", llm_metrics())
     second.emit("metrics_collected", llm_metrics())
     assert len(paper.records) == 2
+
+
+@pytest.mark.parametrize("in_call", [True, False])
+def test_in_a_session_by_hand_it_spends_that_sessions_money(
+    paper: Paper, witness: ComponentWitness, in_call: bool
+) -> None:
+    """A tool uses the call's model for a thread of its own. Outside of calls such a session is told by hand only."""
+    thread, model = Paper(), openai.LLM(model="gpt-4.1", api_key="not-a-key")
+    payer = Payer(lambda: thread, by_hand=True)
+    witness.listen_to(Owner(llm=model))
+    token = spending.spend(Spending(payer, in_call=in_call))
+    model.emit("metrics_collected", llm_metrics())
+    spending.spend_no_more(token)
+    assert (len(thread.records), paper.records) == (int(in_call), [])
 
 
 def test_after_the_end_nothing_is_heard(paper: Paper, witness: ComponentWitness) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from pathlib import Path
 
+import openai as sdk
 import pytest
+from livekit.agents.testing import fake_job_context
 
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.who import Naming
 from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.identity import Identities
 from tests.capture.test_by_hand import World
+from tests.capture.wire.provider import Provider
 
 
 @pytest.fixture
@@ -66,6 +70,26 @@ async def test_tasks_that_are_inside_at_once_have_their_own(world: World) -> Non
 
     await asyncio.gather(*(request(number) for number in range(1, 6)))
     assert world.recorder.open_parts() == []
+
+
+async def test_who_leaves_first_leaves_the_other_inside(world: World) -> None:
+    """Two tasks by one object, the first one out first."""
+    shared, both_in, first_out = world.session("shared"), asyncio.Barrier(2), asyncio.Event()
+
+    async def short() -> None:
+        async with shared as entered:
+            await both_in.wait()
+        assert entered.summary().status == "closed"
+        first_out.set()
+
+    async def long() -> None:
+        async with shared as entered:
+            await both_in.wait()
+            await first_out.wait()
+            assert entered.summary().status == "open"
+            assert world.record_usage(model="gpt-4.1", input_tokens=1).part == entered.live.part.key
+
+    await asyncio.gather(short(), long())
 
 
 def test_the_innermost_is_the_one_and_the_outer_goes_on(world: World) -> None:
@@ -125,3 +149,23 @@ def test_an_id_is_needed(world: World, wrong: str) -> None:
     """One line says so."""
     with pytest.raises(BadSetting, match="the id of a usage_session is"):
         world.session(wrong)
+
+
+@pytest.mark.parametrize("in_call", [False, True])
+async def test_what_is_seen_inside_is_its_own_only_within_a_call(world: World, in_call: bool) -> None:
+    """Outside of calls its code records by hand; a call elsewhere in the process must not make that count twice."""
+    elsewhere = world.track()  # has the wire watched
+    async with Provider().running() as provider, sdk.AsyncOpenAI(base_url=provider.base_url, api_key="x") as client:
+        with fake_job_context(job_id="session_1") if in_call else nullcontext() as ctx:
+            call = world.track(ctx=ctx) if in_call else None
+            async with world.session("thread-1") as session:
+                answer = await client.chat.completions.create(
+                    model="gpt-4.1", messages=[{"role": "user", "content": "Hi"}]
+                )
+                if not in_call:
+                    session.record_usage(model="gpt-4.1", usage=answer.usage)
+            if call is not None:
+                await call.aclose()
+    await elsewhere.aclose()
+    (record,) = world.records
+    assert world.part_of(record).session_id == "thread-1"
