@@ -24,7 +24,7 @@ from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
 from livekit_tokens.core.recorder import Recorder, Recording, Unrecorded
 from livekit_tokens.core.takeover import Recovered, take_over
 from livekit_tokens.domain import sessions
-from livekit_tokens.domain.pricing import Prices, Pricing
+from livekit_tokens.domain.pricing import Prices
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.settings import Settings, load_settings, read_settings
 from livekit_tokens.store.address import ledger_id
@@ -73,7 +73,8 @@ class Runtime:
         if settings.enabled and (made := _recorder(settings, prices, self._written)) is not None:
             recorder, root = made
             self.recorder = recorder
-            self.background = Background(recorder, _Unopened(settings.database_url, prices.price), root)
+            ledger = _Unopened(settings.database_url, prices)
+            self.background = Background(recorder, ledger, root, session_charges=prices.session_charges)
             if _child_may_open:
                 self.background.start()
             atexit.register(self._leave)
@@ -123,7 +124,10 @@ class Runtime:
         if not isinstance(recorder, Recorder) or self.background is None:
             return
         for part in recorder.open_parts():
-            recorder.put_part(sessions.ended(part, now(), "process_exit"))
+            ended = sessions.ended(part, now(), "process_exit")
+            for charge in recorder.charges(ended):
+                recorder.record(charge)
+            recorder.put_part(ended)
         recorder.sync()
         self.background.flush_blocking(EXIT_SECONDS)
 
@@ -137,16 +141,17 @@ class Runtime:
 class _Unopened(Ledger):
     """The store, imported in the background thread when it is first needed: a call must not pay for the import."""
 
-    def __init__(self, database_url: str, pricing: Pricing) -> None:
+    def __init__(self, database_url: str, prices: PriceBook) -> None:
         self._url = database_url
-        self._pricing = pricing
+        self._prices = prices
         self._store: Ledger | None = None
 
     async def connect(self) -> LedgerConnection:
+        self._prices.look()  # in this thread: a call that ends must know what its minutes are billed as
         if self._store is None:
             from livekit_tokens.store.connection import StoreLedger  # noqa: PLC0415 - see the class
 
-            self._store = StoreLedger(self._url, pricing=self._pricing)
+            self._store = StoreLedger(self._url, pricing=self._prices.price)
         return await self._store.connect()
 
 
@@ -309,11 +314,12 @@ async def recover(
     Raises LedgerUnavailable or LedgerTooNew.
     """
     settings = settings or load_settings()[0]
-    ledger = _Unopened(settings.database_url, price_book(settings).price)
+    prices = price_book(settings)
+    ledger = _Unopened(settings.database_url, prices)
     wanted = "" if any_ledger else ledger_id(settings.database_url)
     recovered = Recovered()
     for root in homes.roots(settings.spool_dir, on_host or homes.host()):
-        recovered += await take_over(root, ledger, ledger_id=wanted)
+        recovered += await take_over(root, ledger, ledger_id=wanted, session_charges=prices.session_charges)
     return recovered
 
 

@@ -46,8 +46,8 @@ GOLDEN_USAGE = {
 class Call:
     """A tracked call and its ledger, with one price book for both, as a process has it."""
 
-    def __init__(self, folder: Path, url: str) -> None:
-        prices = PriceBook()
+    def __init__(self, folder: Path, url: str, prices: PriceBook | None = None) -> None:
+        prices = prices or PriceBook()
         self.ledger = StoreLedger(url, pricing=prices.price)
         self.recorder = Recorder(folder, Source("s", "here", 1, 0), now, prices=prices)
         self.at = now()
@@ -222,3 +222,31 @@ def exact_nanos(record: UsageRecord) -> Fraction:
     rates = PER_MILLION[record.model]
     dollars = sum((Fraction(rates[unit]) * n for unit, n in record.units.items() if unit in rates), Fraction(0))
     return dollars * 1000 * (1 - Fraction("12.3457") / 100)
+
+
+BY_THE_MINUTE = """
+[[price]]
+provider = "livekit"
+model = "agent-minutes"
+unit = "session_ms"
+price = "0.01"
+per = "minute"
+"""
+
+
+async def test_a_calls_own_minutes_are_in_its_receipt_where_a_price_for_them_is_given(
+    tmp_path: Path, database_url: str
+) -> None:
+    """LiveKit's agent minutes of PRICES_FILE: a record when the part ends, estimated, priced by the millisecond."""
+    (tmp_path / "prices.toml").write_text(BY_THE_MINUTE)
+    prices = PriceBook(tmp_path / "prices.toml")
+    prices.look()
+    call = Call(tmp_path, database_url, prices)
+    call.at += 90_000_000
+    call.live.fix("participant_disconnected")
+    receipt = await call.live.settle()
+
+    assert "livekit agent-minutes: session_ms 90,000; 1 request, 0 tokens, $0.015000" in str(receipt)
+    assert (receipt.totals.cost, receipt.totals.estimated_cost) == (15_000_000, 15_000_000)
+    assert (await call.reports.session("room_1")).totals == receipt.totals
+    await call.ledger.aclose()

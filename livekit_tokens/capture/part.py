@@ -160,6 +160,8 @@ class LivePart(PartWriter):
         that were not at hand yet. Idempotent."""
         if self._final is None:
             part = ended(self._part, at or self.now(), reason)
+            for charge in self._recorder.charges(part):
+                self.write(charge)
             final = self._finally(part)
             self._part = part
             self._recorder.put_part(part)

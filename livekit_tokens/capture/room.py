@@ -82,6 +82,7 @@ class RoomWitness:
             identity=keep.identity(participant.identity),
             name=keep.name(participant.name),
             joined_at=live.now(),
+            sip=participant.kind == _KIND.PARTICIPANT_KIND_SIP,
         )
         self._here[participant.sid] = stay
         live.put_stay(stay)

@@ -20,6 +20,7 @@ from livekit_tokens.core.ledger import Ledger, LedgerConnection
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.takeover import take_over
 from livekit_tokens.domain.errors import LedgerTooNew
+from livekit_tokens.domain.pricing import SessionCharges, no_charges
 
 GATHER_SECONDS = 0.5
 """How long lines are gathered before a drain: the ledger follows the call at about this distance."""
@@ -35,8 +36,11 @@ _PIECE_BYTES = 1 << 17
 class Background:
     """Drains one recorder's spool, and after that, the spools of dead owners on this host."""
 
-    def __init__(self, recorder: Recorder, ledger: Ledger, root: Path) -> None:
+    def __init__(
+        self, recorder: Recorder, ledger: Ledger, root: Path, *, session_charges: SessionCharges = no_charges
+    ) -> None:
         self._recorder = recorder
+        self._session_charges = session_charges
         self._ledger = ledger
         self._root = root
         self._held: asyncio.Event | None = None
@@ -222,7 +226,12 @@ class Background:
         source = self._recorder.source
         try:
             await take_over(
-                self._root, self._ledger, ledger_id=source.ledger, own=source.id, replay_seconds=replay_seconds
+                self._root,
+                self._ledger,
+                ledger_id=source.ledger,
+                own=source.id,
+                replay_seconds=replay_seconds,
+                session_charges=self._session_charges,
             )
         except Exception as error:  # noqa: BLE001 - as above
             faults.note("spools of dead processes could not be taken over", error)

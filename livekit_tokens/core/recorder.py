@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from livekit_tokens.core import faults
+from livekit_tokens.core.charges import charges_of
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.lines import Head, Late, Line, More, PartLine, Pend, StayLine, Use
 from livekit_tokens.core.tally import NO_PRICES, Tally
@@ -30,6 +31,7 @@ class Recording(Protocol):
     def more(self, more: More) -> None: ...
     def late(self, late: Late) -> None: ...
     def tally(self, part: str) -> Tally: ...
+    def charges(self, part: Part) -> list[UsageRecord]: ...
     def sync(self) -> bool: ...
 
 
@@ -60,6 +62,9 @@ class Unrecorded:
 
     def tally(self, part: str) -> Tally:
         return self._tallies.get(part) or Tally()
+
+    def charges(self, part: Part) -> list[UsageRecord]:  # noqa: ARG002 - it knows no stays, and nobody bills for it
+        return []
 
     def sync(self) -> bool:
         return True
@@ -119,7 +124,8 @@ class Recorder:
         """A participant came or left: the line is the stay as it is now."""
         with self._lock:
             self._keep(StayLine(self._now(), stay))
-            if stay.left_at is None:
+            # A telephone's stay is billed when the part ends.
+            if stay.left_at is None or stay.sip:
                 self._stays[stay.part, stay.sid] = stay
             else:
                 self._stays.pop((stay.part, stay.sid), None)
@@ -168,6 +174,13 @@ class Recorder:
     def tally(self, part: str) -> Tally:
         """The running sums of an open part."""
         return self._tallies.get(part) or Tally()
+
+    def charges(self, part: Part) -> list[UsageRecord]:
+        """What its minutes cost an open part that is about to end so; to be recorded before it does."""
+        assert part.ended_at is not None
+        wanted = self._prices.session_charges(part.ended_at)
+        with self._lock:
+            return charges_of(part, self._stays.values(), wanted) if part.key in self._parts else []
 
     def open_parts(self) -> list[Part]:
         with self._lock:
@@ -224,7 +237,9 @@ class Recorder:
     def _end_stays(self, part: str, at: Micros) -> None:
         """Who is still there when a part ends, left it then."""
         for key in [key for key in self._stays if key[0] == part]:
-            self._keep(StayLine(at, left(self._stays.pop(key), at)))
+            stay = self._stays.pop(key)
+            if stay.left_at is None:
+                self._keep(StayLine(at, left(stay, at)))
 
 
 def _say(seq: int, record: UsageRecord) -> None:

@@ -7,10 +7,11 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from livekit_tokens.core import spool
+from livekit_tokens.core import charges, spool
 from livekit_tokens.core.ledger import Checkpoint, Source
 from livekit_tokens.core.lines import Head, Line, More, PartLine, Pend, StayLine, Use, from_bytes, to_bytes
 from livekit_tokens.core.pending import estimated
+from livekit_tokens.domain.pricing import SessionCharges, no_charges
 from livekit_tokens.domain.sessions import Part, Stay, ended, left
 from livekit_tokens.domain.times import Micros
 
@@ -32,6 +33,7 @@ class Remains:
     stays: dict[tuple[str, str], Stay] = field(default_factory=dict)
     pending: dict[str, Pend] = field(default_factory=dict)
     progress: dict[str, More] = field(default_factory=dict)
+    charged: set[str | None] = field(default_factory=set)
 
 
 async def read_remains(folder: Path) -> Remains:
@@ -77,6 +79,8 @@ def _fold(remains: Remains, line: Line) -> None:
             _active(remains, line.record.part, line.record.at)
             if line.settles is not None:
                 remains.pending.pop(line.settles, None)
+            if line.record.operation == charges.OPERATION:
+                remains.charged.add(line.record.idempotency_key)
         case Pend():
             remains.pending[line.id] = line
             remains.progress.pop(line.id, None)
@@ -91,8 +95,9 @@ def _active(remains: Remains, part: str, at: Micros) -> None:
     remains.active_at[part] = max(at, remains.active_at.get(part, at))
 
 
-def missing_end(remains: Remains) -> list[Line]:
-    """The lines that the dead owner could not write: estimates for what was in flight, and the end of its parts."""
+def missing_end(remains: Remains, session_charges: SessionCharges = no_charges) -> list[Line]:
+    """The lines that the dead owner could not write: estimates for what was in flight, what its parts' minutes cost,
+    and their end."""
     end: list[Line] = []
     seq = remains.seq
     for pend in remains.pending.values():
@@ -102,12 +107,17 @@ def missing_end(remains: Remains) -> list[Line]:
         if part.status != "open":
             continue
         at = remains.active_at[part.key]
+        whole = ended(part, at, ABANDONED, abandoned=True)
+        for charge in charges.charges_of(whole, remains.stays.values(), session_charges(at)):
+            if charge.idempotency_key not in remains.charged:
+                seq += 1
+                end.append(Use(seq, charge))
         end.extend(
             StayLine(at, left(stay, at))
             for stay in remains.stays.values()
             if stay.part == part.key and stay.left_at is None
         )
-        end.append(PartLine(at, ended(part, at, ABANDONED, abandoned=True), seq))
+        end.append(PartLine(at, whole, seq))
     return end
 
 

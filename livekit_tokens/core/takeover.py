@@ -19,6 +19,7 @@ from livekit_tokens.core.ledger import Checkpoint, Ledger, LedgerConnection
 from livekit_tokens.core.lines import PartLine, Use
 from livekit_tokens.core.remains import append, end_of, finish_line, missing_end, read_remains
 from livekit_tokens.domain.errors import LedgerTooNew, LedgerUnavailable
+from livekit_tokens.domain.pricing import SessionCharges, no_charges
 
 _TAKER = ".takeover"
 _DRAIN_BYTES = 1 << 17
@@ -58,11 +59,13 @@ async def take_over(
     ledger_id: str = "",
     own: str | None = None,
     replay_seconds: float = spool.REPLAY_SECONDS,
+    session_charges: SessionCharges = no_charges,
 ) -> Recovered:
     """Finish and drain every spool of a dead owner under a host's folder.
 
     `root` is there. `ledger_id` names the ledger whose spools are taken; without it, any. `own` is this process's.
-    Spools that are in the ledger to their end are kept for `replay_seconds` more.
+    Spools that are in the ledger to their end are kept for `replay_seconds` more. `session_charges` says what the
+    minutes of the parts that are closed here are billed as.
     Raises LedgerUnavailable or LedgerTooNew; what was taken until then is in the ledger. A spool that cannot be
     taken for a reason of its own does not keep those behind it from being taken.
     """
@@ -79,7 +82,8 @@ async def take_over(
         try:
             known = await connection.checkpoints([folder.name for folder in folders])
             for folder in folders:
-                taking = _Taking(folder, known.get(folder.name), ledger_id, replay_seconds, recovered)
+                checkpoint = known.get(folder.name)
+                taking = _Taking(folder, checkpoint, ledger_id, replay_seconds, session_charges, recovered)
                 try:
                     await taking.take(connection)
                 except (LedgerUnavailable, LedgerTooNew):
@@ -117,6 +121,7 @@ class _Taking:
     known: Checkpoint | None
     ledger_id: str
     replay_seconds: float
+    session_charges: SessionCharges
     recovered: Recovered
 
     async def take(self, connection: LedgerConnection) -> None:
@@ -146,11 +151,11 @@ class _Taking:
             remains.seq = max(remains.seq, self.known.seq)
             if self.known > end_of(self.folder, remains):
                 remains.pending.clear()  # their records may be in the ledger already
-        end = missing_end(remains)
+        end = missing_end(remains, self.session_charges)
         if end:
             append(self.folder, remains, end, self.known)
             self.recovered.parts += sum(isinstance(line, PartLine) for line in end)
-            self.recovered.estimated += sum(isinstance(line, Use) for line in end)
+            self.recovered.estimated += sum(isinstance(line, Use) and line.settles is not None for line in end)
         drain = SpoolDrain(self.folder, remains.source, connection, _DRAIN_BYTES)
         done = await drain.drain()
         if drain.checkpoint is not None:

@@ -6,7 +6,7 @@ half-even, to a whole nano-dollar; input and output add up to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import lcm
@@ -51,6 +51,23 @@ Pricing = Callable[[UsageRecord], Price]
 """Prices a record by its own time. Never raises; costs microseconds once a model's card is at hand."""
 
 
+Charge = tuple[str, str]
+"""What is billed by a call's minutes and is no model's: provider and name, as a usage record has them."""
+
+AGENT_MINUTES: Charge = ("livekit", "agent-minutes")
+"""Each minute of an agent in a room."""
+SIP: Charge = ("livekit", "sip")
+"""Each minute of a SIP participant in a room."""
+
+SessionCharges = Callable[[Micros], Sequence[Charge]]
+"""Which charges have a price at a time. Waits for nothing."""
+
+
+def no_charges(_at: Micros) -> Sequence[Charge]:
+    """The `SessionCharges` of who has no prices."""
+    return ()
+
+
 class Prices(Protocol):
     """What prices records, on a call's path and off it. Both answer the same for a record, and never raise."""
 
@@ -62,9 +79,15 @@ class Prices(Protocol):
         """None while the model's card is not at hand; the drain brings it with its next batch. Waits for nothing."""
         ...
 
+    def session_charges(self, at: Micros) -> Sequence[Charge]:
+        """`SessionCharges`."""
+        ...
+
 
 class NoPrices:
     """Prices of nothing: every record is unpriced."""
+
+    session_charges = staticmethod(no_charges)
 
     def price(self, record: UsageRecord) -> Price:  # noqa: ARG002
         return UNPRICED

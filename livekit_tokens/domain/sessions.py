@@ -58,7 +58,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """One participant's time in the room, as one part saw it. `sid` tells two stays of one identity apart."""
+    """One participant's time in the room, as one part saw it. `sid` tells two stays of one identity apart; `sip`: they
+    are on the telephone.
+    """
 
     part: str
     sid: str
@@ -66,6 +68,7 @@ class Stay:
     name: str | None
     joined_at: Micros
     left_at: Micros | None = None
+    sip: bool = False
 
 
 def ended(part: Part, at: Micros, reason: str | None, *, abandoned: bool = False) -> Part:

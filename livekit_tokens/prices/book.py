@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from livekit_tokens.core import faults
-from livekit_tokens.domain.pricing import Card, Price, needs_no_card, price_of
+from livekit_tokens.domain.pricing import Card, Charge, Price, needs_no_card, price_of
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.prices import library, published
@@ -110,6 +110,15 @@ class PriceBook:
                 faults.note(_FAULT, error)
                 return None
         return _priced(record, quote)
+
+    def session_charges(self, at: Micros) -> tuple[Charge, ...]:
+        """Which of a call's own minutes have a price: only the user's file says so, as it was last looked at."""
+        shelf = self._shelf
+        return () if shelf is None else shelf.contracts.session_charges(at)
+
+    def look(self) -> None:
+        """Read the user's file if it is new; off the call's loop."""
+        self._current()
 
     def card(self, provider: str, model: str, at: Micros) -> Card:
         """The card that holds for a provider, a model and a time; raises LookupError that says why there is none."""

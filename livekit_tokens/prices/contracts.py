@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
-from livekit_tokens.domain.pricing import Card, Rates
+from livekit_tokens.domain.pricing import AGENT_MINUTES, SIP, Card, Charge, Rates
 from livekit_tokens.domain.times import Micros
 
 _Term = TypeVar("_Term", bound="Term")
@@ -107,6 +107,12 @@ class Contracts:
     def literal_names(self) -> list[tuple[str, str]]:
         """The (provider, model) that agreements name without a pattern; such need not be published at all."""
         return [(term.provider, term.model) for term in self.terms() if "*" not in term.provider + term.model]
+
+    def session_charges(self, at: Micros) -> tuple[Charge, ...]:
+        """What of a call's own minutes this user pays for at a time."""
+        by_the_minute = [price for price in self.prices if price.unit == "session_ms"]
+        charges = (AGENT_MINUTES, SIP)
+        return tuple(c for c in charges if any(price.holds(Asked(c[0], c[0], c[1], at)) for price in by_the_minute))
 
     def card_of(self, asked: Asked, published: CardOf) -> Card:
         """The card that holds for this user; raises what `published` raises where there is none."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-from livekit_tokens.domain.pricing import UNPRICED, Price
+from livekit_tokens.domain.pricing import UNPRICED, Charge, Price
 from livekit_tokens.domain.usage import UsageRecord
 
 NANOS = {"gpt-realtime": 3, "whisper-1": 7, "gpt-4o": 11}
@@ -14,9 +14,13 @@ NANOS = {"gpt-realtime": 3, "whisper-1": 7, "gpt-4o": 11}
 class Cards:
     """Fulfils `domain.pricing.Prices`. Models in `coming` have a price that is not at hand yet."""
 
-    def __init__(self, coming: Collection[str] = ()) -> None:
+    def __init__(self, coming: Collection[str] = (), charges: Sequence[Charge] = ()) -> None:
         self.coming = set(coming)
+        self.charges = charges
         self.waited_for: list[UsageRecord] = []
+
+    def session_charges(self, at: int) -> Sequence[Charge]:
+        return self.charges
 
     def price(self, record: UsageRecord) -> Price:
         if record.model in self.coming:

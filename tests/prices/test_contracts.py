@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from livekit_tokens.domain.pricing import Card, Price
+from livekit_tokens.domain.pricing import AGENT_MINUTES, SIP, Card, Price
 from livekit_tokens.prices.contracts import Asked, Contracts, Deployment, Discount, Fallback, OwnPrice
 from tests.prices.makers import used
 
@@ -127,3 +127,16 @@ def test_a_discounted_price_is_still_rounded_once() -> None:
     discount = Discount("*", "*", "f", None, None, Fraction(100, 3))
     card = Contracts(discounts=(discount,)).card_of(asked("openai", "gpt-4o"), published)
     assert price_of(used("openai", "gpt-4o", {"input_text": 7}), card) == Price(round(Fraction(7 * 2500 * 2, 3)), 0)
+
+
+def test_a_calls_minutes_are_charged_where_and_when_a_price_for_them_holds() -> None:
+    """LiveKit's agent minutes and SIP; a price of another unit or of a model by the second is none of them."""
+    by_the_minute = OwnPrice("livekit", "agent-*", "f", 10, 20, "session_ms", Fraction(1))
+    others = (
+        OwnPrice("livekit", "sip", "f", None, None, "characters", Fraction(1)),
+        OwnPrice("openai", "gpt-live-1", "f", None, None, "session_ms", Fraction(1)),
+    )
+    contracts = Contracts(prices=(by_the_minute, *others))
+    assert [contracts.session_charges(at) for at in (9, 10, 19, 20)] == [(), (AGENT_MINUTES,), (AGENT_MINUTES,), ()]
+    both = Contracts(prices=(OwnPrice("livekit", "*", "f", None, None, "session_ms", Fraction(1)),))
+    assert both.session_charges(0) == (AGENT_MINUTES, SIP)
