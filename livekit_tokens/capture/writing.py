@@ -48,6 +48,7 @@ class PartWriter:
         self._on_usage = on_usage
         self._loop = _running_loop()
         self._witnessed: dict[str, UsageRecord] = {}
+        self._witnessed_before: dict[str, UsageRecord] = {}
 
     @property
     def part(self) -> Part:
@@ -70,7 +71,9 @@ class PartWriter:
         """
         seq = self._recorder.record(record, settles)
         if settles is not None and record.request_id:
-            self._keep_witnessed(record.request_id, record)
+            self._witnessed[record.request_id] = record
+            if len(self._witnessed) > _REMEMBERED:  # so many, and as many before: bounded, and cheap on a call's path
+                self._witnessed_before, self._witnessed = self._witnessed, {}
         if self._on_usage is None:
             return seq
         if self._loop is not None and self._loop is not _running_loop():
@@ -88,14 +91,9 @@ class PartWriter:
 
         Ids alone are not enough: a provider may leave them empty or use them again.
         """
-        found = self._witnessed.get(by_hand.request_id or "")
+        asked = by_hand.request_id or ""
+        found = self._witnessed.get(asked) or self._witnessed_before.get(asked)
         return found if found is not None and (not by_hand.units or found.units == by_hand.units) else None
-
-    def _keep_witnessed(self, request_id: str, record: UsageRecord) -> None:
-        self._witnessed[request_id] = record
-        if len(self._witnessed) > _REMEMBERED:
-            with suppress(KeyError, RuntimeError):  # the counting thread writes, too
-                del self._witnessed[next(iter(self._witnessed))]
 
     def _tell(self, record: UsageRecord) -> None:
         assert self._on_usage is not None

@@ -70,6 +70,30 @@ async def test_a_clean_leave_ends_the_part_at_that_moment(open_room, caller, pro
     assert f"livekit_tokens.total_tokens:{totals['total_tokens']} " in f"{report} "
 
 
+async def test_what_a_job_records_by_hand_is_its_sessions(open_room, caller, provider):
+    """From a thread during the call; and when the job ends, long after the call, as a part of its own."""
+    room = await open_room()
+    await room.send(by_hand=True)
+    ada = await caller(identity="ada")
+    await talk(ada)
+    await transcribed(provider)
+    await leaves(ada)
+    await room.is_over()
+
+    session = room.ledger.session(room.session_id)
+    by_hand = {record["operation"]: record for record in session["records"] if record["service"] == "tool"}
+    assert {operation: record["units"] for operation, record in by_hand.items()} == {
+        "embedding": {"input_text": 9},
+        "summary": {"input_text": 300},
+    }
+    assert {(part["close_reason"], part["user"]) for part in session["parts"]} == {
+        ("participant_disconnected", "ada"),
+        ("afterwards", "ada"),
+    }
+    assert session["status"] == "closed"
+    assert seconds(by_hand["embedding"]["time"]) < seconds(by_hand["summary"]["time"]) == seconds(session["ended_at"])
+
+
 async def test_a_leave_while_the_agent_speaks_ends_the_part_at_that_moment_too(open_room, caller, provider, matrix):
     """The open answer is asked to finish and its figures are awaited; the call was over before."""
     provider.knobs = replace(LONG_ANSWER, done_delay=(1.0, 1.0))

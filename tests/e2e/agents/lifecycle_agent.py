@@ -4,11 +4,13 @@ What a job does is told by its metadata, else by AGENT_OPTIONS, a JSON object of
 `provider` its base URL; `role` "agent" (speaks, does not transcribe when `transcribes` is false) or "transcriber"
 (only listens); `closes` LiveKit's close_on_disconnect; `grace` our REJOIN_GRACE_SECONDS; `raises` "before" or "after"
 the start of the session; `then` what it does after its greeting: "ctx.shutdown" or "session.shutdown"; `leaves` ends
-the job with its session. The worker's kind is told by AGENT_EXECUTOR and AGENT_TYPE, its name by LIVEKIT_AGENT_NAME.
+the job with its session; `by_hand` records for itself, from a thread and when the job ends. The worker's kind is told
+by AGENT_EXECUTOR and AGENT_TYPE, its name by LIVEKIT_AGENT_NAME.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -21,7 +23,7 @@ from livekit.plugins import openai
 from openai.types.realtime import AudioTranscription
 from openai.types.realtime.realtime_audio_input_turn_detection import ServerVad
 
-from livekit_tokens import SessionSummary, track
+from livekit_tokens import SessionSummary, record_usage, track
 
 logger = logging.getLogger("lifecycle_agent")
 
@@ -72,6 +74,7 @@ async def entrypoint(ctx: JobContext) -> None:
             ctx.shutdown()
 
     async def on_shutdown(reason: str) -> None:
+        by_hand(options, model="gpt-4.1-mini", input_tokens=300, operation="summary")
         logger.info("job ends room=%s reason=%s", room, reason)
 
     ctx.add_shutdown_callback(on_shutdown)
@@ -89,10 +92,16 @@ async def entrypoint(ctx: JobContext) -> None:
         ),
     )
     logger.info("session started room=%s", room)
+    await asyncio.to_thread(by_hand, options, model="text-embedding-3-small", input_tokens=9, operation="embedding")
     if options.get("role", "agent") == "agent":
         await session.generate_reply(instructions="Greet the caller.")
     logger.info("says all room=%s at=%.6f", room, time.time())
     end_as_told(options, ctx, session)
+
+
+def by_hand(options: dict[str, Any], **request: Any) -> None:
+    if options.get("by_hand"):
+        record_usage(**request)
 
 
 def end_as_told(options: dict[str, Any], ctx: JobContext, session: AgentSession) -> None:
