@@ -11,6 +11,7 @@ from livekit_tokens.cli.cost_analysis import cost_analysis
 from livekit_tokens.cli.demo import demo
 from livekit_tokens.cli.doctor import doctor
 from livekit_tokens.cli.export import export
+from livekit_tokens.cli.house.db import app as db
 from livekit_tokens.cli.live import live
 from livekit_tokens.cli.performance import performance
 from livekit_tokens.cli.prices import app as prices
@@ -66,3 +67,4 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(prices, name="prices")
+app.add_typer(db, name="db")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 _T = TypeVar("_T")
 
@@ -15,18 +15,22 @@ AFTER_SECONDS = 1.0
 _EVERY_SECONDS = 0.2
 
 
+class Counted(Protocol):
+    def __call__(self, done: int, of: int = ...) -> None: ...
+
+
 @contextmanager
-def counting(many: int, what: str) -> Iterator[Callable[[int], None]]:
-    """Takes how many of `many` are done; told often, it draws rarely."""
+def counting(many: int, what: str) -> Iterator[Counted]:
+    """Takes how many of `many` are done, or of how many, once that is known; told often, it draws rarely."""
     begun = drawn = time.monotonic()
     terminal = sys.stderr.isatty()
 
-    def at(done: int) -> None:
+    def at(done: int, of: int = many) -> None:
         nonlocal drawn
         now = time.monotonic()
         if terminal and now - begun > AFTER_SECONDS and now - drawn > _EVERY_SECONDS:
             drawn = now
-            _draw(f"{done:,} of {max(many, done):,} {what}")
+            _draw(f"{done:,} of {max(of, done):,} {what}")
 
     try:
         yield at
@@ -35,7 +39,7 @@ def counting(many: int, what: str) -> Iterator[Callable[[int], None]]:
             _draw("")
 
 
-async def waited(work: Awaitable[_T]) -> _T:
+async def waited(work: Awaitable[_T], doing: str = "asking the ledger") -> _T:
     """The work's answer; how long it has been asked for is shown on a terminal."""
     task = asyncio.ensure_future(work)
     if not sys.stderr.isatty():
@@ -46,7 +50,7 @@ async def waited(work: Awaitable[_T]) -> _T:
         return await task
     try:
         while not (await asyncio.wait({task}, timeout=_EVERY_SECONDS))[0]:
-            _draw(f"asking the ledger ... {time.monotonic() - begun:.0f} s")
+            _draw(f"{doing} ... {time.monotonic() - begun:.0f} s")
         return await task
     finally:
         _draw("")

@@ -58,7 +58,7 @@ def look_at_ledger(database_url: str) -> Iterator[Finding]:
     """Reachable, schema, and a write that is taken back. What is not there yet is not made."""
     address = address_of(database_url)
     try:
-        revision = asyncio.run(_revision(address))
+        revision = asyncio.run(revision_at(address))
     except LedgerUnavailable as fault:
         yield Finding("fault", "ledger", str(fault), todo_of(fault))
         return
@@ -112,7 +112,8 @@ def _code(fault: BaseException | None) -> str:
     return ""
 
 
-async def _revision(address: Address) -> str | None:
+async def revision_at(address: Address) -> str | None:
+    """A database's revision; None where there is no ledger. Makes and changes nothing."""
     if isinstance(address, SqliteAddress) and identity_of(address.path) is None:
         return None
     with told(address):

@@ -116,6 +116,21 @@ class StoreLedger:
         finally:
             await connection.aclose()
 
+    @asynccontextmanager
+    async def outside_transactions(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for what cannot be done inside of a transaction (VACUUM): each statement stands by itself.
+
+        The server may take its time for it.
+        """
+        if isinstance(self.address, SqliteAddress):
+            async with self._writing.connect() as conn:
+                yield conn
+            return
+        engine = postgres_engine(self.address, answer_seconds=None, poolclass=NullPool)
+        async with engine.connect() as conn:
+            await conn.execution_options(isolation_level="AUTOCOMMIT")
+            yield conn
+
     async def aclose(self) -> None:
         await self._reading.dispose()
         await self._writing.dispose()

@@ -118,7 +118,7 @@ def _amounts(piece: Piece, question: Question) -> sa.Select[Any]:
             *(_key(table, name, cuts).label(f"k{i}") for i, name in enumerate(question.by)),
             parts.c.session_id.label("session"),
             table.c.provenance,
-            *(_of_sums() if table is sums else _of_records()),
+            *(_of_sums() if table is sums else amounts_of_records()),
         )
         .select_from(source)
         .where(*within, *record_conditions(table, question), *part_conditions(question))
@@ -141,7 +141,7 @@ def _of_sums() -> list[sa.ColumnElement[Any]]:
     return [sums.c[name] for name in ADDED]
 
 
-def _of_records() -> list[sa.ColumnElement[Any]]:
+def amounts_of_records() -> list[sa.ColumnElement[Any]]:
     """A record in the columns of `sums`: what `domain.totals.totals_of` says of it."""
     billed = {name: quantity(records.c.units, name) for name in u.REGISTRY}
     told = {column: quantity(records.c.informational, name) for name, column in INFORMATIONAL.items()}

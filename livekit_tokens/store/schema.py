@@ -158,3 +158,36 @@ repricings = sa.Table(
     sa.Column("unpriced_before", Big, nullable=False),
     sa.Column("unpriced_after", Big, nullable=False),
 )
+
+prunings = sa.Table(
+    "prunings",
+    metadata,
+    # Written before the first record goes: from then on reports take nothing before `until` from records.
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("begun_at", Big, nullable=False),
+    sa.Column("ended_at", Big),
+    sa.Column("active_at", Big, nullable=False),
+    sa.Column("until", Big, nullable=False),
+    # NULL: of every tenant.
+    sa.Column("tenant", sa.Text),
+    # By RETENTION_DAYS, once a day.
+    sa.Column("daily", sa.Boolean, nullable=False),
+    sa.Column("records", Big, nullable=False),
+    # NULL: sums stayed.
+    sa.Column("sums", Big),
+)
+
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    # What must not come back by a late spool, as a keyed digest: identities, parts, names of rooms and sessions.
+    sa.Column("digest", sa.LargeBinary(32), primary_key=True),
+    sa.Column("at", Big, nullable=False),
+)
+
+erasure_keys = sa.Table(
+    "erasure_keys",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary(32), nullable=False),
+)

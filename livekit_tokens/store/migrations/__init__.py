@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """All revisions of this version, oldest first. A test holds it equal to the files in `versions/`."""
 
 HEAD = REVISIONS[-1]
@@ -29,15 +29,17 @@ def upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def upgrade_sql(dialect: str) -> str:
-    """What a DBA must run on an empty database of that dialect (`sqlite` or `postgresql`). Connects to nothing."""
+def upgrade_sql(dialect: str, since: str | None = None) -> str:
+    """What a DBA must run on a database of that dialect (`sqlite` or `postgresql`), on an empty one or on one of
+    revision `since`. Connects to nothing.
+    """
     from alembic import command  # noqa: PLC0415
 
     out = io.StringIO()
     config = _config()
     config.output_buffer = out
     config.attributes["dialect"] = dialect
-    command.upgrade(config, "head", sql=True)
+    command.upgrade(config, "head" if since is None else f"{since}:head", sql=True)
     return out.getvalue()
 
 

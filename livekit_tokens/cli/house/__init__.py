@@ -1,0 +1,1 @@
+"""Keeping house on the command line: db, prune, erase, backup, restore, import."""

@@ -1,0 +1,54 @@
+"""Keeping house, wired: what the commands db, prune, erase, backup, restore and import do, for these settings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from livekit_tokens.settings import Settings
+
+if TYPE_CHECKING:
+    from livekit_tokens.core.findings import Finding
+    from livekit_tokens.store.connection import StoreLedger
+    from livekit_tokens.store.keeping.checking import OnDay
+    from livekit_tokens.store.keeping.tending import Vacuumed
+
+
+@asynccontextmanager
+async def _ledger(settings: Settings) -> AsyncIterator[StoreLedger]:
+    from livekit_tokens.store.connection import StoreLedger  # noqa: PLC0415 - a process that records needs none of it
+
+    ledger = StoreLedger(settings.database_url)
+    try:
+        yield ledger
+    finally:
+        await ledger.aclose()
+
+
+async def check(settings: Settings, on_day: OnDay) -> AsyncIterator[Finding]:
+    """Whether the ledger is whole. Raises LedgerUnavailable or LedgerTooNew."""
+    from livekit_tokens.store.keeping import checking  # noqa: PLC0415
+
+    async with _ledger(settings) as ledger:
+        async for finding in checking.check(ledger, on_day):
+            yield finding
+
+
+async def upgrade(settings: Settings) -> tuple[str | None, str]:
+    """Bring the schema to this version's, or make it; answers the revision before (None: no ledger) and now."""
+    from livekit_tokens.store.condition import revision_at  # noqa: PLC0415
+    from livekit_tokens.store.migrations import HEAD  # noqa: PLC0415
+
+    async with _ledger(settings) as ledger:
+        before = await revision_at(ledger.address)
+        await (await ledger.connect()).aclose()
+        return before, HEAD
+
+
+async def vacuum(settings: Settings) -> Vacuumed:
+    """Give back the space of what was removed. Raises LedgerUnavailable or LedgerTooNew."""
+    from livekit_tokens.store.keeping import tending  # noqa: PLC0415
+
+    async with _ledger(settings) as ledger:
+        return await tending.vacuum(ledger)

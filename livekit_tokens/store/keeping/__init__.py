@@ -1,0 +1,1 @@
+"""Keeping house in the ledger: checked, pruned, forgotten, copied."""

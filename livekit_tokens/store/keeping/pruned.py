@@ -1,0 +1,29 @@
+"""What was pruned, as conditions: where records are no longer kept, only sums tell."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.store.schema import parts, prunings
+
+
+async def pruned_until(conn: AsyncConnection) -> Micros:
+    """Before this time records of somebody are not kept, or are being removed; 0 where all of them are."""
+    found = await conn.execute(sa.select(sa.func.coalesce(sa.func.max(prunings.c.until), 0)))
+    return int(found.scalar_one())
+
+
+async def not_pruned(conn: AsyncConnection, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+    """Rows of `records` or `sums` of which both are kept."""
+    at = table.c.bucket if "bucket" in table.c else table.c.at
+    latest = sa.select(prunings.c.tenant, sa.func.max(prunings.c.until)).group_by(prunings.c.tenant)
+    conditions = []
+    for tenant, until in await conn.execute(latest):
+        if tenant is None:
+            conditions.append(at >= until)
+        else:
+            theirs = table.c.part.in_(sa.select(parts.c.key).where(parts.c.tenant == tenant))
+            conditions.append(sa.or_(at >= until, sa.not_(theirs)))
+    return conditions

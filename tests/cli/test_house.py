@@ -1,0 +1,63 @@
+"""The commands that keep house, as people run them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+DIALECTS = ("sqlite", "postgresql")
+
+
+def test_check_says_what_it_looked_at_and_ends_with_1_for_a_fault(run, tmp_path):
+    """One line each; `--json` has the same."""
+    run("db", "upgrade")
+    code, out, err = run("db", "check")
+    assert (code, err, out.splitlines()[-1]) == (0, "", "6 looked at: 0 faults, 0 notes")
+
+    (tmp_path / "ledger.db").chmod(0o604)
+    code, out, _ = run("db", "check", "--json")
+    assert code == 1
+    found = json.loads(out)
+    assert [finding["subject"] for finding in found["findings"] if finding["state"] == "fault"] == ["rights"]
+
+
+def test_check_makes_no_ledger(run, tmp_path):
+    code, out, err = run("db", "check")
+
+    assert (code, out) == (1, "")
+    assert err.startswith("livekit-tokens: no ledger at ")
+    assert not (tmp_path / "ledger.db").exists()
+
+
+def test_upgrade_makes_the_ledger_once(run):
+    assert run("db", "upgrade")[1].startswith("schema none -> ")
+    assert run("db", "upgrade")[1].endswith(", nothing to do\n")
+
+
+def test_the_sql_for_a_dba_makes_the_same_tables(run, tmp_path):
+    """Run by hand on an empty file, it is the ledger that `db upgrade` finds to be current. Nothing is connected to."""
+    code, sql, err = run("db", "sql")
+    assert (code, err) == (0, "")
+    assert not (tmp_path / "ledger.db").exists()
+
+    with sqlite3.connect(tmp_path / "ledger.db") as by_hand:
+        by_hand.executescript(sql)
+
+    assert run("db", "upgrade")[1].endswith(", nothing to do\n")
+
+
+def test_the_sql_can_be_for_another_database_and_from_a_revision(run):
+    whole = run("db", "sql", "--dialect", "postgresql")[1]
+    step = run("db", "sql", "--dialect", "postgresql", "--from", "0001")[1]
+
+    assert "CREATE TABLE records" in whole
+    assert "CREATE TABLE records" not in step
+    assert "CREATE TABLE repricings" in step
+
+
+def test_what_cannot_be_meant_is_wrong_usage(run):
+    assert run("db", "sql", "--dialect", "mysql")[::2] == (
+        2,
+        "livekit-tokens: --dialect 'mysql' is not known; accepted: sqlite or postgresql\n",
+    )
+    assert run("db", "sql", "--from", "9")[0] == 2

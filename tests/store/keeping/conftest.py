@@ -1,0 +1,3 @@
+from tests.store.conftest import connection, ledger
+
+__all__ = ["connection", "ledger"]
