@@ -18,18 +18,16 @@ from livekit_tokens.core import faults
 from livekit_tokens.core.lines import Pend
 from livekit_tokens.core.recorder import Recording, Unrecorded
 from livekit_tokens.core.told import Told
-from livekit_tokens.domain.sessions import Part, Stay, ended
+from livekit_tokens.domain.sessions import AFTERWARDS, Part, Stay, ended
 from livekit_tokens.domain.summary import ServiceLine, SessionSummary, summarize
 from livekit_tokens.domain.times import Micros, to_datetime
 from livekit_tokens.domain.usage import UsageRecord
 
-__all__ = ["AFTERWARDS", "UNTRACKED", "LivePart", "OnEnd", "OnUsage", "OpenParts", "Process"]
+__all__ = ["UNTRACKED", "LivePart", "OnEnd", "OnUsage", "OpenParts", "Process"]
 
 logger = logging.getLogger("livekit_tokens")
 
 UNTRACKED = "untracked"
-AFTERWARDS = "afterwards"
-"""The close reason of a part that was spent when its call was over."""
 SYNC_SECONDS = 2.0
 """How long the end of a part waits for the disk: LiveKit gives all shutdown callbacks together 10 s."""
 COUNT_SECONDS = 0.02

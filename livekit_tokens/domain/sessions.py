@@ -11,6 +11,9 @@ from livekit_tokens.domain.times import Micros
 
 Status = Literal["open", "closed", "abandoned"]
 
+AFTERWARDS = "afterwards"
+"""The close reason of a part that was spent when its call was over."""
+
 IN_A_GAP = "lost_in_a_gap"
 """Why a part is over whose own end was never read: its spool was damaged, removed, or older than a restored backup."""
 
@@ -80,6 +83,12 @@ def ended(part: Part, at: Micros, reason: str | None, *, abandoned: bool = False
 def left(stay: Stay, at: Micros) -> Stay:
     """The stay as it is once they have left: not before they came."""
     return replace(stay, left_at=max(at, stay.joined_at))
+
+
+def why_ended(parts: Iterable[Part]) -> str | None:
+    """Why a session that is over ended: as the last part of its call did, whatever was spent afterwards."""
+    last = max(parts, key=lambda part: (part.close_reason != AFTERWARDS, part.ended_at or 0))
+    return last.close_reason
 
 
 def call_time(parts: Iterable[Part], now: Micros) -> Micros:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.money import Nanos, dollars, dollars_shown, dollars_text
 from livekit_tokens.domain.pricing import UNPRICED, Price
-from livekit_tokens.domain.sessions import Part, Status, Stay, call_time, state_of
+from livekit_tokens.domain.sessions import Part, Status, Stay, call_time, state_of, why_ended
 from livekit_tokens.domain.times import Micros, rfc3339, seconds_text, to_datetime, to_micros
 from livekit_tokens.domain.totals import Totals, cost_per_minute
 from livekit_tokens.domain.usage import UsageRecord
@@ -174,8 +174,7 @@ def summarize(
     ordered = sorted(parts, key=lambda part: (part.started_at, part.key))
     lines = tuple(sorted(services, key=lambda line: service_order(line.service, line.model, line.provider)))
     status = state_of(part.status for part in ordered)
-    last = max(ordered, key=lambda part: part.ended_at or 0)
-    ended_at = None if status == "open" else last.ended_at
+    ended_at = None if status == "open" else max(part.ended_at or 0 for part in ordered)
     tags: dict[str, str] = {}
     for part in ordered:
         tags |= part.tags
@@ -193,7 +192,7 @@ def summarize(
         ended_at=None if ended_at is None else to_datetime(ended_at),
         duration=timedelta(microseconds=max(0, (now if ended_at is None else ended_at) - ordered[0].started_at)),
         call_time=timedelta(microseconds=call_time(ordered, now)),
-        close_reason=None if status == "open" else last.close_reason,
+        close_reason=None if status == "open" else why_ended(ordered),
         services=lines,
         totals=sum((line.totals for line in lines), Totals()),
         parts=tuple(ordered),

@@ -109,6 +109,15 @@ def test_an_ended_session_ends_with_its_last_part():
     )
 
 
+def test_what_is_spent_afterwards_does_not_say_why_the_call_ended():
+    """A shutdown callback's own request makes a part that is closed from the start; the call ended as it did."""
+    later = replace(CLOSED, key="02" * 16, ended_at=CLOSED.ended_at + SECOND, close_reason="afterwards")
+    summary = summarize([CLOSED, later], [], now=BEGIN)
+
+    assert summary.close_reason == "user_initiated"
+    assert summary.ended_at == to_datetime(CLOSED.ended_at + SECOND)
+
+
 def test_a_participant_whom_two_parts_saw_is_told_once():
     """First join, last leave that anyone noticed; who comes back is told again."""
     stays = [

@@ -247,9 +247,9 @@ async def test_a_job_that_ends_within_the_grace_ends_the_part_at_the_leave(open_
     matrix.add(case, session, provider, [assert_at_once(part["ended_at"], left)])
 
 
-async def test_what_is_billed_after_the_end_of_a_part_is_counted_in_it(open_room, caller, provider, matrix):
-    """With close_on_disconnect=False the agent speaks on to an empty room: billed, so counted, though the part has
-    ended with the leave."""
+async def test_what_is_billed_after_the_end_of_a_part_is_counted(open_room, caller, provider, matrix):
+    """With close_on_disconnect=False the agent speaks on to an empty room: billed, so counted, in a part of its own
+    beside the one that has ended with the leave."""
     provider.knobs = Knobs(script=(0.6, 3.0), speed=(1.2, 1.5), silence_ms=300)
     room = await open_room(departure_seconds=30)
     await room.send(grace=0.0, closes=False)
@@ -266,8 +266,10 @@ async def test_what_is_billed_after_the_end_of_a_part_is_counted_in_it(open_room
     await room.is_over()
 
     session = room.ledger.session(room.session_id)
-    (part,) = session["parts"]
+    part, after = session["parts"]
     assert (part["status"], part["close_reason"]) == ("closed", "participant_disconnected")
+    assert (after["status"], after["close_reason"]) == ("closed", "afterwards")
+    assert session["close_reason"] == "participant_disconnected"
     assert_equals_the_bill(session["records"], provider.bill.entries)
     case = "agent speaks on after the grace, stays open"
     matrix.add(case, session, provider, [assert_at_once(part["ended_at"], left)])
