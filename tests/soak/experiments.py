@@ -8,13 +8,17 @@ from typing import Any
 
 from tests import postgres
 from tests.soak import database_faults as faults
+from tests.soak.blocked_loops import blocked_loop
 from tests.soak.clocks import clock_jumps
 from tests.soak.damaged_spools import damaged_spools
 from tests.soak.database_faults import database_fault
+from tests.soak.exits import left_at_once
+from tests.soak.forks import forked
 from tests.soak.full_disks import full_and_locked, full_under_database, full_under_spools
 from tests.soak.killed_at_commit import killed_at_commit
 from tests.soak.killed_jobs import killed_jobs
 from tests.soak.killed_recorders import killed_recorders
+from tests.soak.lengths import long_and_short_calls
 from tests.soak.many_writers import many_writers
 from tests.soak.orphans import orphaned_spools
 from tests.soak.result import Result
@@ -95,6 +99,10 @@ EXPERIMENTS = (
     Experiment("spool folder removed", removed_spools, full=10, short=2),
     Experiment("clock jumps", clock_jumps, full=5, short=1),
     Experiment("200 orphaned spools", orphaned_spools, full=200, short=200),
+    Experiment("fork in the middle", forked, full=60, short=8),
+    Experiment("exit after the last event", left_at_once, full=20, short=5),
+    Experiment("loop blocked by the host", blocked_loop, full=5, short=2),
+    Experiment("calls of 24 h and of 1 s", long_and_short_calls, full=5, short=20),
     Experiment("16 writers, one file", many_writers, full=2_000, short=200),
 )
 

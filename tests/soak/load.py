@@ -62,10 +62,11 @@ class Load:
         steps: tuple[Callable[[], None], ...] = (self._burst, self._begin_request, self._output, self._settle)
         self._rng.choices((*steps, self._move, self._close_one, self._wait), (3, 6, 8, 6, 2, 1, 3))[0]()
 
-    def record(self) -> None:
+    def record(self) -> UsageRecord:
         """One plain record."""
-        self._open_parts()
-        self._write(self._record(self._new_request(), self._rng.choice(self._parts).key), None)
+        record = self.next_record()
+        self._write(record, None)
+        return record
 
     def end(self) -> None:
         """Settle what is in flight and close every part, as the end of a call does."""

@@ -20,7 +20,7 @@ from tests.soak.jumps import SIGNALS
 from tests.soak.told import Listener, Teller, Told
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.soak.writer", "tests.soak.taker"])
+_context.set_forkserver_preload(["tests.soak.writer", "tests.soak.taker", "tests.soak.own_runtime"])
 _alive: weakref.WeakSet[Victim] = weakref.WeakSet()
 
 _PR_SET_PDEATHSIG = 1

@@ -24,7 +24,7 @@ from livekit_tokens.core.lines import Use, to_bytes
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.store.connection import StoreLedger
 from tests.soak.dying_ledger import Death, DyingLedger
-from tests.soak.jumps import make_clock_jump
+from tests.soak.jumps import own_clock
 from tests.soak.load import Load, now
 from tests.soak.phases import Phases
 from tests.soak.privileges import respect_file_modes
@@ -91,7 +91,7 @@ class Writer:
         self._writing = writing
         self._stopping = False
         signal.signal(signal.SIGTERM, self._stop)
-        make_clock_jump()
+        self.clock = own_clock()
         # Before the background's thread is born, which would take it otherwise.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         self._memory_mb = _memory_mb()
@@ -114,6 +114,10 @@ class Writer:
         self._background = Background(self._recorder, ledger, world.root)
         self._background.start()
         self.load = Load(self._recorder, teller, writing.seed, writing.pause_s)
+
+    @property
+    def folder(self) -> Path:
+        return self._recorder.folder
 
     def _stop(self, *_: object) -> None:
         self._stopping = True
@@ -226,6 +230,22 @@ def write(teller: Teller, writing: Writing) -> None:
     """A child's work: write until the end, whoever brings it."""
     writer = Writer(teller, writing)
     writer.go_on()
+    writer.end()
+
+
+def hold_calls(teller: Teller, writing: Writing, calls: tuple[tuple[int, int], ...]) -> None:
+    """A child's work: calls of so many simulated seconds, one after the other, with a record every so many."""
+    writer = Writer(teller, writing)
+    bytes_written = 0
+    for length_s, every_s in calls:
+        for _ in range(length_s // every_s):
+            bytes_written += len(to_bytes(Use(1, writer.load.record())))
+            writer.clock.move(every_s)
+            if writer.load.written % 100 == 0:
+                time.sleep(0.02)  # for the drain: a day is over in a second here
+        writer.end_calls(20)
+    kept = sum(path.stat().st_size for path in writer.folder.glob("*.jsonl"))
+    teller.said(written=bytes_written, kept=kept)
     writer.end()
 
 

@@ -1,0 +1,51 @@
+"""A process that leaves right after its last event, in every way there is; a real interpreter each."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from multiprocessing import Pipe
+from pathlib import Path
+
+from tests.soak.audit import audit, ledgered
+from tests.soak.leaver import WAYS
+from tests.soak.recovery import recover
+from tests.soak.result import Result
+from tests.soak.told import Listener, Told
+from tests.soak.worlds import World, Worlds
+
+
+def left_at_once(worlds: Worlds, result: Result, runs: int, seed: int, say: Callable[[str], None]) -> None:
+    """`runs` times, each way in turn."""
+    rng = random.Random(seed)
+    at_once: dict[str, bool] = {}
+    for run in range(runs):
+        way = WAYS[run % len(WAYS)]
+        with worlds.new() as world:
+            told = _leave(world, way, rng.getrandbits(32))
+            at_once[way] = world.database.exists() and len(ledgered(world).records) == len(told.records)
+            recover(world, result, rng)
+            audit(world, told, result, runs=1)
+        say(way)
+    complete = ", ".join(way for way, done in at_once.items() if done) or "none"
+    result.notes.append(f"ways: {', '.join(at_once)}; all in the ledger before anybody took over: {complete}")
+
+
+def _leave(world: World, way: str, seed: int) -> Told:
+    ours, theirs = Pipe(duplex=False)
+    command = [sys.executable, "-m", "tests.soak.leaver", way, str(world.folder), world.url, str(seed)]
+    listener = Listener(ours)
+    try:
+        subprocess.run(
+            [*command, str(theirs.fileno())],
+            check=False,
+            pass_fds=[theirs.fileno()],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            timeout=60,
+        )
+    finally:
+        theirs.close()
+    return listener.all_told()
