@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -42,16 +43,20 @@ def identity_of(path: Path) -> Identity | None:
 
 
 def make_private(path: Path) -> Identity:
-    """The file is made here rather than by SQLite, whose files everybody may read. WAL files inherit its rights."""
+    """The file is made here rather than by SQLite, whose files everybody may read. WAL files inherit its rights.
+
+    One that is there is only looked at: to close a file ends the locks that this process's other connections hold on
+    it (POSIX; sqlite.org/howtocorrupt.html, 2.2), and another process would then remove their WAL.
+    """
+    if (found := identity_of(path)) is not None:
+        return found
     for folder in reversed(path.parents):
         if not folder.exists():
             folder.mkdir(mode=0o700, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-    try:
-        found = os.fstat(file)
-    finally:
-        os.close(file)
-    return found.st_dev, found.st_ino
+    with suppress(FileExistsError):  # another process was first
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600))
+    made = path.stat()
+    return made.st_dev, made.st_ino
 
 
 def sqlite_engine(path: Path, mode: str) -> AsyncEngine:

@@ -354,3 +354,20 @@ async def test_a_folder_that_moves_with_its_ledger_is_stale(tmp_path):
     await asyncio.to_thread(shutil.move, tmp_path / "a", tmp_path / "b")
     assert connection.stale()
     await connection.aclose()
+
+
+async def test_a_second_connection_leaves_the_locks_of_the_first_alone(sqlite_url, tmp_path):
+    """Drain and takeover have a connection each. Were the file opened and closed beside SQLite, the first one's locks
+    would be gone, and the next process that closes its own would remove the log under it: a damaged ledger."""
+    ledger = StoreLedger(sqlite_url)
+    first = await ledger.connect()
+    assert await first.apply(batch(record(), parts=[part()]))
+    await (await ledger.connect()).aclose()
+    look_and_leave = (
+        "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM records').fetchone()"
+    )
+    other = [sys.executable, "-c", look_and_leave, str(tmp_path / "ledger.db")]
+    await asyncio.to_thread(subprocess.run, other, check=True, timeout=30)
+    assert (tmp_path / "ledger.db-wal").exists()
+    await first.aclose()
+    await ledger.aclose()
