@@ -75,7 +75,7 @@ async def test_l1_a_stream_cancelled_before_its_figures_is_estimated(provider: P
     """The prompt by the last bill, the output by what had come."""
     _, cut = await l1_cancelled_in_the_middle(provider)
     assert cut.provenance == "estimated"
-    assert input_tokens(cut.units) == pytest.approx(provider.bill[1].input, rel=0.1)
+    assert input_tokens(cut.units) == pytest.approx(provider.bill[1].input, rel=0.15)
     assert 0 < output_tokens(cut.units) <= provider.bill[1].output
 
 
@@ -87,7 +87,7 @@ async def l2_cancelled_before_any_chunk(provider: Provider) -> list[UsageRecord]
 async def test_l2_a_stream_cancelled_before_any_chunk_is_estimated(provider: Provider) -> None:
     _, cut = await l2_cancelled_before_any_chunk(provider)
     assert (cut.provenance, cut.low) == ("estimated", {})
-    assert input_tokens(cut.units) == pytest.approx(provider.bill[1].input, rel=0.1)
+    assert input_tokens(cut.units) == pytest.approx(provider.bill[1].input, rel=0.15)
 
 
 async def l3_broken_in_the_middle_and_retried(provider: Provider) -> list[UsageRecord]:
@@ -102,7 +102,7 @@ async def l3_broken_in_the_middle_and_retried(provider: Provider) -> list[UsageR
 async def test_l3_an_attempt_that_breaks_is_estimated_beside_its_retry(provider: Provider) -> None:
     _, broken, retried = await l3_broken_in_the_middle_and_retried(provider)
     assert (broken.success, broken.provenance, retried.provenance) == (False, "estimated", "reported")
-    assert input_tokens(broken.units) == pytest.approx(provider.bill[1].input, rel=0.1)
+    assert input_tokens(broken.units) == pytest.approx(provider.bill[1].input, rel=0.15)
     assert tokens([retried]) == [("gpt-4.1", provider.bill[2].input, provider.bill[2].output)]
 
 

@@ -106,7 +106,7 @@ async def test_a_request_that_is_cancelled_before_its_answer_is_an_estimate_of_i
         await task
     (record,) = tracked.records
     assert record.provenance == "estimated"
-    assert record.units == {"input_text": 3 * 2 + 3 + 3 + 2}
+    assert record.units == {"input_text": 4 * 2 + 3 + 3 + 2}
     assert record.low == {}
 
 
@@ -200,7 +200,7 @@ async def test_what_is_in_flight_is_pending_with_its_latest_counts(
     task = asyncio.create_task(_all(stream))
     await asyncio.sleep(0.3)
     (pend,) = tracked.pending.values()
-    assert pend.record.units == {"input_text": 14}
+    assert pend.record.units == {"input_text": 16}
     assert 2 <= tracked.progress[pend.id].tokens <= 8
     await task
     assert len(tracked.records) == 1

@@ -1,0 +1,103 @@
+"""Estimates of requests over HTTP that brought no figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from livekit_tokens.core.calibration import Calibration, Expected
+from livekit_tokens.core.cut_requests import Arrived, audio_units, cut, prompt_units, sent, speech_units, transcribed
+from livekit_tokens.core.prompts import Prompt
+from livekit_tokens.core.whisper import Count
+from livekit_tokens.domain.usage import UsageRecord
+
+
+def record(operation: str = "chat_completion", model: str = "gpt-4o", **fields: Any) -> UsageRecord:
+    return UsageRecord("0" * 32, 0, "agent", "openai", model, operation, units={}, provenance="unknown", **fields)
+
+
+def chat(tokens: int = 1000, share: float = 0.0, calibrated: bool = True) -> UsageRecord:
+    return sent(record(), prompt_units(Expected(tokens, share, calibrated)))
+
+
+def test_a_cut_answer_is_its_prompt_and_what_had_come() -> None:
+    estimate = cut(chat(share=0.5), Arrived(tokens=40, ahead=3))
+    assert estimate.units == {"input_text": 500, "cached_input_text": 500, "output_text": 43}
+    assert estimate.low == {"input_text": 475, "cached_input_text": 475, "output_text": 40}
+    assert estimate.high == {"input_text": 1050, "cached_input_text": 500, "output_text": 156}
+    assert estimate.provenance == "estimated"
+
+
+def test_without_any_answer_nobody_knows_whether_the_prompt_was_read() -> None:
+    estimate = cut(chat(), Arrived())
+    assert (estimate.units, estimate.low) == ({"input_text": 1000}, {})
+    assert estimate.high == {"input_text": 1050, "output_text": 64}
+
+
+def test_a_whole_answer_without_figures_is_exact_to_a_token() -> None:
+    estimate = cut(chat(calibrated=False), Arrived(tokens=40, whole=True))
+    assert (estimate.units["output_text"], estimate.provenance) == (40, "estimated")
+    assert estimate.low == {"input_text": 850, "output_text": 40}
+    assert estimate.high == {"input_text": 1150, "output_text": 41}
+
+
+def test_what_was_never_counted_is_unknown() -> None:
+    assert cut(record(), Arrived()).provenance == "unknown"
+
+
+def test_speech_by_characters_is_billed_as_soon_as_it_is_spoken() -> None:
+    spoken = sent(record("speech", "tts-1"), speech_units("tts-1", 120, 30))
+    assert cut(spoken, Arrived(begun=True)).provenance == "reported"
+    unheard = cut(spoken, Arrived())
+    assert (unheard.units, unheard.low, unheard.provenance) == ({"characters": 120}, {}, "estimated")
+
+
+def test_speech_by_tokens_is_its_text_and_20_tokens_a_second() -> None:
+    spoken = sent(record("speech", "gpt-4o-mini-tts"), speech_units("gpt-4o-mini-tts", 120, 30))
+    heard = cut(spoken, Arrived(audio_ms=1500, begun=True))
+    assert heard.units == {"input_text": 30, "output_audio": 30}
+    assert heard.high == {"input_text": 30, "output_audio": 80}
+    untold = cut(spoken, Arrived(whole=True, begun=True))
+    assert untold.units["output_audio"] == 180  # a format without a length: by the text
+
+
+def test_a_cut_transcription_is_billed_by_its_audio() -> None:
+    by_tokens = sent(record("transcription", "gpt-4o-transcribe"), audio_units("gpt-4o-transcribe", 2340))
+    assert cut(by_tokens, Arrived()).units == {"input_audio": 23}
+    by_time = sent(record("transcription", "whisper-1"), audio_units("whisper-1", 2340))
+    assert cut(by_time, Arrived()).units == {"audio_ms": 2340}
+    assert cut(record("transcription", "whisper-1"), Arrived()).provenance == "unknown"
+
+
+def test_a_whole_transcription_without_figures_is_estimated_by_text_and_audio() -> None:
+    told = transcribed(record("transcription", "gpt-4o-transcribe"), 2340, Count(8, "o200k"))
+    assert (told.units, told.provenance) == ({"input_audio": 23, "output_text": 10}, "estimated")
+    assert told.metadata == {"counted_by": "o200k", "audio_from": "measured"}
+
+
+@pytest.mark.parametrize("counted", [80, 100, 140])
+def test_a_prompt_is_expected_as_the_last_bill_says(counted: int) -> None:
+    """What one prompt was billed beyond our count of it, the next one of the same model and tools will be too."""
+    calibration = Calibration()
+    assert calibration.expect("openai", "gpt-4o", Prompt(counted, 7)) == Expected(counted, 0.0, calibrated=False)
+    calibration.learn("openai", "gpt-4o", Prompt(100, 7), {"input_text": 60, "cached_input_text": 60}, None)
+    expected = calibration.expect("openai", "gpt-4o", Prompt(counted, 7))
+    assert expected == Expected(counted + 20, 0.5, calibrated=True)
+    assert not calibration.expect("openai", "gpt-4o", Prompt(counted, 8)).calibrated
+    assert not calibration.expect("azure", "gpt-4o", Prompt(counted, 7)).calibrated
+
+
+def test_a_response_goes_on_from_what_the_provider_keeps() -> None:
+    """Only what is new is in the body; all of the conversation is billed again."""
+    calibration = Calibration()
+    calibration.learn("openai", "gpt-4.1", Prompt(100, 0), {"input_text": 110, "output_text": 40}, "resp_1")
+    assert calibration.expect("openai", "gpt-4.1", Prompt(20, 0, "resp_1")).tokens == 110 + 170 - 100
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    calibration = Calibration()
+    for number in range(1000):
+        calibration.learn("openai", "gpt-4o", Prompt(1, number), {"input_text": 2}, f"resp_{number}")
+    assert not calibration.expect("openai", "gpt-4o", Prompt(1, 0)).calibrated
+    assert calibration.expect("openai", "gpt-4o", Prompt(1, 999)).calibrated
