@@ -18,6 +18,7 @@ _HOMES = {
     "record_cache_hit": "livekit_tokens.recording",
     "usage_session": "livekit_tokens.recording",
     "track_usage": "livekit_tokens.recording",
+    "metered": "livekit_tokens.recording",
     "feature": "livekit_tokens.capture.spending",
     "Tracking": "livekit_tokens.capture.tracking",
     "LiveKitTokens": "livekit_tokens.capture.plugin",
@@ -38,6 +39,7 @@ __all__ = [
     "cost",
     "count_tokens",
     "feature",
+    "metered",
     "open_ledger",
     "record_cache_hit",
     "record_usage",
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
     from livekit_tokens.domain.summary import SessionSummary
     from livekit_tokens.domain.usage import UsageRecord
     from livekit_tokens.priced import cost
-    from livekit_tokens.recording import record_cache_hit, record_usage, track_usage, usage_session
+    from livekit_tokens.recording import metered, record_cache_hit, record_usage, track_usage, usage_session
 
 
 def __getattr__(name: str) -> object:

@@ -18,6 +18,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from livekit_tokens.capture.wire import counting
 from livekit_tokens.core import faults, homes
 from livekit_tokens.core.background import Background
 from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
@@ -123,6 +124,7 @@ class Runtime:
         recorder = self.recorder
         if not isinstance(recorder, Recorder) or self.background is None:
             return
+        counting.settle()
         for part in recorder.open_parts():
             ended = sessions.ended(part, now(), "process_exit")
             for charge in recorder.charges(ended):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from livekit_tokens.bootstrap import recording
 from livekit_tokens.capture.by_hand import ByHand
 from livekit_tokens.capture.usage_session import UsageSession
+from livekit_tokens.capture.wire import watch
 from livekit_tokens.domain.usage import UsageRecord
+
+_Client = TypeVar("_Client")
 
 record_usage = ByHand(recording).record_usage
 
@@ -28,6 +32,17 @@ def usage_session(
     class. Raises BadSetting for an empty id.
     """
     return UsageSession(recording, session_id, user=user, user_name=user_name, tenant=tenant, tags=tags)
+
+
+def metered(client: _Client) -> _Client:
+    """An OpenAI or AzureOpenAI client, sync or async, whose every billed call is recorded; returns the client.
+
+    Chat completions, responses, transcriptions, speech and embeddings, by the provider's own figures, each attempt on
+    its own; what is cut off is estimated. The session is that of the surrounding call or `usage_session`; without any
+    it is kept under `unattributed_...`, with one warning. Copies by `with_options` are metered too. Idempotent.
+    Raises BadSetting for what is no such client.
+    """
+    return watch.meter(client, ByHand(recording).spender)
 
 
 async def track_usage(

@@ -122,6 +122,10 @@ class ByHand:
         told |= _figures(spent, read, told)
         return self._write(spender, spender.new_record(**told | {n: v for n, v in said.items() if v is not None}))
 
+    def spender(self) -> Spender:
+        """Who pays for what is spent here and now: the call or the session that is open, else nobody's session."""
+        return self._spender(None)[0]
+
     def _write(self, spender: Spender, record: UsageRecord) -> UsageRecord:
         if record.request_id is not None:
             counting.settle(record.part, WITNESS_SECONDS)
@@ -142,7 +146,7 @@ class ByHand:
             session_id, is_new = process.closed_parts.unattributed(process.new_key())
             if is_new and not isinstance(process.recorder, Unrecorded):
                 logger.warning(
-                    "record_usage() outside of any session: kept under %s; give session_id or use usage_session",
+                    "spent outside of any session: kept under %s; give record_usage a session_id, or use usage_session",
                     session_id,
                 )
         user = process.naming.identities.identity(self._user)

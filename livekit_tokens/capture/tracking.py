@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, ref
 
 from livekit.agents import AgentSession, JobContext, llm
 
-from livekit_tokens.capture import session_report, wire
+from livekit_tokens.capture import session_report
 from livekit_tokens.capture.by_hand import ByHand
 from livekit_tokens.capture.components import ComponentWitness
 from livekit_tokens.capture.handoffs import Asking
@@ -23,7 +23,7 @@ from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.capture.room import RoomWitness
 from livekit_tokens.capture.spending import Payer
 from livekit_tokens.capture.who import Who, Whose
-from livekit_tokens.capture.wire import counting
+from livekit_tokens.capture.wire import counting, watch
 from livekit_tokens.core import faults
 from livekit_tokens.core.recorder import Unrecorded
 from livekit_tokens.domain.providers import provider_of
@@ -328,7 +328,7 @@ def begin(
             on_final=tell,
         )
 
-    wire.install()
+    watch.install()
     tracking = Tracking(session, ctx, process, who, new_part)
     tracking.begin()
     if session is not None:

@@ -16,7 +16,7 @@ from livekit import rtc
 from livekit.agents import Agent, function_tool, llm
 from livekit.plugins import openai
 
-from livekit_tokens.capture import wire
+from livekit_tokens.capture.wire import watch
 from livekit_tokens.core import vocabulary
 from livekit_tokens.domain.units import input_tokens, output_tokens
 from livekit_tokens.domain.usage import UsageRecord
@@ -193,8 +193,8 @@ async def test_without_the_wire_each_of_them_is_lost(case: Case, monkeypatch: py
     """Else the tests above would show nothing."""
     async with Provider().running() as provider:
         with_it = seen(await case(provider))
-    wire.uninstall()
-    monkeypatch.setattr(wire, "install", lambda: None)
+    watch.uninstall()
+    monkeypatch.setattr(watch, "install", lambda: None)
     async with Provider().running() as provider:
         assert seen(await case(provider)) != with_it
 

@@ -7,7 +7,6 @@ arrived is counted, dropped from memory, and told to the spool. It sleeps while 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import threading
 from typing import Protocol
@@ -16,8 +15,8 @@ from livekit_tokens.core import faults
 
 TICK_SECONDS = 0.05
 """How old a pending request's counts can be: of a chat, about four tokens."""
-EXIT_SECONDS = 0.5
-"""How long a process that ends by itself waits for what is still to be counted."""
+SETTLE_SECONDS = 0.5
+"""How long an end (of a part, of the process) waits for what is still to be counted."""
 
 
 class Counted(Protocol):
@@ -96,12 +95,12 @@ def look() -> None:
     _counting.look()
 
 
-def settle(part: str | None = None, seconds: float = EXIT_SECONDS) -> bool:
+def settle(part: str | None = None, seconds: float = SETTLE_SECONDS) -> bool:
     """Wait, blocking, until what has ended (of a part, or all) is recorded; False if that took longer."""
     return _counting.settle(part, seconds)
 
 
-async def settled(part: str, seconds: float = EXIT_SECONDS) -> None:
+async def settled(part: str, seconds: float = SETTLE_SECONDS) -> None:
     """The same for a call's loop, which goes on meanwhile."""
     if _counting.unsettled(part):
         await asyncio.to_thread(_counting.settle, part, seconds)
@@ -118,5 +117,4 @@ def _forget() -> None:
     _counting = _Counting()
 
 
-atexit.register(settle)
 os.register_at_fork(after_in_child=_forget)

@@ -14,8 +14,8 @@ from typing import Any
 from livekit_tokens.capture.wire.exchange import Exchange
 from livekit_tokens.core import faults
 
-Begin = Callable[[Any, Any], Exchange | None]
-"""Given client and request: the exchange that is to be followed, or None."""
+Begin = Callable[[Any], Exchange | None]
+"""Given a request: the exchange that is to be told of it, or None."""
 
 _MODULES = ("httpx2", "httpx")
 _installed: list[tuple[type, Any, Any]] = []
@@ -51,9 +51,9 @@ def uninstall() -> None:
     _installed.clear()
 
 
-def _begun(begin: Begin, client: Any, request: Any) -> Exchange | None:
+def _begun(begin: Begin, request: Any) -> Exchange | None:
     try:
-        return begin(client, request)
+        return begin(request)
     except Exception as error:  # noqa: BLE001 - the request goes out in any case
         faults.note("a request could not be followed", error)
         return None
@@ -75,7 +75,7 @@ def _async_send(before: Callable[..., Awaitable[Any]], begin: Begin, module: Any
     tee = _async_tee(module.AsyncByteStream)
 
     async def send(client: Any, request: Any, *, stream: bool = False, **options: Any) -> Any:
-        exchange = _begun(begin, client, request)
+        exchange = _begun(begin, request)
         if exchange is None:
             return await before(client, request, stream=stream, **options)
         try:
@@ -101,7 +101,7 @@ def _sync_send(before: Callable[..., Any], begin: Begin, module: Any) -> Callabl
     tee = _sync_tee(module.SyncByteStream)
 
     def send(client: Any, request: Any, *, stream: bool = False, **options: Any) -> Any:
-        exchange = _begun(begin, client, request)
+        exchange = _begun(begin, request)
         if exchange is None:
             return before(client, request, stream=stream, **options)
         try:

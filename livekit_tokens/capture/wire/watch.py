@@ -2,28 +2,119 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable
-from typing import Any
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, TypeVar
 
 from livekit_tokens.capture import spending, witnesses
 from livekit_tokens.capture.spending import Spender
-from livekit_tokens.capture.wire import sockets, tee
+from livekit_tokens.capture.wire import tee
 from livekit_tokens.capture.wire.exchange import Exchange
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_form, read_json
+from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.providers import provider_of
 
+Nobodys = Callable[[], Spender]
+"""Who pays for what nobody else does."""
+
+_Client = TypeVar("_Client")
+
+_COPIES = ("copy", "with_options")
 _installing = threading.Lock()
-_installed = False
+_installed: set[str] = set()
+_nobodys: ContextVar[Nobodys | None] = ContextVar("livekit_tokens_nobodys", default=None)
+"""Set while a metered client asks."""
 
-Nobodys = Callable[[], Spender | None]
+
+def install(*, sockets: bool = True) -> None:
+    """Watch the wire from now on: once a process, when the first session is tracked or the first client metered.
+
+    `sockets`: also what LiveKit's own code sends by aiohttp, which a process without LiveKit has not imported.
+    """
+    with _installing:
+        if "http" not in _installed:
+            tee.install(begin)
+            _installed.add("http")
+        if sockets and "sockets" not in _installed:
+            from livekit_tokens.capture.wire import sockets as teed  # noqa: PLC0415 - see above
+
+            teed.install(follow)
+            _installed.add("sockets")
 
 
-def begin(request: Any, nobodys: Nobodys) -> Exchange | None:
-    """Follow an httpx request if it is billable and somebody pays for it. `nobodys` is asked where nobody does."""
+def uninstall() -> None:
+    """Take out what `install` put in, where it is still ours."""
+    with _installing:
+        tee.uninstall()
+        if "sockets" in _installed:
+            from livekit_tokens.capture.wire import sockets  # noqa: PLC0415
+
+            sockets.uninstall()
+        _installed.clear()
+
+
+def meter(client: _Client, nobodys: Nobodys) -> _Client:
+    """Follow every request of this client, and of the copies that it makes of itself, whoever asks; idempotent.
+
+    By its public `request`, which all of its resources go through, also those that were made before.
+    """
+    request = getattr(client, "request", None)
+    if request is None or not hasattr(client, "with_options"):
+        raise BadSetting(
+            f"metered() was given a {type(client).__name__}; expected a client of the openai package: OpenAI, "
+            "AsyncOpenAI, AzureOpenAI or AsyncAzureOpenAI"
+        )
+    install(sockets=False)
+    if hasattr(request, "livekit_tokens_metered"):
+        return client
+    metered = _metered_async(request, nobodys) if inspect.iscoroutinefunction(request) else _metered(request, nobodys)
+    metered.livekit_tokens_metered = True  # type: ignore[attr-defined]
+    client.request = metered  # type: ignore[attr-defined]
+    for name in _COPIES:
+        setattr(client, name, _copying(getattr(client, name), nobodys))
+    return client
+
+
+def _metered(request: Callable[..., Any], nobodys: Nobodys) -> Callable[..., Any]:
+    @wraps(request)
+    def ask(*args: Any, **options: Any) -> Any:
+        token = _nobodys.set(nobodys)
+        try:
+            return request(*args, **options)
+        finally:
+            _nobodys.reset(token)
+
+    return ask
+
+
+def _metered_async(request: Callable[..., Any], nobodys: Nobodys) -> Callable[..., Any]:
+    @wraps(request)
+    async def ask(*args: Any, **options: Any) -> Any:
+        token = _nobodys.set(nobodys)
+        try:
+            return await request(*args, **options)
+        finally:
+            _nobodys.reset(token)
+
+    return ask
+
+
+def _copying(copy: Callable[..., Any], nobodys: Nobodys) -> Callable[..., Any]:
+    @wraps(copy)
+    def copied(*args: Any, **options: Any) -> Any:
+        return meter(copy(*args, **options), nobodys)
+
+    return copied
+
+
+def begin(request: Any) -> Exchange | None:
+    """Follow an httpx request if it is billable and somebody pays for it."""
     path = request.url.path
     endpoint = endpoint_of(request.method, path)
-    if endpoint is None or (spender := spending.current() or nobodys()) is None:
+    if endpoint is None or (spender := _spender()) is None:
         return None
     asked, body = _read(endpoint, path, request)
     if asked is None:
@@ -41,27 +132,15 @@ def follow(spender: Spender, host: str, asked: Asked, body: bytes | None) -> Exc
     return Exchange(spender, service, provider, asked, body)
 
 
+def _spender() -> Spender | None:
+    found = spending.current()
+    if found is None and (nobodys := _nobodys.get()) is not None:
+        return nobodys()
+    return found
+
+
 def _read(endpoint: Endpoint, path: str, request: Any) -> tuple[Asked | None, bytes | None]:
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         return read_form(endpoint, path, getattr(request.stream, "fields", ())), None
     body = request.content
     return read_json(endpoint, path, body), body
-
-
-def install() -> None:
-    """Watch the wire from now on: once a process, when the first session is tracked or the first client metered."""
-    global _installed  # noqa: PLW0603 - one a process
-    with _installing:
-        if not _installed:
-            tee.install(lambda _, request: begin(request, lambda: None))
-            sockets.install(follow)
-            _installed = True
-
-
-def uninstall() -> None:
-    """Take out what `install` put in, where it is still ours."""
-    global _installed  # noqa: PLW0603
-    with _installing:
-        tee.uninstall()
-        sockets.uninstall()
-        _installed = False

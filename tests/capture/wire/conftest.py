@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from livekit_tokens.capture import spending, wire
+from livekit_tokens.capture import spending
 from livekit_tokens.capture.spending import Payer, Spending
-from livekit_tokens.capture.wire import counting, exchange
+from livekit_tokens.capture.wire import counting, exchange, watch
 from livekit_tokens.core import faults, vocabulary
 from livekit_tokens.core.calibration import Calibration
 from livekit_tokens.core.lines import More, Pend
@@ -71,9 +71,9 @@ def _wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The wire is in for each test, knows no bills yet, and nothing goes wrong on it unnoticed."""
     monkeypatch.setattr(exchange, "_calibration", Calibration())
     before = faults.counts()
-    wire.install()
+    watch.install()
     yield
-    wire.uninstall()
+    watch.uninstall()
     assert faults.counts() == before
 
 
