@@ -11,6 +11,7 @@ own, a request that failed before it was sent), the metrics speak.
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from functools import wraps
@@ -21,6 +22,7 @@ from livekit_tokens.capture import spending
 
 _METHODS = ("chat", "recognize", "stream", "synthesize")
 _MOST_PARTS = 64
+_MOST_MODELS = 8
 
 
 class Mark:
@@ -32,19 +34,19 @@ class Mark:
         self.service = service
         self.provider = provider
         self._outer = outer  # an adapter's call, which this one was made within
-        self._seen: set[tuple[str, str, str]] = set()
+        self._seen: dict[tuple[str, str], deque[Callable[[], str]]] = {}
 
-    def see(self, operation: str, provider: str, model: str) -> None:
-        self._seen.add((operation, provider, model))
+    def see(self, operation: str, provider: str, model: Callable[[], str]) -> None:
+        self._seen.setdefault((operation, provider), deque(maxlen=_MOST_MODELS)).append(model)
         if self._outer is not None:
             self._outer.see(operation, provider, model)
 
     def has_seen(self, operation: str, provider: str, model: str | None = None) -> bool:
         """`model` tells the components of an adapter apart; Azure is asked for deployments, not for models."""
-        return any(
-            operation == seen and provider == by and (model in (None, asked) or by == "azure")
-            for seen, by, asked in self._seen
-        )
+        models = self._seen.get((operation, provider))
+        if models is None or model is None or provider == "azure":
+            return models is not None
+        return any(asked() == model for asked in models)
 
 
 _mark: ContextVar[Mark | None] = ContextVar("livekit_tokens_mark", default=None)
@@ -95,8 +97,8 @@ def here() -> Mark | None:
     return _mark.get()
 
 
-def see(part: str, operation: str, provider: str, model: str) -> None:
-    """The wire records a request of this part, made by the code that runs now."""
+def see(part: str, operation: str, provider: str, model: Callable[[], str]) -> None:
+    """The wire records a request of this part, made by the code that runs now; `model` answers which one is asked."""
     found = _mark.get() or _outside.get(part)
     if found is None:
         found = _outside[part] = Mark()

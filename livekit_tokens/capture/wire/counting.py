@@ -23,7 +23,9 @@ class Counted(Protocol):
     """A request in flight, as the thread sees it."""
 
     part: str
-    ended: bool
+
+    @property
+    def ended(self) -> bool: ...
 
     def advance(self) -> bool:
         """Count what has come since; True when it is settled."""
@@ -43,7 +45,8 @@ class _Counting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="livekit_tokens_counting", daemon=True)
                 self._thread.start()
-        self.look()
+            self._looked = False
+            self._changed.notify_all()
 
     def look(self) -> None:
         """Something began or ended."""

@@ -21,13 +21,14 @@ import msgspec
 
 from livekit_tokens.capture import spending, witnesses
 from livekit_tokens.capture.realtime import RealtimeWitness
-from livekit_tokens.capture.wire.exchange import Exchange
-from livekit_tokens.capture.wire.requests import RESPONSES, Asked, endpoint_of, read_json
+from livekit_tokens.capture.spending import Spender
+from livekit_tokens.capture.wire.exchange import Ask, Exchange
+from livekit_tokens.capture.wire.requests import RESPONSES, UNKNOWN_MODEL, Asked, Endpoint, endpoint_of, read_json
 from livekit_tokens.core import faults
 from livekit_tokens.domain.providers import provider_of
 
-Follow = Callable[[Any, str, Asked, bytes], Exchange]
-"""Given spender, host, what is asked, and its body: the exchange that is to be told of it."""
+Follow = Callable[[Spender, str, Endpoint, Ask], Exchange]
+"""Given spender, host, endpoint, and what reads the request: the exchange that is to be told of it."""
 
 _installed: list[tuple[str, Any, Any]] = []
 _prefixes = itertools.count(1)
@@ -76,9 +77,7 @@ def _post(before: Callable[..., Any], follow: Follow) -> Callable[..., Any]:
             exchange = None
             try:
                 if (spender := spending.current()) is not None:
-                    body = json.dumps(options["json"]).encode()
-                    if (asked := read_json(endpoint, place.path, body)) is not None:
-                        exchange = follow(spender, place.netloc, asked, body)
+                    exchange = follow(spender, place.netloc, endpoint, lambda: _read(endpoint, options["json"]))
             except Exception as error:  # noqa: BLE001 - the request goes out in any case
                 faults.note("a request could not be followed", error)
             return await _answered(before(session, url, **options), exchange)
@@ -116,6 +115,11 @@ async def _answered(sending: Any, exchange: Exchange | None) -> Any:
 
     response.read, response.close = read_and_tell, close_and_tell
     return response
+
+
+def _read(endpoint: Endpoint, told: dict[str, Any]) -> tuple[Asked | None, bytes]:
+    body = json.dumps(told).encode()
+    return read_json(endpoint, "", body), body
 
 
 class _Made(Coroutine[Any, Any, Any]):
@@ -228,10 +232,9 @@ class _Responses(_Socket):
         if (spender := spending.current()) is None:
             return
         body = text.encode()
-        if (asked := read_json(RESPONSES, "", body)) is not None:
-            self._exchange = self._follow(spender, self._host, asked, body)
-            self._exchange.answered(200, _EVENTS)
-            self._take = self._exchange.take_first
+        self._exchange = self._follow(spender, self._host, RESPONSES, lambda: (read_json(RESPONSES, "", body), body))
+        self._exchange.answered(200, _EVENTS)
+        self._take = self._exchange.take_first
 
     def receives(self, text: str) -> None:
         exchange, take = self._exchange, self._take
@@ -273,9 +276,9 @@ class _Transcriptions(_Socket):
         if (spender := spending.current()) is None:
             return
         if self._witness is None:
-            named = ("unknown", self._provider)
+            named = (UNKNOWN_MODEL, self._provider)
             self._witness = RealtimeWitness(spender.writer, lambda: named, f"s{next(_prefixes)}")
         self._witness.write_to(spender.writer)
         if event.get("type", "").startswith(_TRANSCRIPTION):
-            witnesses.see(spender.writer.part.key, "transcription", self._provider, "unknown")
+            witnesses.see(spender.writer.part.key, "transcription", self._provider, lambda: UNKNOWN_MODEL)
         self._witness.on_event(event)

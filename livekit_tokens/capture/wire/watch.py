@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from livekit_tokens.capture import spending, witnesses
 from livekit_tokens.capture.spending import Spender
 from livekit_tokens.capture.wire import tee
-from livekit_tokens.capture.wire.exchange import Exchange
+from livekit_tokens.capture.wire.exchange import Ask, Exchange
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_form, read_json
 from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.providers import provider_of
@@ -112,24 +112,23 @@ def _copying(copy: Callable[..., Any], nobodys: Nobodys) -> Callable[..., Any]:
 
 def begin(request: Any) -> Exchange | None:
     """Follow an httpx request if it is billable and somebody pays for it."""
-    path = request.url.path
+    url = request.url
+    path = url.path
     endpoint = endpoint_of(request.method, path)
     if endpoint is None or (spender := _spender()) is None:
         return None
-    asked, body = _read(endpoint, path, request)
-    if asked is None:
-        return None
-    return follow(spender, request.url.netloc.decode(), asked, body)
+    return follow(spender, url.netloc.decode(), endpoint, lambda: _read(endpoint, path, request))
 
 
-def follow(spender: Spender, host: str, asked: Asked, body: bytes | None) -> Exchange:
-    """One request that is sent now, for this spender: an exchange that its witness calls as it goes on."""
+def follow(spender: Spender, host: str, endpoint: Endpoint, ask: Ask) -> Exchange:
+    """One request that is sent now, for this spender: an exchange that its tee tells of it as it goes on."""
     mark = witnesses.here()
     service = mark.service if mark is not None else "tool"
     # A host on this machine may stand for LiveKit Inference: that is for the component to say.
     provider = provider_of(host, "livekit" if mark is not None and mark.provider == "livekit" else "openai")
-    witnesses.see(spender.writer.part.key, asked.endpoint.operation, provider, asked.model)
-    return Exchange(spender, service, provider, asked, body)
+    exchange = Exchange(spender, service, provider, endpoint, ask)
+    witnesses.see(exchange.part, endpoint.operation, provider, exchange.model)
+    return exchange
 
 
 def _spender() -> Spender | None:

@@ -13,7 +13,7 @@ import pytest
 
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.spending import Payer, Spending
-from livekit_tokens.capture.wire import counting, exchange, watch
+from livekit_tokens.capture.wire import account, counting, watch
 from livekit_tokens.core import faults, vocabulary
 from livekit_tokens.core.calibration import Calibration
 from livekit_tokens.core.lines import More, Pend
@@ -69,7 +69,7 @@ def _vocabulary() -> None:
 @pytest.fixture(autouse=True)
 def _wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The wire is in for each test, knows no bills yet, and nothing goes wrong on it unnoticed."""
-    monkeypatch.setattr(exchange, "_calibration", Calibration())
+    monkeypatch.setattr(account, "_calibration", Calibration())
     before = faults.counts()
     watch.install()
     yield

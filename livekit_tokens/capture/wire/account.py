@@ -1,0 +1,190 @@
+"""One request's account, kept in the counting thread: pending as soon as it is sent, settled once.
+
+It is settled by the provider's own figures, however its stream ended; by an estimate when its channel can bring no
+more. Its prompt is counted while the answer is awaited, its output as it comes: what the spool knows of it is never
+older than a look of the thread.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from livekit_tokens.capture.wire import outcome
+from livekit_tokens.capture.wire.answers import Reading
+from livekit_tokens.capture.wire.outcome import Seen
+from livekit_tokens.capture.wire.requests import Asked
+from livekit_tokens.core import cut_requests, faults, prompts, vocabulary
+from livekit_tokens.core.calibration import Calibration, Expected
+from livekit_tokens.core.estimates.bounds import Estimate
+from livekit_tokens.core.lines import More, Pend
+from livekit_tokens.core.prompts import Prompt
+from livekit_tokens.domain.usage import UsageRecord
+
+if TYPE_CHECKING:
+    from livekit_tokens.capture.wire.exchange import Exchange
+
+_numbers = itertools.count(1)
+_calibration = Calibration()
+_round_trips: dict[str, float] = {}
+"""Seconds, by provider. Both are the counting thread's own."""
+
+
+class Account:
+    """Reads one exchange."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._writer = exchange.spender.writer
+        self._is_none = False
+        self._asked: Asked | None = None
+        self._body: bytes | None = None
+        self._pend: Pend | None = None
+        self._counted = False
+        self._prompt: Prompt | None = None
+        self._reading: Reading | None = None
+        self._told = (0, 0)
+
+    def advance(self) -> bool:
+        """Count what has come since the last time; True when the request is settled."""
+        over = self._exchange.ended  # before the pieces are taken: none comes after it
+        if self._asked is None and not self._is_none:
+            self._open()
+        if self._asked is None or self._pend is None:
+            self._exchange.pieces.clear()
+            return over
+        try:
+            self._bring_up_to_date(self._asked, self._pend, over=over)
+        except Exception as error:
+            if not over:
+                raise
+            faults.note("an answer could not be read; recorded as unknown", error)
+            self._write(replace(self._pend.record, units={}, low=None, high=None, provenance="unknown"))
+        return over
+
+    def _open(self) -> None:
+        exchange = self._exchange
+        self._asked, self._body = exchange.read()
+        if self._asked is None:
+            self._is_none = True
+            return
+        record = exchange.spender.new_record(
+            at=exchange.at,
+            service=exchange.service,
+            provider=exchange.provider,
+            model=self._asked.model,
+            operation=exchange.endpoint.operation,
+            units={},
+            provenance="unknown",
+            metadata=self._asked.counts,
+        )
+        self._pend = Pend(f"w{next(_numbers)}", exchange.at, record)
+        self._writer.pend(self._pend)
+
+    def _bring_up_to_date(self, asked: Asked, pend: Pend, *, over: bool) -> None:
+        self._read_pieces(asked)
+        if over:
+            self._settle(asked, pend)
+        elif vocabulary.is_ready(asked.model):
+            self._tell_progress(self._with_prompt(asked, pend))
+
+    def _read_pieces(self, asked: Asked) -> None:
+        head, pieces = self._exchange.head, self._exchange.pieces
+        if head is None or not pieces:
+            return
+        if self._reading is None:
+            status, headers = head
+            kind = headers.get("content-type", "") if status < 400 else "application/json"
+            encoding = headers.get("content-encoding", "")
+            self._reading = Reading(asked.endpoint.kind, kind, encoding, self._count, asked.media)
+        while pieces:
+            self._reading.feed(pieces.popleft())
+
+    def _tell_progress(self, pend: Pend) -> None:
+        if self._reading is None or self._reading.usage is not None:
+            return
+        told = (self._reading.audio_ms, self._reading.tokens)
+        if told != self._told:
+            self._told = told
+            self._writer.more(More(pend.id, self._writer.now(), *told))
+
+    # -- the prompt -----------------------------------------------------------------------------------------------
+
+    def _with_prompt(self, asked: Asked, pend: Pend) -> Pend:
+        """The request with what its input amounts to; that is counted once, and the body let go."""
+        if self._counted:
+            return pend
+        self._counted = True
+        body, self._body = self._body, None
+        record = cut_requests.sent(pend.record, self._input(asked, pend.record, body))
+        self._pend = pend = Pend(pend.id, pend.at, record)
+        if not self._exchange.ended:
+            self._writer.pend(pend)
+        return pend
+
+    def _input(self, asked: Asked, record: UsageRecord, body: bytes | None) -> Estimate:
+        told: Any = msgspec.json.decode(body) if body else {}
+        match asked.endpoint.kind:
+            case "transcription":
+                return cut_requests.audio_units(asked.model, asked.audio_ms)
+            case "speech":
+                spoken = f"{told.get('input', '')}"
+                return cut_requests.speech_units(asked.model, asked.characters, self._count(spoken))
+            case "embedding":
+                tokens = prompts.embedded(told, self._count)
+                return cut_requests.prompt_units(Expected(tokens, 0.0, calibrated=True))
+            case _:
+                self._prompt = prompts.prompt_of(told, asked.model, self._count)
+                return cut_requests.prompt_units(_calibration.expect(record.provider, record.model, self._prompt))
+
+    def _count(self, text: str) -> int:
+        return vocabulary.count_tokens(text, self._asked.model if self._asked is not None else None) if text else 0
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def _settle(self, asked: Asked, pend: Pend) -> None:
+        exchange, reading = self._exchange, self._reading
+        assert exchange.ending is not None
+        ended, ending, error = exchange.ending
+        if reading is not None:
+            reading.close()
+        if reading is None or reading.usage is None or vocabulary.is_ready(asked.model):
+            pend = self._with_prompt(asked, pend)
+        status, headers = exchange.head or (None, {})
+        record = outcome.settled(
+            Seen(
+                record=pend.record,
+                asked=asked,
+                status=status,
+                headers=headers,
+                reading=reading,
+                ending=ending,
+                error=error,
+                began=exchange.began,
+                first=exchange.first,
+                ended=ended,
+                round_trip=self._round_trip(headers),
+            )
+        )
+        if record.provenance == "reported" and record.units and self._prompt is not None:
+            _calibration.learn(record.provider, pend.record.model, self._prompt, record.units, record.request_id)
+        self._write(record)
+
+    def _round_trip(self, headers: Mapping[str, str]) -> float:
+        """Seconds between us and the provider: the shortest time to an answer's head, less what it took to make it.
+
+        Source: OpenAI API reference, header `openai-processing-ms`. Unknown is 0.
+        """
+        provider, made_in = self._exchange.provider, headers.get("openai-processing-ms", "")
+        if made_in.isdecimal():
+            between = max(0.0, self._exchange.head_at - self._exchange.began - int(made_in) / 1000)
+            _round_trips[provider] = min(between, _round_trips.get(provider, between))
+        return _round_trips.get(provider, 0.0)
+
+    def _write(self, record: UsageRecord) -> None:
+        assert self._pend is not None
+        self._writer.write(replace(record, at=self._writer.now()), settles=self._pend.id)
