@@ -1,0 +1,234 @@
+"""One request, one record: components that the wire sees beside such that only their metrics tell of, in one call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import openai as sdk
+import pytest
+from livekit.agents import Agent, function_tool, llm, stt, tts, vad
+from livekit.plugins import openai
+
+from livekit_tokens.core import vocabulary
+from livekit_tokens.demo.plan import QUICK
+from livekit_tokens.demo.provider import Provider as Realtime
+from livekit_tokens.domain.units import input_tokens, output_tokens
+from livekit_tokens.domain.usage import UsageRecord
+from tests.capture.calls import NO_WAIT, Call, Greeter
+from tests.capture.pipeline import Ear, Script, Speaker, Voice, until
+from tests.capture.wire.provider import Provider
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _vocabulary() -> None:
+    """As in a job process."""
+    vocabulary.load("o200k")
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    async with Provider().running() as provider:
+        yield provider
+
+
+FRAMES_A_SECOND = 50
+
+
+class Seconds(vad.VAD):
+    """Takes every second of audio for a sentence."""
+
+    def __init__(self) -> None:
+        super().__init__(capabilities=vad.VADCapabilities(update_interval=1.0))
+
+    def stream(self) -> vad.VADStream:
+        return _SecondsStream(self)
+
+
+class _SecondsStream(vad.VADStream):
+    async def _main_task(self) -> None:
+        frames: list[Any] = []
+        async for frame in self._input_ch:
+            if isinstance(frame, self._FlushSentinel):
+                continue
+            if not frames:
+                self._tell(vad.VADEventType.START_OF_SPEECH, [frame])
+            frames.append(frame)
+            if len(frames) == FRAMES_A_SECOND:
+                self._tell(vad.VADEventType.END_OF_SPEECH, frames)
+                frames = []
+
+    def _tell(self, kind: vad.VADEventType, frames: list[Any]) -> None:
+        event = vad.VADEvent(kind, 0, 0.0, sum(one.duration for one in frames), 0.0, frames)
+        self._event_ch.send_nowait(event)
+
+
+def ear(provider: Provider) -> stt.STT:
+    return openai.STT(model="gpt-4o-transcribe", base_url=provider.base_url, api_key="not-a-key")
+
+
+def mind(provider: Provider, name: str = "gpt-4.1") -> llm.LLM:
+    return openai.LLM(model=name, base_url=provider.base_url, api_key="not-a-key")
+
+
+def voice(provider: Provider) -> tts.TTS[Any]:
+    return openai.TTS(base_url=provider.base_url, api_key="not-a-key", response_format="pcm")
+
+
+def billed(provider: Provider) -> Counter[tuple[str, int, int]]:
+    return Counter((entry.model, entry.input, entry.output) for entry in provider.bill if entry.told)
+
+
+def reported(records: list[UsageRecord]) -> Counter[tuple[str, int, int]]:
+    return Counter(
+        (record.model, input_tokens(record.units), output_tokens(record.units))
+        for record in records
+        if record.success and record.provenance == "reported"
+    )
+
+
+async def calling(agent: Agent | None = None, **components: Any) -> Call:
+    call = Call(**components)
+    call.session.conn_options.llm_conn_options = NO_WAIT
+    call.session.conn_options.tts_conn_options = NO_WAIT
+    if components.get("tts") is None:
+        call.session.output.audio = None
+    return await call.start(agent or Greeter())
+
+
+async def test_a_pipeline_of_openais_own_is_told_by_the_wire_alone(provider: Provider) -> None:
+    """Transcriptions and speech as well: what their components report beside is silent."""
+    call = await calling(stt=ear(provider), llm=mind(provider), tts=voice(provider), vad=Seconds())
+    call.mic.speak(2.0)
+    await until(lambda: len(call.by("transcriber")) == 2)
+    await call.say()
+    await call.end()
+    assert reported(call.records) == billed(provider)
+    assert len(call.records) == len(provider.bill) == 4
+    assert {record.service for record in call.records} == {"agent", "transcriber", "tts"}
+    assert {record.agent for record in call.records} == {"greeter"}
+
+
+async def test_a_mixed_pipeline_is_told_by_each_ones_own_witness(provider: Provider) -> None:
+    """An ear and a voice with sockets of their own around OpenAI's model."""
+    ears, voices = Ear(), Voice()
+    call = await calling(stt=ears, llm=mind(provider), tts=voices)
+    call.mic.speak(1.1)
+    await until(lambda: call.by("transcriber"))
+    await call.say()
+    await call.end()
+    assert reported(call.by("agent")) == billed(provider)
+    assert [record.units for record in call.by("tts")] == [{"characters": sum(voices.bill)}]
+    assert [record.units for record in call.by("transcriber")] == [{"audio_ms": round(sum(ears.bill) * 1000)}]
+    assert len(call.records) == 3
+
+
+async def test_replies_begun_ahead_of_time_are_each_recorded(provider: Provider) -> None:
+    """What no longer fits is thrown away in the middle: billed all the same, and estimated."""
+    provider.pause = 0.02
+    ears = Ear()
+    call = Call(stt=ears, llm=mind(provider), turn_handling={"turn_detection": "stt"})
+    call.session.output.audio = None
+    await call.start(Greeter())
+    for _ in range(3):
+        call.mic.speak(1.1)
+        await asyncio.sleep(0.15)
+    await until(lambda: len(provider.bill) >= 2)
+    await asyncio.sleep(0.5)
+    await call.end()
+    minds = call.by("agent")
+    assert len(minds) == len(provider.bill) >= 2
+    assert reported(minds) == billed(provider)
+    assert {record.provenance for record in minds} <= {"reported", "estimated"}
+
+
+@pytest.mark.parametrize("first", ["seen", "unseen"])
+async def test_a_fallback_between_witnesses_is_recorded_once(provider: Provider, first: str) -> None:
+    """From a model that the wire sees to one that only its metrics tell of, and the other way round."""
+    script = Script("fail", "Good day.") if first == "unseen" else Script("Good day.")
+    minds = [mind(provider), script] if first == "seen" else [script, mind(provider)]
+    call = await calling(llm=llm.FallbackAdapter(minds, max_retry_per_llm=0))
+    provider.refusals = int(first == "seen")
+    await call.say()
+    await asyncio.sleep(0.2)  # the adapter sees, beside the call, whether the first one has recovered
+    await call.end()
+    refused = [record for record in call.records if not record.success]
+    assert [record.model for record in refused] == [minds[0].model]
+    answered = Counter(record.model for record in call.records if record.success)
+    assert answered == {"script-1": 1, "gpt-4.1": len(provider.bill)}
+
+
+async def test_after_a_handoff_each_agents_model_has_its_witness(provider: Provider) -> None:
+    class Second(Agent):
+        def __init__(self) -> None:
+            super().__init__(instructions="Go on.", llm=Script("And I go on."))
+
+        async def on_enter(self) -> None:
+            await self.session.generate_reply(instructions="Say that you are here.")
+
+    class First(Agent):
+        def __init__(self) -> None:
+            super().__init__(instructions="Begin.", llm=mind(provider))
+
+        @function_tool
+        async def hand_over(self) -> Agent:
+            """Hand over."""
+            return Second()
+
+    call = await calling(First(), llm=mind(provider, "gpt-4.1-mini"))
+    await call.say()
+    call.session.update_agent(Second())
+    await until(lambda: len(call.records) == 2)
+    await call.end()
+    assert [(record.model, record.agent) for record in call.records] == [("gpt-4.1", "first"), ("script-1", "second")]
+
+
+async def test_a_models_own_calls_in_a_tool_are_its_components(provider: Provider) -> None:
+    """The session's model, used beside the reply by a tool: by the wire, and not by its metrics once more."""
+
+    class Clerk(Agent):
+        async def on_enter(self) -> None:
+            model: Any = self.session.llm
+            await model.chat(chat_ctx=llm.ChatContext.empty()).collect()
+
+    call = await calling(Clerk(instructions="Help."), llm=mind(provider))
+    await until(lambda: len(call.records) == 1)
+    await call.say()
+    await call.end()
+    assert reported(call.records) == billed(provider)
+    assert len(call.records) == len(provider.bill) == 2
+    assert {record.service for record in call.records} == {"agent"}
+
+
+async def test_a_realtime_conversation_is_told_by_its_events_and_its_tools_by_the_wire(provider: Provider) -> None:
+    """Its socket is left alone by the wire, also with a voice of OpenAI's behind it."""
+
+    class Librarian(Agent):
+        async def on_enter(self) -> None:
+            async with sdk.AsyncOpenAI(base_url=provider.base_url, api_key="not-a-key") as client:
+                await client.embeddings.create(model="text-embedding-3-small", input="one two")
+
+    async with Realtime(QUICK) as realtime:
+        model = openai.realtime.RealtimeModel(model="gpt-realtime", base_url=realtime.base_url, api_key="not-a-key")
+        call = Call(llm=model)
+        call.session.output.audio = Speaker()
+        await call.start(Librarian(instructions="Help."))
+        await call.say()
+        await call.end()
+        units: Counter[str] = Counter()
+        for record in call.by("agent"):
+            units.update(record.units)
+        assert dict(units) == realtime.billed_units(model="gpt-realtime") != {}
+    assert reported(call.by("tool")) == billed(provider)
+
+
+async def test_a_refused_voice_is_recorded_for_each_attempt(provider: Provider) -> None:
+    provider.refusals = 1
+    call = await calling(llm=Script("Good day to you."), tts=voice(provider))
+    await call.say()
+    await call.end()
+    refused, spoken = call.by("tts")
+    assert (refused.success, refused.error, refused.units) == (False, "InternalServerError", {})
+    assert (spoken.success, spoken.provenance) == (True, "reported")
