@@ -385,8 +385,11 @@ def _user() -> str:
         return f"uid-{os.getuid()}"
 
 
-def checks(settings: Settings, complaints: Sequence[str]) -> list[Check]:
-    """What `livekit-tokens doctor` looks at, with the settings as they are used and the complaints about them."""
+def checks(settings: Settings, complaints: Sequence[str], *, live: bool = False) -> list[Check]:
+    """What `livekit-tokens doctor` looks at, with the settings as they are used and the complaints about them.
+
+    `live`: also at one small call to OpenAI, which costs a few tokens.
+    """
     from livekit_tokens import origins  # noqa: PLC0415 - only doctor needs these
     from livekit_tokens.capture import preloaded  # noqa: PLC0415
     from livekit_tokens.core import backlog, findings, installed, places  # noqa: PLC0415
@@ -410,5 +413,12 @@ def checks(settings: Settings, complaints: Sequence[str]) -> list[Check]:
         *(findings.Check(f"{place.name} folder", partial(places.look_at_place, place)) for place in (spools, *ledgers)),
         findings.Check("ledger", lambda: condition.look_at_ledger(url), 2 * findings.LOOK_SECONDS),
         findings.Check("spools", waiting, 2 * findings.LOOK_SECONDS),
+        *([findings.Check("live", _look_live)] if live else []),
         findings.Check("faults", findings.look_at_faults),
     ]
+
+
+def _look_live() -> Iterator[Finding]:
+    from livekit_tokens.capture.wire.trial import look_live  # noqa: PLC0415 - only where it is asked for
+
+    return look_live(now, new_key)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from livekit_tokens.cli.findings import tell
 from livekit_tokens.cli.options import Json
@@ -12,15 +14,18 @@ if TYPE_CHECKING:
     from livekit_tokens.core.findings import Finding
 
 
-def doctor(json: Json = False) -> None:
+Live = Annotated[bool, typer.Option("--live", help="Also make one small call by OPENAI_API_KEY, and show its record.")]
+
+
+def doctor(json: Json = False, live: Live = False) -> None:
     """Look at settings, versions, folders, ledger and spools: ok, note, or fault and what to do (then exit 1)."""
-    tell(_findings(), json=json)
+    tell(_findings(live=live), json=json)
 
 
-def _findings() -> Iterator[Finding]:
+def _findings(*, live: bool) -> Iterator[Finding]:
     from livekit_tokens.bootstrap import checks  # noqa: PLC0415
     from livekit_tokens.core.findings import findings_of  # noqa: PLC0415
     from livekit_tokens.settings import load_settings  # noqa: PLC0415
 
     # With defaults in place of what cannot be used, as a call has them.
-    return findings_of(checks(*load_settings()))
+    return findings_of(checks(*load_settings(), live=live))
