@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from livekit_tokens.bootstrap import now
 from livekit_tokens.settings import Settings
 
 if TYPE_CHECKING:
     from livekit_tokens.core.findings import Finding
     from livekit_tokens.store.connection import StoreLedger
     from livekit_tokens.store.keeping.checking import OnDay
+    from livekit_tokens.store.keeping.copies import Copied, OnRows
     from livekit_tokens.store.keeping.tending import Vacuumed
 
 
@@ -52,3 +55,19 @@ async def vacuum(settings: Settings) -> Vacuumed:
 
     async with _ledger(settings) as ledger:
         return await tending.vacuum(ledger)
+
+
+async def backup(settings: Settings, file: Path, *, keep: int, on_rows: OnRows) -> Copied:
+    """Copy the ledger into one SQLite file, looked at; `keep` of the older ones stay. Raises LedgerUnavailable."""
+    from livekit_tokens.store.keeping import copies  # noqa: PLC0415
+
+    async with _ledger(settings) as ledger:
+        return await copies.backup(ledger, file, keep, on_rows)
+
+
+async def restore(settings: Settings, file: Path, *, replace: bool, on_rows: OnRows) -> Copied:
+    """Put a backup in the ledger's place. Raises LedgerUnavailable or LedgerTooNew; then everything is as it was."""
+    from livekit_tokens.store.keeping import copies  # noqa: PLC0415
+
+    async with _ledger(settings) as ledger:
+        return await copies.restore(ledger, file, now(), on_rows, replace=replace)

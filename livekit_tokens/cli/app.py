@@ -11,6 +11,7 @@ from livekit_tokens.cli.cost_analysis import cost_analysis
 from livekit_tokens.cli.demo import demo
 from livekit_tokens.cli.doctor import doctor
 from livekit_tokens.cli.export import export
+from livekit_tokens.cli.house.copies import backup, restore
 from livekit_tokens.cli.house.db import app as db
 from livekit_tokens.cli.live import live
 from livekit_tokens.cli.performance import performance
@@ -63,6 +64,8 @@ for command in (
     export,
     doctor,
     recover,
+    backup,
+    restore,
     demo,
 ):
     app.command()(command)

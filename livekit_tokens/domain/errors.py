@@ -23,6 +23,10 @@ class LedgerUnavailable(LiveKitTokensError):
     """The database cannot be reached or read at the moment."""
 
 
+class NoLedger(LedgerUnavailable):
+    """There is a database, or could be one, and no ledger in it yet."""
+
+
 class LedgerConflict(LiveKitTokensError):
     """The ledger already holds a record of this batch although its checkpoint says that it does not.
 

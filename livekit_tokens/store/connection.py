@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
 from livekit_tokens.core.ledger import Batch, Checkpoint
-from livekit_tokens.domain.errors import LedgerUnavailable
+from livekit_tokens.domain.errors import LedgerUnavailable, NoLedger
 from livekit_tokens.domain.pricing import Pricing, unpriced
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store import ingest
@@ -154,8 +154,8 @@ class StoreLedger:
         await conn.close()
         return None
 
-    def _none_yet(self) -> LedgerUnavailable:
-        return LedgerUnavailable(
+    def _none_yet(self) -> NoLedger:
+        return NoLedger(
             f"no ledger at {self.address} yet: it is made with the first tracked call; "
             "if there was one, check DATABASE_URL"
         )
@@ -244,9 +244,12 @@ class StoreConnection:
             return await self._apply_as_it_is(ingest.storable(batch))
 
     async def _apply_as_it_is(self, batch: Batch) -> bool:
-        return await ingest.apply(
+        applied = await ingest.apply(
             self._conn, self._statements, batch, pricing=self._pricing, now=self._clock(), known=self._known_parts
         )
+        if not applied:  # a backup may have been put in the ledger's place: it knows fewer parts
+            self._known_parts.clear()
+        return applied
 
 
 async def _begin_snapshot(conn: AsyncConnection) -> None:

@@ -61,3 +61,21 @@ def test_what_cannot_be_meant_is_wrong_usage(run):
         "livekit-tokens: --dialect 'mysql' is not known; accepted: sqlite or postgresql\n",
     )
     assert run("db", "sql", "--from", "9")[0] == 2
+
+
+def test_a_backup_says_what_is_in_it_and_goes_back(run, tmp_path):
+    run("db", "upgrade")
+    code, out, err = run("backup", "b.db")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{tmp_path / 'b.db'}: ")
+    assert "  records: 0\n" in out
+    assert run("backup", "b.db")[::2] == (
+        1,
+        f"livekit-tokens: {tmp_path / 'b.db'} is there already; give another name, or --keep N to keep the last N\n",
+    )
+    assert run("backup", "b.db", "--keep", "2")[0] == 0
+
+    (tmp_path / "ledger.db").unlink()
+    code, out, err = run("restore", "b.db", "--json")
+    assert (code, err, json.loads(out)["rows"]["records"]) == (0, "", 0)
+    assert run("db", "check")[0] == 0
