@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
 
 
 def main() -> None:
     """`livekit-tokens`."""
-    from livekit_tokens.cli import app, outcome  # noqa: PLC0415 - an import of this package stays light
+    _collect_seldom()
+    from livekit_tokens.cli import app  # noqa: PLC0415 - an import of this package stays light
 
-    sys.exit(outcome.of(app.app, "livekit-tokens"))
+    _run(app.app, "livekit-tokens")
 
 
 def view_token_usage() -> None:
     """`view-token-usage`: the report under the name and with the flags that existing users know."""
-    from livekit_tokens.cli import outcome, view  # noqa: PLC0415
+    _collect_seldom()
+    from livekit_tokens.cli import view  # noqa: PLC0415
 
-    sys.exit(outcome.of(view.app, "view-token-usage"))
+    _run(view.app, "view-token-usage")
 
 
 def token_usage_dashboard() -> None:
     """`token-usage-dashboard`: likewise."""
-    from livekit_tokens.cli import outcome, view  # noqa: PLC0415
+    _collect_seldom()
+    from livekit_tokens.cli import view  # noqa: PLC0415
 
-    sys.exit(outcome.of(view.dashboard, "token-usage-dashboard"))
+    _run(view.dashboard, "token-usage-dashboard")
+
+
+def _run(app: typer.Typer, name: str) -> None:
+    from livekit_tokens.cli import outcome  # noqa: PLC0415
+
+    sys.exit(outcome.of(app, name))
+
+
+def _collect_seldom() -> None:
+    """Let the garbage collector be: a command lives for half a second, and most of that are imports.
+
+    Looking through what they make, again and again and once more at the end, takes a fifth of the time (measured on
+    `report`: 0.76 s with it, 0.62 s without). A command that goes on for long is still collected.
+    """
+    gc.set_threshold(100_000, 20, 20)
+    atexit.register(gc.freeze)
