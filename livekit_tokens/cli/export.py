@@ -34,11 +34,12 @@ def export(
     if gz and jsonl is None:
         raise BadSetting("--gz goes with --jsonl DIR; a CSV file is compressed by its name: FILE.csv.gz")
     from livekit_tokens.cli import exporting  # noqa: PLC0415 - `--help` does not wait for it
+    from livekit_tokens.cli.files import STDOUT  # noqa: PLC0415
     from livekit_tokens.cli.outcome import warn  # noqa: PLC0415
 
     if csv is not None:
         target = exporting.sheet(csv, replace=replace)
-    elif jsonl == exporting.STDOUT:
+    elif jsonl == STDOUT:
         target = exporting.lines()
     else:
         target = exporting.daily_files(jsonl or Path(), ".jsonl.gz" if gz else ".jsonl", replace=replace)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from livekit_tokens.cli.files import STDOUT, whole_file
 from livekit_tokens.cli.outcome import Failed
 from livekit_tokens.cli.progress import counting
 from livekit_tokens.core.known_formats import SHEET, day_of, log_line, sheet_row
@@ -19,8 +19,6 @@ from livekit_tokens.core.reports import Entry
 
 Put = Callable[[Entry], None]
 """Takes the entries one by one, in their order."""
-
-STDOUT = Path("-")
 
 
 async def write(entries: AsyncIterator[Entry], target: AbstractContextManager[Put], many: int) -> int:
@@ -86,22 +84,3 @@ def _text_at(path: Path, *, replace: bool) -> Iterator[TextIO]:
         yield text
         text.flush()
         text.detach()
-
-
-@contextmanager
-def whole_file(path: Path, *, replace: bool) -> Iterator[io.BufferedWriter]:
-    """A file under another name until it is whole; readable by its owner alone, as the ledger is.
-
-    Raises Failed where it is there already, or cannot be written.
-    """
-    if path.exists() and not replace:
-        raise Failed(f"{path} is there already; give another name, or --replace")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            yield file
-        part.replace(path)
-    except OSError as fault:
-        raise Failed(f"{path} cannot be written ({fault.strerror}); give another place") from fault
-    finally:
-        part.unlink(missing_ok=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 
 import plotext
 
+from livekit_tokens.cli.axis import round_steps, short_key
 from livekit_tokens.cli.table import width
 from livekit_tokens.cli.text import period_text, plain
 from livekit_tokens.core.reports import Point, Series
@@ -56,19 +56,11 @@ def _bars(points: Sequence[Point], of: str) -> list[str]:
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plot_size(width(), _HEIGHT)
-    plotext.bar([_short(point.key) for point in points], heights, width=0.8)
+    plotext.bar([short_key(point.key) for point in points], heights, width=0.8)
     plotext.ylim(0, max(heights) or 1)
-    steps = _steps(max(heights) or 1)
+    steps = round_steps(max(heights) or 1)
     plotext.yticks(steps, [f"{step:,g}" for step in steps])
     return [line.rstrip() for line in plotext.uncolorize(plotext.build()).rstrip("\n").split("\n")]
-
-
-def _steps(highest: float) -> list[float]:
-    """Round numbers from 0 up to the highest bar, at most six."""
-    rough = highest / 5
-    unit = 10.0 ** math.floor(math.log10(rough))
-    step = next(unit * n for n in (1, 2, 5, 10) if unit * n >= rough)
-    return [round(step * n, 12) for n in range(math.floor(highest / step) + 1)]
 
 
 def _lines(series: Series, of: str) -> list[str]:
@@ -89,9 +81,3 @@ def _joined(values: Sequence[int], most: int) -> list[int]:
     """Neighbours put together by their highest, so that at most so many are left."""
     step = -(-len(values) // most)
     return [max(values[i : i + step]) for i in range(0, len(values), step)]
-
-
-def _short(key: str) -> str:
-    """`11-22` for a day, `11-22 15h` for an hour: the year is in the title."""
-    day, sign, clock = key.partition("T")
-    return f"{day[5:]} {clock[:2]}h" if sign else (day[5:] if len(day) == len("2026-11-22") else day)

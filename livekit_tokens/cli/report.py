@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,16 +43,28 @@ def report(
             rich_help_panel="Groups",
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="One page with charts, for a browser; - is stdout.", rich_help_panel="Output"
+        ),
+    ] = None,
     json: Json = False,
     csv: Csv = False,
 ) -> None:
     """What was spent: in a period by service and model (or --by), or by one session."""
     if session is not None:
-        if summary or csv or by or Asked(zone=asked.zone) != asked:
+        if summary or csv or html or by or Asked(zone=asked.zone) != asked:
             raise BadSetting("--session ID goes with --records, --tz and --json only: it is about the whole session")
         show_session(session, records=records, zone=asked.zone, json=json)
     elif records:
         raise BadSetting("--records goes with --session ID")
+    elif html is not None:
+        if json or csv or by:
+            raise BadSetting("--html FILE is a page of its own; leave out --by, --json and --csv")
+        from livekit_tokens.cli.page import write_page  # noqa: PLC0415
+
+        write_page(asked, html)
     else:
         show_summary(Wanted(asked, tuple(by or ()), json, csv))
 

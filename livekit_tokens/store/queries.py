@@ -43,6 +43,7 @@ class SqlReader:
 
     def __init__(self, conn: AsyncConnection) -> None:
         self._conn = conn
+        self._answered: list[tuple[Question, list[Group]]] = []
 
     async def extent(self, period: Period) -> Period | None:
         # Two subqueries: SQLite finds a single min or max at one end of the index, both at once only by a scan.
@@ -54,6 +55,15 @@ class SqlReader:
         return Period(max(period.since, first), min(period.until, last + QUARTER))
 
     async def grouped(self, question: Question) -> list[Group]:
+        # In one snapshot the same question has the same answer, and a page asks some of them several times.
+        for asked, answer in self._answered:
+            if asked == question:
+                return answer
+        answer = await self._grouped(question)
+        self._answered.append((question, answer))
+        return answer
+
+    async def _grouped(self, question: Question) -> list[Group]:
         rows = await self._conn.execute(grouped(question))
         # Without a key there is always one row, of NULLs where nothing matched.
         found = (row._mapping for row in rows if row.sessions)  # noqa: SLF001 - SQLAlchemy's public name for it

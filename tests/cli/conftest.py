@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 
 import pytest
 
 from livekit_tokens.cli import main
+from tests.cli.callers import write_calls
 
 
 @pytest.fixture
@@ -27,3 +29,10 @@ def run(monkeypatch, tmp_path, capsys):
         return ended.value.code, out, err
 
     return run_it
+
+
+@pytest.fixture
+def asked(run, tmp_path):
+    """The command line over a ledger with a call of each of `callers.NAMES`."""
+    asyncio.run(write_calls(tmp_path))
+    return run

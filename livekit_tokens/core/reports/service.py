@@ -23,6 +23,7 @@ from livekit_tokens.core.reports.comparison import Comparison, compare
 from livekit_tokens.core.reports.economy import SessionCosts, ShareReport, session_costs
 from livekit_tokens.core.reports.entries import Entry
 from livekit_tokens.core.reports.live import Live, live_sessions
+from livekit_tokens.core.reports.overview import Overview, overview
 from livekit_tokens.core.reports.performance import PerformanceReport, performance
 from livekit_tokens.core.reports.reader import UsageStore
 from livekit_tokens.core.reports.series import DEFAULT_LINES, Series, series
@@ -248,6 +249,21 @@ class Reports:
         scope = self._scope(since, until, timezone, filters)
         async with self.store.reader() as reader:
             return await cost_analysis(reader, scope, self.pricing)
+
+    async def overview(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        cutting: str = "day",
+        timezone: str | None = None,
+        **filters: Unpack[FilterArguments],
+    ) -> Overview:
+        """A period at a glance, all of it out of one snapshot: what a page or a dashboard shows."""
+        cut_by = check_cutting(cutting)
+        scope = self._scope(since, until, timezone, filters)
+        async with self.store.reader() as reader:
+            return await overview(reader, scope, cut_by, self.pricing)
 
     async def records(
         self,
