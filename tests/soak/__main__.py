@@ -51,8 +51,8 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--short", action="store_true", help="about a minute and a half (the default)")
-    form.add_argument("--full", action="store_true", help="about ten minutes")
+    form.add_argument("--short", action="store_true", help="about two minutes (the default)")
+    form.add_argument("--full", action="store_true", help="about half an hour")
     parser.add_argument("--only", metavar="NAME", help="experiments whose name holds this text")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3)), help="drawn, and printed, if absent")
     return parser.parse_args()

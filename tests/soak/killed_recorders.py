@@ -47,8 +47,8 @@ def _live_through(world: World, result: Result, rng: random.Random, kills: int, 
         told.add(_kill_a_generation(world, rng, count, hit, first=left == kills))
         left -= count
         if rng.random() < 0.7:  # otherwise the next generation finds the dead
-            recover(world, result, rng, killed_share=0.35)
-    recover(world, result, rng, killed_share=0.35)
+            recover(world, result, rng, killed_share=0.35, hit=hit)
+    recover(world, result, rng, killed_share=0.35, hit=hit)
     return told
 
 
@@ -68,7 +68,7 @@ def _kill_a_generation(world: World, rng: random.Random, count: int, hit: Counte
         )
         writers.append((Victim(write, writing), phases))
     if rng.random() < 0.2:
-        kill_a_taker(world, rng)
+        kill_a_taker(world, rng, hit)
     for writer, phases in writers:
         _wait_for_its_hour(writer, "connecting" if first else _hour(rng), rng)
         told.add(writer.kill())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-NAMES = ("connecting", "draining", "recording", "rotating", "ending", "taking over")
+NAMES = ("connecting", "migrating", "draining", "recording", "rotating", "ending a part", "taking over")
 
 
 class Phases:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 
+from tests.soak.phases import phases_in
 from tests.soak.processes import Victim
 from tests.soak.result import Result
 from tests.soak.taker import Taking, take
@@ -14,11 +16,15 @@ from tests.soak.worlds import World
 _MOST_TRIES = 40
 
 
-def recover(world: World, result: Result, rng: random.Random, *, killed_share: float = 0.0) -> None:
-    """Take over until a taker finds nothing more to do. Some takers are killed on the way, at a random moment."""
+def recover(
+    world: World, result: Result, rng: random.Random, *, killed_share: float = 0.0, hit: Counter[str] | None = None
+) -> None:
+    """Take over until a taker finds nothing more to do. Some takers are killed on the way, at a random moment, and
+    `hit` counts what they were doing.
+    """
     if killed_share:
         while rng.random() < killed_share:
-            kill_a_taker(world, rng)
+            kill_a_taker(world, rng, hit)
     for _ in range(_MOST_TRIES):
         told = Victim(take, Taking(world)).end(60)
         if is_finished(told):
@@ -27,11 +33,14 @@ def recover(world: World, result: Result, rng: random.Random, *, killed_share: f
     result.faults.append(f"recovery did not come to an end; the last taker said {told.said}")
 
 
-def kill_a_taker(world: World, rng: random.Random) -> None:
-    taker = Victim(take, Taking(world))
+def kill_a_taker(world: World, rng: random.Random, hit: Counter[str] | None = None) -> None:
+    phases = world.folder / "taker"
+    taker = Victim(take, Taking(world, phases=phases))
     taker.wait_for("taking")
     time.sleep(rng.uniform(0, 0.03))
     taker.kill()
+    if hit is not None:
+        hit.update(phases_in(phases))
 
 
 def is_finished(told: Told) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from livekit_tokens.core import spool
 from livekit_tokens.core.drain import SpoolDrain
@@ -12,6 +14,7 @@ from livekit_tokens.core.takeover import take_over
 from livekit_tokens.domain.errors import LiveKitTokensError
 from livekit_tokens.store.connection import StoreLedger
 from tests.soak.dying_ledger import Death, DyingLedger
+from tests.soak.phases import Phases
 from tests.soak.told import Teller
 from tests.soak.worlds import World
 
@@ -21,6 +24,7 @@ class Taking:
     world: World
     death: Death | None = None
     times: int = 1
+    phases: Path | None = None
 
 
 def take(teller: Teller, taking: Taking) -> None:
@@ -33,8 +37,9 @@ async def _take(teller: Teller, taking: Taking) -> None:
     for _ in range(taking.times):
         try:
             await (await ledger.connect()).aclose()
-            teller.moment("taking")
-            found = await take_over(taking.world.root, ledger)
+            with Phases(taking.phases).during("taking over") if taking.phases else nullcontext():
+                teller.moment("taking")
+                found = await take_over(taking.world.root, ledger)
         except LiveKitTokensError as error:
             teller.said(unavailable=str(error))
         else:

@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 from tests.soak.experiments import EXPERIMENTS, Experiment
 from tests.soak.processes import kill_all
+from tests.soak.result import Result
 from tests.soak.worlds import Worlds
 
 SEED = 1
+AT_ONCE = 4
+"""Most of an experiment's time is waiting: several of them share it."""
 
 
 @pytest.fixture(scope="module")
-def worlds() -> Iterator[Worlds]:
-    made = Worlds()
-    yield made
-    kill_all()
-    made.close()
+def running(request: pytest.FixtureRequest) -> Iterator[Mapping[str, Future[Result]]]:
+    """The experiments that this run has chosen, all under way."""
+    chosen = {item.callspec.params["experiment"].name for item in request.session.items if item.path == request.path}
+    worlds = Worlds()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            yield {
+                experiment.name: pool.submit(experiment.run, worlds, full=False, seed=SEED, say=lambda _: None)
+                for experiment in EXPERIMENTS
+                if experiment.name in chosen
+            }
+        finally:
+            pool.shutdown(cancel_futures=True)
+            kill_all()
+            worlds.close()
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
-def test_nothing_is_lost_or_counted_twice(experiment: Experiment, worlds: Worlds) -> None:
+def test_nothing_is_lost_or_counted_twice(experiment: Experiment, running: Mapping[str, Future[Result]]) -> None:
     """Whatever is killed, damaged or taken away: each acknowledged record is in the ledger once, unit by unit."""
-    result = experiment.run(worlds, full=False, seed=SEED, say=lambda _: None)
+    result = running[experiment.name].result(timeout=180)
     if result.skipped is not None:
         if os.environ.get("LIVEKIT_TOKENS_NO_SKIPS") == "1":
             pytest.fail(result.skipped)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,19 +33,22 @@ class World:
 
 
 class Worlds:
-    """Makes worlds, and a PostgreSQL server when the first one is asked for. `close` leaves nothing behind."""
+    """Makes worlds, and a PostgreSQL server when the first one is asked for. For many threads.
+
+    `close` leaves nothing behind.
+    """
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="lkt-soak-"))
         self._folder.chmod(0o755)  # one experiment writes as another user
         self._server: postgres.Server | None = None
-        self._made = 0
+        self._numbers = itertools.count(1)
+        self._starting = threading.Lock()
 
     @contextlib.contextmanager
     def new(self, kind: str = "sqlite") -> Iterator[World]:
         """Raises postgres.NoPostgres."""
-        self._made += 1
-        folder = self._folder / f"world{self._made}"
+        folder = self._folder / f"world{next(self._numbers)}"
         (folder / "spool").mkdir(parents=True)
         url = self._postgres().new_database() if kind == "postgresql" else f"sqlite:///{folder / 'ledger.db'}"
         try:
@@ -54,9 +59,10 @@ class Worlds:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _postgres(self) -> postgres.Server:
-        if self._server is None:
-            self._server = postgres.start()
-        return self._server
+        with self._starting:
+            if self._server is None:
+                self._server = postgres.start()
+            return self._server
 
     def close(self) -> None:
         if self._server is not None:

@@ -22,6 +22,7 @@ from livekit_tokens.core.background import Background
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.lines import Use, to_bytes
 from livekit_tokens.core.recorder import Recorder
+from livekit_tokens.store import revision
 from livekit_tokens.store.connection import StoreLedger
 from tests.soak.dying_ledger import Death, DyingLedger
 from tests.soak.jumps import own_clock
@@ -110,6 +111,7 @@ class Writer:
         )
         if self._phases is not None:
             self._watch(self._recorder, self._phases)
+            revision._upgrade = _during(self._phases, "migrating", revision._upgrade)
         ledger = _WatchedLedger(world, teller, self._phases, writing.death)
         self._background = Background(self._recorder, ledger, world.root)
         self._background.start()
@@ -152,7 +154,7 @@ class Writer:
         self._teller.moment("ending")
         if self._phases is None:
             return self._end_calls(seconds)
-        with self._phases.during("ending"):
+        with self._phases.during("ending a part"):
             return self._end_calls(seconds)
 
     def _end_calls(self, seconds: float) -> bool:
