@@ -193,8 +193,12 @@ class Recorder:
         return self._writer.sync()
 
     def tend(self) -> None:
-        """Background housekeeping: retry what a failing disk refused, fsync what was rotated away."""
+        """Background housekeeping: retry what a failing disk refused, fsync what was rotated away, sum up what came."""
         self._writer.tend()
+        with self._lock:
+            tallies = list(self._tallies.values())
+        for tally in tallies:
+            tally.sum_up()
 
     @property
     def waiting_bytes(self) -> int:

@@ -20,6 +20,9 @@ Line = tuple[str, str, str]
 
 NO_PRICES = NoPrices()
 
+_MOST_ADDED = 256
+"""Records that are not summed up yet, of one part: the background does it twice a second, and a summary when asked."""
+
 _MOST_WAITING = 10_000
 """Records that wait for a price, of one part: cards come within seconds, and a call makes a few records a second."""
 
@@ -57,30 +60,41 @@ class _Sum:
 
 
 class Tally:
-    """Sums of one part by service, provider and model. `add` is on the call's path: it only adds integers.
+    """Sums of one part by service, provider and model. `add` is on the call's path: it only keeps the record.
 
-    A record whose price is not at hand yet counts as unpriced, and is kept aside until it is priced.
+    Pricing and adding up (6 us a record) are for `sum_up`, which the background calls, and for whoever asks for the
+    sums. A record whose price is not at hand yet counts as unpriced, and is kept aside until it is priced.
     """
 
     def __init__(self, prices: Prices = NO_PRICES) -> None:
         self._prices = prices
         self._sums: dict[Line, _Sum] = {}
+        self._added: deque[UsageRecord] = deque()
         self._waiting: deque[UsageRecord] = deque(maxlen=_MOST_WAITING)
         # Records come from any thread, and a summary that prices what waits is asked for from any other.
         self._lock = threading.Lock()
 
     def add(self, record: UsageRecord) -> None:
-        price = self._prices.price_if_ready(record)
+        self._added.append(record)
+        if len(self._added) >= _MOST_ADDED:
+            self.sum_up()
+
+    def sum_up(self) -> None:
+        """Bring the sums up to what was added; waits for nothing."""
         with self._lock:
-            found = self._counted(record)
-            if price is None:
-                self._waiting.append(record)
-                found.unpriced += bills(record)
-            else:
-                _add_price(found, record, price)
+            while self._added:
+                record = self._added.popleft()
+                price = self._prices.price_if_ready(record)
+                found = self._counted(record)
+                if price is None:
+                    self._waiting.append(record)
+                    found.unpriced += bills(record)
+                else:
+                    _add_price(found, record, price)
 
     def lines(self) -> list[tuple[Line, Totals, Micros, Micros]]:
         """Each line with its totals and the times of its first and last record."""
+        self.sum_up()
         if self._waiting:
             self._price_waiting(self._prices.price_if_ready)
         with self._lock:
@@ -89,10 +103,12 @@ class Tally:
     @property
     def waits(self) -> bool:
         """Whether any record still has no price because its card was not at hand."""
+        self.sum_up()
         return bool(self._waiting)
 
     def price_all(self) -> None:
         """Price what still waits, and wait for the cards: not on a call's loop."""
+        self.sum_up()
         self._price_waiting(self._prices.price)
 
     def _counted(self, record: UsageRecord) -> _Sum:

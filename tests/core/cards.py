@@ -18,11 +18,13 @@ class Cards:
         self.coming = set(coming)
         self.charges = charges
         self.waited_for: list[UsageRecord] = []
+        self.asked = 0
 
     def session_charges(self, at: int) -> Sequence[Charge]:
         return self.charges
 
     def price(self, record: UsageRecord) -> Price:
+        self.asked += 1
         if record.model in self.coming:
             self.waited_for.append(record)
         if record.model not in NANOS or record.provenance == "unknown":

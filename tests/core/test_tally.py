@@ -44,6 +44,7 @@ def test_the_live_sums_are_what_totals_of_says_whenever_prices_come(
     tally = Tally(cards)
     for number, record in enumerate(told):
         if number == arrives_after:
+            tally.sum_up()
             cards.coming.clear()
         tally.add(record)
     cards.coming.clear()
@@ -79,5 +80,19 @@ def test_a_call_whose_prices_never_come_keeps_a_bounded_number_of_records() -> N
     tally = Tally(Cards(["gpt-realtime"]))
     for _ in range(10_050):
         tally.add(a_record())
+    tally.sum_up()
     assert len(tally._waiting) == 10_000
     assert total(tally).unpriced_requests == 10_050
+
+
+def test_adding_prices_nothing_until_the_sums_are_asked_for_or_many_have_come() -> None:
+    """A call's loop only keeps the record; what nobody asks for does not fill the memory either."""
+    cards = Cards()
+    tally = Tally(cards)
+    for _ in range(255):
+        tally.add(a_record())
+    assert cards.asked == 0
+    tally.add(a_record())
+    assert cards.asked == 256
+    tally.add(a_record())
+    assert total(tally) == priced([a_record()] * 257)
