@@ -75,7 +75,13 @@ class Runtime:
             recorder, root = made
             self.recorder = recorder
             ledger = _Unopened(settings.database_url, prices)
-            self.background = Background(recorder, ledger, root, session_charges=prices.session_charges)
+            self.background = Background(
+                recorder,
+                ledger,
+                root,
+                session_charges=prices.session_charges,
+                retention_days=settings.retention_days,
+            )
             if _child_may_open:
                 self.background.start()
             atexit.register(self._leave)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livekit_tokens.bootstrap import now
+from livekit_tokens.domain.times import Micros
 from livekit_tokens.settings import Settings
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from livekit_tokens.store.connection import StoreLedger
     from livekit_tokens.store.keeping.checking import OnDay
     from livekit_tokens.store.keeping.copies import Copied, OnRows
+    from livekit_tokens.store.keeping.pruning import Pruned
     from livekit_tokens.store.keeping.tending import Vacuumed
 
 
@@ -71,3 +73,16 @@ async def restore(settings: Settings, file: Path, *, replace: bool, on_rows: OnR
 
     async with _ledger(settings) as ledger:
         return await copies.restore(ledger, file, now(), on_rows, replace=replace)
+
+
+async def prune(
+    settings: Settings, age: Micros, *, tenant: str | None, sums: bool, dry_run: bool, on_rows: OnRows
+) -> Pruned:
+    """Remove records that are older; sums stay unless asked. Raises LedgerUnavailable or LedgerTooNew."""
+    from livekit_tokens.store.keeping import pruning, removal  # noqa: PLC0415
+
+    asked = removal.Pruning(removal.older_than(age, now()), tenant, sums)
+    async with _ledger(settings) as ledger:
+        if dry_run:
+            return await pruning.would_prune(ledger, asked)
+        return await pruning.prune(ledger, asked, now, on_rows)

@@ -36,6 +36,7 @@ _ACCEPTED = {
     "timezone": "an IANA name such as Europe/Berlin, or UTC",
     "tags": "key=value pairs such as env=prod,version=1.4",
     "prices_file": "a TOML file's path",
+    "retention_days": "a whole number of days from 1, or nothing to keep records for ever",
     "log_level": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
 }
 _SECRET = ("database_url", "user_identity_key")
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
     timezone: str = "UTC"
     tags: Annotated[dict[str, str], NoDecode, BeforeValidator(_read_tags)] = Field(default_factory=dict)
     prices_file: Path | None = None
+    retention_days: int | None = Field(default=None, ge=1, le=36_500)
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
         BeforeValidator(lambda value: value.strip().upper() if isinstance(value, str) else value),

@@ -29,6 +29,9 @@ _FIRST_RETRY_SECONDS = 0.5
 _LAST_RETRY_SECONDS = 30.0
 _TAKEOVER_EVERY_SECONDS = 300.0
 _LONGEST_HOLD_SECONDS = 5.0
+_RETAIN_EVERY_SECONDS = 3600.0
+"""How often it is asked whether today's removal of old records is done; the ledger knows."""
+RETAIN_PAUSE_SECONDS = 0.05
 _PIECE_BYTES = 1 << 17
 """A call shares this process: small batches leave it the interpreter more often than large ones."""
 
@@ -37,7 +40,13 @@ class Background:
     """Drains one recorder's spool, and after that, the spools of dead owners on this host."""
 
     def __init__(
-        self, recorder: Recorder, ledger: Ledger, root: Path, *, session_charges: SessionCharges = no_charges
+        self,
+        recorder: Recorder,
+        ledger: Ledger,
+        root: Path,
+        *,
+        session_charges: SessionCharges = no_charges,
+        retention_days: int | None = None,
     ) -> None:
         self._recorder = recorder
         self._session_charges = session_charges
@@ -52,6 +61,8 @@ class Background:
         self._connection: LedgerConnection | None = None
         self._drain: SpoolDrain | None = None
         self._retry_seconds = _FIRST_RETRY_SECONDS
+        self._retention_days = retention_days
+        self._retained_at = -_RETAIN_EVERY_SECONDS
         self._took_over_at = -_TAKEOVER_EVERY_SECONDS
         self._thread = threading.Thread(target=self._run, name="livekit-tokens", daemon=True)
         self.last_error: str | None = None
@@ -140,6 +151,7 @@ class Background:
             if await self._drain_once():
                 self._retry_seconds = _FIRST_RETRY_SECONDS
                 await self._take_over_sometimes()
+                await self._retain_sometimes()
             else:
                 await asyncio.sleep(self._retry_seconds)
                 self._retry_seconds = min(2 * self._retry_seconds, _LAST_RETRY_SECONDS)
@@ -221,6 +233,28 @@ class Background:
         assert self._turn is not None
         async with self._turn:
             await self._take_over(spool.REPLAY_SECONDS)
+
+    async def _retain_sometimes(self) -> None:
+        """Remove old records, where a setting says so: batch by batch, a drain comes in between."""
+        if self._retention_days is None or time.monotonic() - self._retained_at < _RETAIN_EVERY_SECONDS:
+            return
+        self._retained_at = time.monotonic()
+        while await self._retain(self._retention_days):
+            await asyncio.sleep(RETAIN_PAUSE_SECONDS)
+            if self._dirty:
+                await self._drain_once()
+
+    async def _retain(self, days: int) -> bool:
+        assert self._turn is not None
+        async with self._turn:
+            if self._connection is None or self._connection.stale():
+                return False
+            try:
+                return await self._connection.retain(days)
+            except Exception as error:  # noqa: BLE001 - as above
+                faults.note("old records could not be removed", error)
+                await self._disconnect()
+                return False
 
     async def _take_over(self, replay_seconds: float) -> None:
         source = self._recorder.source

@@ -74,6 +74,13 @@ class LedgerConnection(Protocol):
         """
         ...
 
+    async def retain(self, days: int) -> bool:
+        """Once a day, whoever asks first: remove a small batch of the records that are older than so many days.
+
+        True: there may be more; ask again after a while.
+        """
+        ...
+
     def stale(self) -> bool:
         """The database behind this connection is gone or has been replaced; connect again. No I/O beyond a stat."""
         ...

@@ -73,6 +73,16 @@ def split(period: Period) -> Split:
     return Split(Period(period.since, first), Period(first, last), Period(last, period.until))
 
 
+def as_kept(period: Period, pruned_until: Micros) -> Period:
+    """The period as it can be told where records before `pruned_until` are gone, and only whole buckets are left.
+
+    A bucket there belongs to the period that it begins in: so periods that meet still share nothing, and leave
+    nothing out.
+    """
+    since, until = (at if at >= pruned_until else -(-at // QUARTER) * QUARTER for at in (period.since, period.until))
+    return Period(since, until)
+
+
 def read_zone(name: str) -> tzinfo:
     """A time zone by its IANA name; raises BadSetting with one line."""
     # UTC must work where no time zone database is installed (slim images, Windows).

@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from livekit_tokens.core.ledger import Batch, Checkpoint
 from livekit_tokens.domain.errors import LedgerUnavailable, NoLedger
+from livekit_tokens.domain.periods import DAY
 from livekit_tokens.domain.pricing import Pricing, unpriced
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store import ingest
@@ -30,6 +31,7 @@ from livekit_tokens.store.engines import (
     sqlite_engine,
 )
 from livekit_tokens.store.faults import Unstorable, driver_told, told
+from livekit_tokens.store.keeping import removal
 from livekit_tokens.store.revision import bring_up_to_date, is_current, revision_of
 from livekit_tokens.store.schema import sources
 from livekit_tokens.store.statements import Statements, statements_of
@@ -182,6 +184,7 @@ class StoreConnection:
         self._clock = clock
         self._statements: Statements = statements_of(conn.dialect)
         self._known_parts: set[str] = set()
+        self._daily: removal.Daily | None = None
 
     async def checkpoint(self, source: str) -> Checkpoint | None:
         return (await self.checkpoints([source])).get(source)
@@ -195,6 +198,9 @@ class StoreConnection:
 
     async def apply(self, batch: Batch) -> bool:
         return await self._asked(self._apply(batch))
+
+    async def retain(self, days: int) -> bool:
+        return await self._asked(self._retain(days))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -235,6 +241,17 @@ class StoreConnection:
         found = (await self._conn.execute(sa.select(sources.c.id).limit(1))).first()
         await self._conn.rollback()
         return found is None
+
+    async def _retain(self, days: int) -> bool:
+        now = self._clock()
+        async with self.transaction() as conn:
+            if self._daily is None:
+                self._daily = await removal.begin_daily(conn, removal.older_than(days * DAY, now), now)
+            if self._daily is None:
+                return False
+            more = await removal.go_on_daily(conn, self._daily, now)
+        self._daily = self._daily if more else None
+        return more
 
     async def _apply(self, batch: Batch) -> bool:
         try:

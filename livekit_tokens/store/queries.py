@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Literal
 
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.core.reports import Calls, Entry, Group, Key, Measure, Question, Scores, Unpriced
 from livekit_tokens.domain.distribution import Distribution
-from livekit_tokens.domain.periods import Period
+from livekit_tokens.domain.periods import Period, as_kept
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.summary import RecordLine
 from livekit_tokens.domain.times import QUARTER, Micros, quarter_of
@@ -19,6 +20,7 @@ from livekit_tokens.store import requests
 from livekit_tokens.store.conditions import OF_PART, OF_RECORD, part_conditions
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.grouping import calls, dearest_groups, grouped, matching_parts, session_costs
+from livekit_tokens.store.keeping.pruned import pruned_until
 from livekit_tokens.store.schema import parts, records, stays, sums
 from livekit_tokens.store.values import entry_of, group_of, part_of, record_line_of, stay_of, unpriced_of
 
@@ -44,6 +46,7 @@ class SqlReader:
     def __init__(self, conn: AsyncConnection) -> None:
         self._conn = conn
         self._answered: list[tuple[Question, list[Group]]] = []
+        self._pruned_until: Micros | None = None
 
     async def extent(self, period: Period) -> Period | None:
         # Two subqueries: SQLite finds a single min or max at one end of the index, both at once only by a scan.
@@ -64,24 +67,25 @@ class SqlReader:
         return answer
 
     async def _grouped(self, question: Question) -> list[Group]:
-        rows = await self._conn.execute(grouped(question))
+        rows = await self._conn.execute(grouped(await self._as_kept(question)))
         # Without a key there is always one row, of NULLs where nothing matched.
         found = (row._mapping for row in rows if row.sessions)  # noqa: SLF001 - SQLAlchemy's public name for it
         return [group_of(question, row) for row in found]
 
     async def dearest(self, question: Question, limit: int) -> list[Group]:
-        rows = await self._conn.execute(dearest_groups(question, limit))
+        rows = await self._conn.execute(dearest_groups(await self._as_kept(question), limit))
         return [group_of(question, row._mapping) for row in rows]  # noqa: SLF001
 
     async def session_costs(self, question: Question) -> Distribution:
-        rows = await self._conn.execute(session_costs(question))
+        rows = await self._conn.execute(session_costs(await self._as_kept(question)))
         return Distribution({int(row.cost): row.sessions for row in rows})
 
     async def calls(self, question: Question, now: Micros) -> Calls:
-        sessions, time = (await self._conn.execute(calls(question, now))).one()
+        sessions, time = (await self._conn.execute(calls(await self._as_kept(question), now))).one()
         return Calls(sessions, int(time))
 
     async def newest_sessions(self, question: Question, limit: int) -> list[str]:
+        question = await self._as_kept(question)
         found = sa.select(parts.c.session_id).where(parts.c.key.in_(matching_parts(question)))
         period, filters = question.period, question.filters
         either: sa.SelectBase = found
@@ -165,6 +169,14 @@ class SqlReader:
 
     async def unpriced(self, question: Question) -> list[Unpriced]:
         return [unpriced_of(row) for row in (await self._conn.execute(requests.unpriced(question))).mappings()]
+
+    async def _as_kept(self, question: Question) -> Question:
+        """Where records were pruned, a period's edges are those of whole buckets."""
+        if question.period is None or question.cancelled:
+            return question
+        if self._pruned_until is None:
+            self._pruned_until = await pruned_until(self._conn)
+        return replace(question, period=as_kept(question.period, self._pruned_until))
 
 
 def _key(values: Sequence[str | None]) -> Key:

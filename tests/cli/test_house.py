@@ -79,3 +79,17 @@ def test_a_backup_says_what_is_in_it_and_goes_back(run, tmp_path):
     code, out, err = run("restore", "b.db", "--json")
     assert (code, err, json.loads(out)["rows"]["records"]) == (0, "", 0)
     assert run("db", "check")[0] == 0
+
+
+def test_prune_says_what_it_removes(run):
+    run("db", "upgrade")
+    code, out, err = run("prune", "--older-than", "90d", "--dry-run")
+    assert (code, err) == (0, "")
+    assert out.endswith(": 0 records would be removed; sums stay\n")
+    code, out, _ = run("prune", "--older-than", "2w", "--sums", "--tenant", "acme", "--json")
+    found = json.loads(out)
+    assert (code, found["records"], found["sums"], found["parts"], found["tenant"]) == (0, 0, 0, 0, "acme")
+    assert run("prune", "--older-than", "soon")[::2] == (
+        2,
+        "livekit-tokens: --older-than 'soon' cannot be read; accepted: a length of time such as 90d, 12h, 8w, 1y\n",
+    )

@@ -158,3 +158,43 @@ def test_on_a_full_disk_the_replay_window_gives_way(start, monkeypatch: pytest.M
 
 def disk_is_full() -> int:
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class OldLedger(MemoryLedger):
+    """Has old records to remove, one at a time; a record that comes meanwhile is to be drained in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+        self.seen: list[int] = []
+        self.come: Callable[[], None] = lambda: None
+
+    async def retain(self, days: int) -> bool:
+        self.asked.append(days)
+        self.seen.append(len(self.records))
+        if len(self.asked) == 1:
+            self.come()
+        return len(self.asked) < 3
+
+
+def test_old_records_are_removed_where_a_setting_says_so_and_a_drain_comes_in_between(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Once an hour it is asked for; what a call writes meanwhile does not wait for the end of it."""
+    monkeypatch.setattr(background, "GATHER_SECONDS", 0.01)
+    ledger, recorder = OldLedger(), a_recorder(tmp_path)
+    own = Background(recorder, ledger, tmp_path, retention_days=30)
+
+    def come() -> None:
+        recorder.record(a_record())
+        own.written()
+
+    ledger.come = come
+    own.start()
+    come()
+    assert arrived(ledger, 2)
+    until = time.monotonic() + 3
+    while len(ledger.asked) < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert ledger.asked == [30, 30, 30]
+    assert ledger.seen == [1, 2, 2]
