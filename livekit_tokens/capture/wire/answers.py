@@ -20,10 +20,12 @@ import msgspec
 
 from livekit_tokens.capture.wire import sound
 from livekit_tokens.capture.wire.requests import Kind
+from livekit_tokens.core.estimates.framing import text_tokens
 from livekit_tokens.core.prompts import TOOL_CALL_FRAMING
 
 _COUNT_AT = 8_192
 """Characters that are gathered before they are counted for good: the longer the text, the more exact the count."""
+_LONGEST_TEXT = 1 << 20
 _LONGEST_BODY = 1 << 24
 _TAIL = 1 << 16
 """Of a body that is longer than any (a provider's fault), its end is kept: the usage stands there."""
@@ -96,6 +98,9 @@ class Reading:
         if isinstance(text, str) and text:
             self._texts.append(text)
             self._characters += len(text)
+            if self._characters > _LONGEST_TEXT:  # nobody has asked for so long: no vocabulary is there
+                self._counted += text_tokens(self._characters)
+                self._texts, self._characters = [], 0
 
     def called_a_tool(self) -> None:
         self._counted += TOOL_CALL_FRAMING

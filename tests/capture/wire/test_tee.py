@@ -76,13 +76,15 @@ async def test_a_stream_that_is_cancelled_is_an_estimate_of_what_had_come(
     provider: Provider, client: openai.AsyncOpenAI, tracked: Paper
 ) -> None:
     provider.pause = 0.02
+    heard = asyncio.Event()
 
     async def listen() -> None:
-        async for _ in await client.chat.completions.create(model="gpt-4o", messages=HELLO, **STREAM):
-            pass
+        async for chunk in await client.chat.completions.create(model="gpt-4o", messages=HELLO, **STREAM):
+            if chunk.choices[0].delta.content == " fine":
+                heard.set()
 
     task = asyncio.create_task(listen())
-    await asyncio.sleep(0.12)
+    await heard.wait()
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
