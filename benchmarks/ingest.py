@@ -3,8 +3,8 @@
     python benchmarks/ingest.py [--records 100000] [--batch 2500] [--rounds 5]
 
 Bare: `sqlite3.executemany` / asyncpg's COPY of ready-made rows into the same table, one commit a batch. Ours: a
-batch as the drain hands it over, with JSON, sums, parts and the checkpoint's compare-and-set. The rounds of both
-alternate, each on an empty database; the median counts. Exit 1 if a goal is missed.
+batch as the drain hands it over, with prices, JSON, sums, parts and the checkpoint's compare-and-set. The rounds of
+both alternate, each on an empty database; the median counts. Exit 1 if a goal is missed.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import asyncpg
 
 from livekit_tokens.core.ledger import START, Batch, Checkpoint, Source
-from livekit_tokens.domain.pricing import UNPRICED
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.prices.book import PriceBook
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.rows import Row, record_rows
 from livekit_tokens.store.schema import records as records_table
 from tests import postgres
 
 GOALS = {"SQLite": 0.6, "PostgreSQL": 0.5}
+PRICES = PriceBook()
 COLUMNS = [column.name for column in records_table.columns]
 RECORDS_PER_CALL = 60
 """Twenty turns of three requests. A job process has one call, and so has its spool's batch; here it has 40."""
@@ -96,11 +97,11 @@ def batches(count: int, size: int) -> list[Batch]:
 
 
 def bare_rows(made: list[Batch]) -> list[list[Row]]:
-    return [record_rows(batch.records, [UNPRICED] * len(batch.records)) for batch in made]
+    return [record_rows(batch.records, [PRICES.price(record) for _, record in batch.records]) for batch in made]
 
 
 async def ours(url: str, made: list[Batch]) -> float:
-    ledger = StoreLedger(url)
+    ledger = StoreLedger(url, pricing=PRICES.price)
     connection = await ledger.connect()
     began = time.perf_counter()
     for batch in made:
