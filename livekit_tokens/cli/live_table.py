@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from livekit_tokens.cli.table import cost, marks
 from livekit_tokens.cli.text import plain, time_text
 from livekit_tokens.core.reports import Live, LiveSession
-from livekit_tokens.domain.summary import SessionSummary, cost_text
+from livekit_tokens.domain.summary import SessionSummary
 from livekit_tokens.domain.times import to_datetime
 from livekit_tokens.domain.totals import Totals
 
@@ -31,7 +32,7 @@ def live_table(answer: Live, zone: tzinfo, fault: str | None = None) -> Table:
     table = Table(
         title=Text(_title(answer, zone)),
         title_justify="left",
-        caption=Text(plain(fault)) if fault else None,
+        caption=Text("\n".join([*marks(answer.totals), *([plain(fault)] if fault else [])])),
         caption_justify="left",
         box=None,
         pad_edge=False,
@@ -39,7 +40,7 @@ def live_table(answer: Live, zone: tzinfo, fault: str | None = None) -> Table:
         show_header=bool(answer.sessions),
     )
     table.add_column("Session", overflow="fold", ratio=1)
-    for name in ("Running", "Requests", "Input", "Output", "Cost"):
+    for name in ("Running", "Requests", "Input", "Output", "Cost $"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in answer.sessions:
         for name, counts in _rows(line):
@@ -73,7 +74,7 @@ def _part_name(part: SessionSummary) -> str:
 def _counts(session: SessionSummary) -> tuple[str, ...]:
     totals: Totals = session.totals
     counts = (totals.requests, totals.input_tokens, totals.output_tokens)
-    return (_clock(session.duration), *(f"{count:,}" for count in counts), cost_text(totals))
+    return (_clock(session.duration), *(f"{count:,}" for count in counts), cost(totals))
 
 
 def _clock(length: timedelta) -> str:

@@ -84,16 +84,17 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 def test_through_a_pipe_it_is_one_look(calls: Calls, command: Callable[..., list[str]]) -> None:
     """A row a session, one below it for each running part; names are shown as they are, in 80 columns."""
     done = run(command())
-    title, head, session, agent, transcriber = done.stdout.splitlines()
+    title, head, session, agent, transcriber, unpriced = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (0, "")
     assert title.startswith("1 session, 2 running parts at ")
-    assert head.split() == ["Session", "Running", "Requests", "Input", "Output", "Cost"]
+    assert head.split() == ["Session", "Running", "Requests", "Input", "Output", "Cost", "$"]
     assert session.split()[0] == "room_a"
     assert session.split()[1].startswith("1:01:4")
     assert session.split()[2:] == ["2", "1,030", "0", "unpriced"]
     assert agent.startswith("  [bold]Ada\ufffd[2J: agent m")
     assert agent.split()[-4:] == ["1", "1,000", "0", "unpriced"]
     assert transcriber.startswith("  AJ_1: transcriber m")
+    assert unpriced == "+ and unpriced: 2 requests have no known price"
     assert "\x1b" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
 

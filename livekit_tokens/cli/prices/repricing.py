@@ -91,6 +91,8 @@ def _change(change: ModelChange) -> str:
     told += f", {dollars_shown(change.cost_before)} -> {dollars_shown(change.cost_after)}"
     if change.newly_priced:
         told += f", {change.newly_priced:,} newly priced"
-    if change.unpriced_before or change.unpriced_after:
+    if change.unpriced_before != change.unpriced_after:
         told += f", unpriced {change.unpriced_before:,} -> {change.unpriced_after:,}"
+    elif change.unpriced_after:
+        told += f", {change.unpriced_after:,} unpriced"
     return told
