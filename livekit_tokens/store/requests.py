@@ -34,10 +34,12 @@ def in_order(question: Question) -> sa.Select[Any]:
 
 def dearest(question: Question, limit: int) -> sa.Select[Any]:
     """The dearest matching records, then those with most tokens, then the oldest."""
+    # Tokens are read out of JSON, which takes longer than all the rest: only of those that cost enough.
+    costs = sa.select(_COST).select_from(_joined()).where(*_conditions(question)).order_by(_COST.desc())
+    least = sa.func.coalesce(costs.limit(1).offset(limit - 1).scalar_subquery(), 0)
     told = [quantity(column, name) for column in (records.c.units, records.c.informational) for name in TOKENS]
-    tokens = sum(told, sa.literal_column("0"))
-    order = (_COST.desc(), tokens.desc(), records.c.at, records.c.part, records.c.seq)
-    return _entries(question).order_by(*order).limit(limit)
+    order = (_COST.desc(), sum(told, sa.literal_column("0")).desc(), records.c.at, records.c.part, records.c.seq)
+    return _entries(question).where(least <= _COST).order_by(*order).limit(limit)
 
 
 def measured(question: Question, measure: Measure) -> sa.Select[Any]:

@@ -1,0 +1,114 @@
+"""Every command of the reports over a generated year, asked about its last 30 days.
+
+    python -m benchmarks.reports [--records 1000000] [--rounds 5]
+
+The reference is a process that imports what every command needs (SQLAlchemy, pydantic-settings, typer) and ends: no
+command can take less. The best round counts; whole processes, from start to exit. Afterwards the totals of all forms
+are set beside a plain Python sum over the export. Exit 1 if a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from benchmarks.table import MISSED, Line, show
+
+GOAL_SECONDS = 1.0
+REPORT_GOAL_SECONDS = 0.7
+FLOOR = ("-c", "import sqlalchemy.ext.asyncio, aiosqlite, pydantic_settings, typer")
+COMMANDS = (
+    "report",
+    "report --by user",
+    "report --by day",
+    "report --by model --by day",
+    "sessions",
+    "top users",
+    "top sessions",
+    "top requests",
+    "trend",
+    "trend --per model",
+    "compare",
+    "performance",
+    "cost-analysis",
+    "statement user user-0000",
+    "report --html -",
+)
+
+
+def main() -> int:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--records", type=int, default=1_000_000)
+    asked.add_argument("--rounds", type=int, default=5)
+    given = asked.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        year = Year(Path(folder))
+        year.run("demo", "--records", str(given.records), "--until", f"{year.until:%Y-%m-%dT%H:%M:%SZ}")
+        floor = min(year.seconds(FLOOR) for _ in range(given.rounds))
+        lines = [_line(year, command, floor, given.rounds) for command in COMMANDS]
+        code = show(f"30 days of a year of {given.records:,} records", lines, "imports alone")
+        return max(code, _compared(year))
+
+
+class Year:
+    """A ledger with a year's traffic in a folder, and the period that is asked about."""
+
+    def __init__(self, folder: Path) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("LIVEKIT_TOKENS_")}
+        mine = {"DATABASE_URL": f"sqlite:///{folder / 'ledger.db'}", "SPOOL_DIR": str(folder / "spool")}
+        self.environment = clean | {f"LIVEKIT_TOKENS_{name}": value for name, value in mine.items()}
+        self.until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        # Not on a bucket's edge: the partial edges of a period are part of the question.
+        since, until = self.until - timedelta(days=30, seconds=-17), self.until - timedelta(seconds=11)
+        self.period = ("--since", f"{since:%Y-%m-%dT%H:%M:%SZ}", "--until", f"{until:%Y-%m-%dT%H:%M:%SZ}")
+
+    def run(self, *words: str) -> str:
+        command = [sys.executable, "-m", "livekit_tokens", *words]
+        return subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True).stdout
+
+    def seconds(self, words: Sequence[str]) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *words], env=self.environment, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - began
+
+
+def _line(year: Year, command: str, floor: float, rounds: int) -> Line:
+    words = ("-m", "livekit_tokens", *command.split(), *year.period)
+    goal = REPORT_GOAL_SECONDS if command.startswith("report") and "--html" not in command else GOAL_SECONDS
+    return Line(command, min(year.seconds(words) for _ in range(rounds)), "s", goal=goal, reference=floor)
+
+
+def _compared(year: Year) -> int:
+    """The same totals from everywhere, beside a sum that none of our code has made."""
+    rows = list(csv.DictReader(year.run("export", "--csv", "-", *year.period).splitlines()))
+    cost = sum((Decimal(row["total_cost"]) for row in rows if row["total_cost"]), Decimal())
+    tokens = sum(int(row["total_tokens"]) for row in rows)
+    report = json.loads(year.run("report", "--json", *year.period))["totals"]
+    users = list(csv.DictReader(year.run("report", "--by", "user", "--csv", *year.period).splitlines()))
+    text, page = (year.run("report", *more, *year.period) for more in ((), ("--html", "-")))
+    told = {
+        "plain sum over the export": (cost, tokens),
+        "JSON": (Decimal(report["cost_usd"]), report["total_tokens"]),
+        "CSV by user": (sum(Decimal(u["cost_usd"]) for u in users), sum(int(u["total_tokens"]) for u in users)),
+    }
+    print(f"\n{len(rows):,} records")
+    for name, (dollars, count) in told.items():
+        print(f"{name:<28} ${dollars:,.9f}  {count:,} tokens")
+    shown = {"text": f"Total Cost: ${cost:,.6f}" in text, "HTML": f"${cost:,.6f}" in page and f"{tokens:,}" in page}
+    for name, same in shown.items():
+        print(f"{name:<28} {'the same, as far as it is shown' if same else 'DIFFERENT'}")
+    return 0 if len(set(told.values())) == 1 and all(shown.values()) else MISSED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
