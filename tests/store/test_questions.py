@@ -15,7 +15,7 @@ from livekit_tokens.core.reports import KINDS, Question
 from livekit_tokens.domain.distribution import Distribution
 from livekit_tokens.domain.errors import UnknownName
 from livekit_tokens.domain.periods import Period
-from livekit_tokens.domain.times import to_datetime, to_micros
+from livekit_tokens.domain.times import SECOND, to_datetime, to_micros
 from livekit_tokens.domain.totals import Totals, totals_of
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.store.connection import StoreLedger
@@ -245,6 +245,19 @@ async def test_a_statement_is_of_one_user_alone(database_url):
     assert sum(p.totals.requests for p in answer.days.points) == 7
     assert len(answer.days.points) == 8
     assert nothing.report.totals == Totals()
+
+
+async def test_a_user_with_thousands_of_sessions(database_url):
+    """All of them are counted, and the newest are listed; no statement names each of them."""
+    many = [part(n, session_id=f"s{n:05d}", user="ann", started_at=NOW - n * SECOND) for n in range(1, 6001)]
+    spent = tuple(record(p, p.started_at) for p in many)
+    async with reports_over(database_url, World((*many, part(0, user="bob")), spent)) as reports:
+        answer = await reports.statement("user", "ann", limit=2)
+        dearest = await reports.top("sessions", user="ann", limit=1)
+        costs = await reports.session_costs(user="ann")
+    assert (answer.report.sessions, dearest.sessions, costs.costs.count) == (6000, 6000, 6000)
+    assert [line.session.session_id for line in answer.sessions.sessions] == ["s00001", "s00002"]
+    assert answer.report.totals.requests == 6000
 
 
 async def test_nothing_is_answered_with_nothing(database_url):
