@@ -6,8 +6,8 @@ import csv
 import gzip
 import io
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -21,14 +21,15 @@ Put = Callable[[Entry], None]
 """Takes the entries one by one, in their order."""
 
 
-async def write(entries: AsyncIterator[Entry], target: AbstractContextManager[Put], many: int) -> int:
+async def write(entries: AsyncGenerator[Entry], target: AbstractContextManager[Put], many: int) -> int:
     """Write all entries, about `many`; answers how many there were."""
     written = 0
     with target as put, counting(many, "records") as shown:
-        async for entry in entries:
-            put(entry)
-            written += 1
-            shown(written)
+        async with aclosing(entries):
+            async for entry in entries:
+                put(entry)
+                written += 1
+                shown(written)
     return written
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Literal
@@ -138,7 +138,7 @@ class SqlReader:
         found = sa.select(parts.c.key).where(OF_PART[kind] == name).limit(1)
         return (await self._conn.execute(found)).first() is not None
 
-    async def entries(self, question: Question) -> AsyncIterator[Entry]:
+    async def entries(self, question: Question) -> AsyncGenerator[Entry]:
         in_order = requests.in_order(question).execution_options(yield_per=_AT_ONCE)
         async with self._conn.stream(in_order) as rows:
             async for row in rows:

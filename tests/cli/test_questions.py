@@ -210,6 +210,14 @@ class TestExport:
         code, _, err = asked("export", "--csv", str(tmp_path / "nowhere" / "all.csv"))
         assert (code, len(err.splitlines())) == (1, 1)
 
+    def test_a_reader_that_has_seen_enough_ends_it_quietly(self, asked, tmp_path):
+        """`| head -1`: no traceback, however many records were left."""
+        assert asked("demo", "--records", "5000", "--add")[0] == 0
+        line = f"{sys.executable} -m livekit_tokens export --csv - --days 365 | head -1"
+        done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.stdout.startswith("id,user_id,")
+        assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
+
     def test_ctrl_c_leaves_no_half_file(self, asked, tmp_path):
         """Exit 130, no file under any name."""
         slow = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, NamedTuple, Protocol
 
@@ -65,7 +65,7 @@ class UsageReader(Protocol):
 
     # From here on out of the records, as far as they are kept.
 
-    def entries(self, question: Question) -> AsyncIterator[Entry]:
+    def entries(self, question: Question) -> AsyncGenerator[Entry]:
         """Every matching record, oldest first, a few at a time in memory."""
         ...
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Unpack
@@ -270,11 +271,14 @@ class Reports:
         since: datetime | None = None,
         until: datetime | None = None,
         **filters: Unpack[FilterArguments],
-    ) -> AsyncIterator[Entry]:
-        """Every usage record of a period, oldest first, in constant memory: `async for entry in ledger.records()`."""
+    ) -> AsyncGenerator[Entry]:
+        """Every usage record of a period, oldest first, in constant memory: `async for entry in ledger.records()`.
+
+        Who stops before the end closes it, as `contextlib.aclosing` does: until then the snapshot is held.
+        """
         scope = self._scope(since, until, None, filters)
-        async with self.store.reader() as reader:
-            async for entry in reader.entries(scope.question()):
+        async with self.store.reader() as reader, aclosing(reader.entries(scope.question())) as entries:
+            async for entry in entries:
                 yield entry
 
     def _scope(
