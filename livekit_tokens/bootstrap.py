@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from livekit_tokens.capture.wire import counting
-from livekit_tokens.core import faults, homes
+from livekit_tokens.core import faults, homes, spool
 from livekit_tokens.core.background import Background
 from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
 from livekit_tokens.core.recorder import Recorder, Recording, Unrecorded
@@ -169,7 +169,7 @@ def _recorder(settings: Settings, prices: Prices, on_written: Callable[[], None]
     for home in homes.homes(settings.spool_dir):
         try:
             root = home / source.host
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            spool.make_folder(root)
             homes.check_home(home, settings.spool_dir)
             return Recorder(root, source, now, on_written, prices=prices), root
         except OSError as error:

@@ -7,15 +7,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livekit_tokens.bootstrap import now
+from livekit_tokens.bootstrap import now, recover
+from livekit_tokens.core import homes
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.settings import Settings
 
 if TYPE_CHECKING:
     from livekit_tokens.core.findings import Finding
+    from livekit_tokens.core.forgetting import SpoolsSwept
     from livekit_tokens.store.connection import StoreLedger
     from livekit_tokens.store.keeping.checking import OnDay
     from livekit_tokens.store.keeping.copies import Copied, OnRows
+    from livekit_tokens.store.keeping.erasing import Erased
     from livekit_tokens.store.keeping.pruning import Pruned
     from livekit_tokens.store.keeping.tending import Vacuumed
 
@@ -86,3 +89,29 @@ async def prune(
         if dry_run:
             return await pruning.would_prune(ledger, asked)
         return await pruning.prune(ledger, asked, now, on_rows)
+
+
+async def erase(settings: Settings, user: str, *, all_rooms: bool, dry_run: bool) -> tuple[Erased, SpoolsSwept]:
+    """Forget a person, by the identity as it was given to LiveKit or as it is stored: ledger and this host's spools.
+
+    Raises LedgerUnavailable or LedgerTooNew; then the ledger is as it was.
+    """
+    from livekit_tokens.core import forgetting  # noqa: PLC0415
+    from livekit_tokens.store.keeping import erasing, tending  # noqa: PLC0415
+
+    if not dry_run:
+        await recover(settings)  # what dead processes have left is erased with the rest
+    stored = frozenset(filter(None, (user, settings.identities.identity(user))))
+    async with _ledger(settings) as ledger:
+        erased, person = await erasing.erase(ledger, stored, now(), all_rooms=all_rooms, dry_run=dry_run)
+        roots = list(homes.roots(settings.spool_dir, homes.host()))
+        connection = await ledger.connect()
+        try:
+            names = [folder.name for root in roots for folder in root.iterdir()]
+            known = await connection.checkpoints(names)
+        finally:
+            await connection.aclose()
+        swept = forgetting.sweep(roots, known, person, dry_run=dry_run)
+        if not dry_run:
+            await tending.vacuum(ledger)  # what was written over stands in the file's free places until then
+    return erased, swept

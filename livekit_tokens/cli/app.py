@@ -13,6 +13,7 @@ from livekit_tokens.cli.doctor import doctor
 from livekit_tokens.cli.export import export
 from livekit_tokens.cli.house.copies import backup, restore
 from livekit_tokens.cli.house.db import app as db
+from livekit_tokens.cli.house.erase import erase
 from livekit_tokens.cli.house.prune import prune
 from livekit_tokens.cli.live import live
 from livekit_tokens.cli.performance import performance
@@ -66,6 +67,7 @@ for command in (
     doctor,
     recover,
     prune,
+    erase,
     backup,
     restore,
     demo,

@@ -44,7 +44,7 @@ def create(root: Path, source: str) -> tuple[Path, int]:
 
     The folder appears under its name only when the lock is held: nobody can take over a source that is being born.
     """
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(root)
     unborn = root / f".new-{source}"
     unborn.mkdir(mode=0o700)
     lock = os.open(unborn / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -52,6 +52,13 @@ def create(root: Path, source: str) -> tuple[Path, int]:
     folder = root / source
     unborn.rename(folder)
     return folder, lock
+
+
+def make_folder(path: Path) -> None:
+    """A folder that its owner alone may look into, and likewise those on the way that are not there yet."""
+    for folder in (*reversed(path.parents), path):
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def lock_path(folder: Path) -> Path:
@@ -117,7 +124,9 @@ def sweep(root: Path) -> None:
 
 def mark_finished(folder: Path, checkpoint: Checkpoint) -> None:
     """Note that a dead owner's spool is in the ledger up to its end, which is this checkpoint there."""
-    (folder / _FINISHED).write_text(" ".join(map(str, checkpoint)), "ascii")
+    note = os.open(folder / _FINISHED, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(note, "w", encoding="ascii") as file:
+        file.write(" ".join(map(str, checkpoint)))
 
 
 def finished_at(folder: Path) -> Checkpoint | None:

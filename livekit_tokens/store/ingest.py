@@ -15,6 +15,7 @@ from livekit_tokens.domain.pricing import Price, Pricing
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.store.keeping.forgotten import without_forgotten
 from livekit_tokens.store.rows import Numbered, Row, last_parts, last_stays, part_row, record_rows, unannounced
 from livekit_tokens.store.schema import records as records_table
 from livekit_tokens.store.statements import Statements, advance, checkpoints, end_in_gap, sessions_of
@@ -52,8 +53,7 @@ async def apply(
     Parts and stays are last-wins also when lines are replayed after a restored backup: the checkpoint went back
     with everything else, and the lines that follow it come in their order, so the last one is the newest again.
     """
-    plain = [numbered for numbered in batch.records if numbered[1].idempotency_key is None]
-    keyed = [numbered for numbered in batch.records if numbered[1].idempotency_key is not None]
+    plain, keyed = _by_key(batch.records)
     # Priced before the transaction: a model's first price may take its time.
     ready = prepared(plain, [pricing(record) for _, record in plain])
     keyed_prices = {seq: pricing(record) for seq, record in keyed}
@@ -63,17 +63,29 @@ async def apply(
         if not await _checkpoint_moved(conn, statements, batch, now):
             await transaction.rollback()
             return False
+        if (told := await without_forgotten(conn, batch)) is not batch:
+            batch, (plain, keyed) = told, _by_key(told.records)
+            ready = prepared(plain, [pricing(record) for _, record in plain])
         await _write_parts(conn, statements, batch, known)
         if batch.still_open is not None:
             await _end_others(conn, batch.source.id, batch.still_open)
         await _write_all(conn, statements, statements.stays_sql, last_stays(batch.stays))
         await _write(conn, statements, ready)
         if keyed:
-            told = await _told_first(conn, statements, keyed)
-            await _write(conn, statements, prepared(told, [keyed_prices[seq] for seq, _ in told]))
+            first = await _told_first(conn, statements, keyed)
+            await _write(conn, statements, prepared(first, [keyed_prices[seq] for seq, _ in first]))
     known.update(part.key for part in batch.parts)
     known.update(record.part for _, record in batch.records)
     return True
+
+
+def _by_key(records: Iterable[Numbered]) -> tuple[list[Numbered], list[Numbered]]:
+    """The records that count at once, and those that count once per idempotency key."""
+    plain: list[Numbered] = []
+    keyed: list[Numbered] = []
+    for numbered in records:
+        (plain if numbered[1].idempotency_key is None else keyed).append(numbered)
+    return plain, keyed
 
 
 async def _checkpoint_moved(conn: AsyncConnection, statements: Statements, batch: Batch, now: Micros) -> bool:

@@ -54,6 +54,9 @@ class Machine:
     def doctor(self, *args: str) -> subprocess.CompletedProcess[str]:
         return self._run(["-m", "livekit_tokens", "doctor", *args], check=False)
 
+    def command(self, *args: str) -> subprocess.CompletedProcess[str]:
+        return self._run(["-m", "livekit_tokens", *args], check=False)
+
     def look(self) -> dict[str, dict[str, dict[str, str]]]:
         """What doctor finds: by state and subject; the exit code tells of faults, and stderr is empty."""
         done = self.doctor("--json")

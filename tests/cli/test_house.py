@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from pathlib import Path
+
+from tests.cli.machine import CALL, Machine
 
 DIALECTS = ("sqlite", "postgresql")
 
@@ -93,3 +96,57 @@ def test_prune_says_what_it_removes(run):
         2,
         "livekit-tokens: --older-than 'soon' cannot be read; accepted: a length of time such as 90d, 12h, 8w, 1y\n",
     )
+
+
+def found_in(folder: Path, text: bytes) -> list[str]:
+    return [str(path) for path in folder.rglob("*") if path.is_file() and text in path.read_bytes()]
+
+
+def test_erase_leaves_nothing_of_a_person_on_this_machine(tmp_path):
+    """Ledger, -wal and spools of processes that have ended; the figures are still in the reports."""
+    machine = Machine(tmp_path)
+    machine.python(CALL.replace('"ada"', '"ada-4711"'))
+    assert found_in(tmp_path, b"ada-4711")
+
+    assert "1 would be made" in machine.command("erase", "--user", "ada-4711", "--dry-run").stdout
+    done = machine.command("erase", "--user", "ada-4711", "--json")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert (told["ledger"]["parts"], told["ledger"]["left"], told["spools"]) == (
+        1,
+        0,
+        {"looked_at": 1, "removed": 1, "held": 0},
+    )
+    assert found_in(tmp_path, b"ada-4711") == []
+    report = json.loads(machine.command("report", "--json").stdout)
+    assert report["totals"]["units"]["input_text"] == 7
+
+
+def test_erase_says_what_a_living_process_still_holds(tmp_path):
+    """And forgets what it brings; exit code 1 until it has ended."""
+    machine = Machine(tmp_path)
+    waiting = 'own.background.flush_blocking(5); print("ready", flush=True); sys.stdin.readline()'
+    living = machine.start(CALL.replace('"ada"', '"ada-4711"') + waiting)
+    assert living.stdout.readline() == "ready\n"
+
+    done = machine.command("erase", "--user", "ada-4711")
+    assert done.returncode == 1
+    assert "0 rows and 1 spools still hold them" in done.stderr
+    living.communicate("\n", timeout=30)
+    assert found_in(machine.ledger.parent, b"ada-4711")[0].endswith(".jsonl")
+
+    assert machine.command("erase", "--user", "ada-4711").returncode == 0
+    assert found_in(tmp_path, b"ada-4711") == []
+
+
+def test_everything_that_is_made_is_its_owners_alone(tmp_path):
+    """Ledger, spools, notes of takeovers, backups, and the folders that they are in."""
+    machine = Machine(tmp_path)
+    machine.python(CALL + "os.kill(os.getpid(), 9)", check=False)
+    assert machine.command("recover").returncode == 0
+    assert machine.command("backup", str(tmp_path / "data" / "b.db")).returncode == 0
+
+    made = list((tmp_path / "data").rglob("*"))
+    assert {"ledger.db", "b.db", "finished", "lock", "00000001.jsonl", ".takeover"} <= {path.name for path in made}
+    assert [str(path) for path in (tmp_path / "data", *made) if path.stat().st_mode & 0o077] == []

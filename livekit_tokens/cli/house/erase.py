@@ -1,0 +1,58 @@
+"""`livekit-tokens erase`: a person is forgotten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from livekit_tokens.cli.options import Json
+from livekit_tokens.domain.errors import BadSetting
+
+if TYPE_CHECKING:
+    from livekit_tokens.core.forgetting import SpoolsSwept
+    from livekit_tokens.store.keeping.erasing import Erased
+
+
+def erase(
+    user: Annotated[str, typer.Option(metavar="ID", help="The identity, as LiveKit has it or as reports show it.")],
+    rooms: Annotated[
+        bool, typer.Option("--rooms", help="Rename all rooms and sessions of theirs, not only those that name them.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is found, and change nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Forget a person: parts, stays, names, ids, in the ledger and in this host's spools, now and when more arrives.
+
+    Sums and costs stay. What is found afterwards is printed; exit code 1 where that is not nothing.
+    """
+    from livekit_tokens import housekeeping  # noqa: PLC0415 - `--help` does not wait for it
+    from livekit_tokens.cli.ledger import print_json, usable_settings  # noqa: PLC0415
+    from livekit_tokens.cli.outcome import Failed, awaited  # noqa: PLC0415
+    from livekit_tokens.cli.progress import waited  # noqa: PLC0415
+
+    if not user.strip():
+        raise BadSetting("--user is empty; expected the identity of the person to forget")
+    work = housekeeping.erase(usable_settings(), user, all_rooms=rooms, dry_run=dry_run)
+    erased, spools = awaited(waited(work, "erasing"))
+    if json:
+        print_json({"dry_run": dry_run, "ledger": erased.to_dict(), "spools": spools.to_dict()})
+    else:
+        print("\n".join(_lines(erased, spools, dry_run=dry_run)))
+    if not dry_run and (erased.left or spools.held):
+        raise Failed(
+            f"{erased.left:,} rows and {spools.held:,} spools still hold them: a process that lives keeps its newest "
+            "lines, and a spool of another DATABASE_URL is its own; erase again when they have ended"
+        )
+
+
+def _lines(erased: Erased, spools: SpoolsSwept, *, dry_run: bool) -> list[str]:
+    would = "would be " if dry_run else ""
+    lines = [
+        f"parts of sessions: {erased.parts:,} {would}made nobody's",
+        f"stays in rooms: {erased.stays:,} {would}made nobody's",
+        f"records: {erased.records:,} {would}freed of ids and labels; their units and costs stay",
+        f"names: {erased.sessions_renamed:,} sessions and {erased.rooms_renamed:,} rooms {would}renamed",
+        f"spools of this host: {spools.looked_at:,} looked at, {spools.removed:,} removed, {spools.held:,} hold them",
+    ]
+    return lines if dry_run else [*lines, f"looked at again: {erased.left:,} rows found"]

@@ -1,0 +1,78 @@
+"""Spools of this host that still hold a person: what is in the ledger already need not be kept for a replay."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from livekit_tokens.core import spool
+from livekit_tokens.core.ledger import Checkpoint
+from livekit_tokens.domain.erasure import Person
+
+_LONG_ENOUGH = 6
+"""A shorter text is only looked for as a whole value: every spool holds some `ann` within another word."""
+
+
+@dataclass(slots=True)
+class SpoolsSwept:
+    """`looked_at` spools; `removed` of those that held the person; `held` still do."""
+
+    looked_at: int = 0
+    removed: int = 0
+    held: int = 0
+
+    def to_dict(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def sweep(roots: Iterable[Path], known: Mapping[str, Checkpoint], person: Person, *, dry_run: bool) -> SpoolsSwept:
+    """Remove what holds the person and is in the ledger (`known` checkpoints), and look again.
+
+    Held are the newest segment of a process that lives, and spools of another ledger: what they bring is forgotten
+    as it arrives, and the file goes with its replay window.
+    """
+    swept, sought = SpoolsSwept(), _sought(person)
+    for root in roots:
+        for folder in spool.sources_of(root):
+            swept.looked_at += 1
+            if not _holds(folder, sought):
+                continue
+            if not dry_run and folder.name in known:
+                _forget(folder, known[folder.name])
+            gone = not _holds(folder, sought)
+            swept.removed += gone
+            swept.held += not gone
+    return swept
+
+
+def _forget(folder: Path, known: Checkpoint) -> None:
+    lock = spool.try_lock(folder)
+    if lock is None:  # its owner lives
+        spool.forget_acknowledged(folder, known, 0.0, spool.NO_REPLAY)
+        return
+    try:
+        if spool.finished_at(folder) == known:
+            spool.remove(folder)
+    finally:
+        os.close(lock)
+
+
+def _holds(folder: Path, sought: list[bytes]) -> bool:
+    for number in spool.segments_of(folder):
+        try:
+            raw = spool.segment_path(folder, number).read_bytes()
+        except FileNotFoundError:
+            continue
+        if any(text in raw for text in sought):
+            return True
+    return False
+
+
+def _sought(person: Person) -> list[bytes]:
+    """As they stand in a line of JSON."""
+    texts = [msgspec.json.encode(text) for text in sorted(person.identities | person.names)]
+    return [text[1:-1] if len(text) >= _LONG_ENOUGH + 2 else text for text in texts]

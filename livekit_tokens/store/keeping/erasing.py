@@ -1,0 +1,168 @@
+"""A person erased from the ledger, in one transaction: their sessions' parts, their stays, what their records carry.
+
+Sums stay: there is no person in them. Looked at again afterwards, in a snapshot of its own.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from livekit_tokens.domain.erasure import Forgotten, Person, counts_of, without
+from livekit_tokens.domain.sessions import Part
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.store.connection import StoreLedger
+from livekit_tokens.store.keeping.forgotten import KEY_NAME, remember, rename
+from livekit_tokens.store.schema import erasure_keys, idempotency, parts, records, sources, stays
+from livekit_tokens.store.values import part_of
+
+_PAGE = 1000
+
+
+@dataclass(slots=True)
+class Erased:
+    """What was found of the person and is gone, or would be; `left` is what was found when all was looked at again."""
+
+    parts: int = 0
+    stays: int = 0
+    records: int = 0
+    sessions_renamed: int = 0
+    rooms_renamed: int = 0
+    left: int = 0
+
+    def to_dict(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+async def erase(
+    ledger: StoreLedger, identities: frozenset[str], now: Micros, *, all_rooms: bool, dry_run: bool
+) -> tuple[Erased, Person]:
+    """Forget whoever is stored under these identities; `all_rooms` also renames rooms and sessions of theirs that do
+    not seem to name them. Raises LedgerUnavailable or LedgerTooNew; then nothing has changed.
+    """
+    opened: AbstractAsyncContextManager[AsyncConnection] = ledger.reader() if dry_run else ledger.writer()
+    async with opened as conn:
+        if not dry_run:
+            await _alone(conn)
+        person, theirs, shared = await _found(conn, identities)
+        erasing = _Erasing(conn, person, Forgotten(b"" if dry_run else await _key(conn)), now)
+        erased = await erasing.count(theirs, shared, all_rooms=all_rooms)
+        if not dry_run:
+            await erasing.forget(theirs)
+    if not dry_run:
+        async with ledger.reader() as conn:
+            erased.left = await _left(conn, person)
+    return erased, person
+
+
+async def _alone(conn: AsyncConnection) -> None:
+    if conn.dialect.name == "postgresql":
+        # Every drain begins with its source's row: it is finished, or waits, and then knows whom to forget.
+        await conn.execute(sa.text(f"LOCK TABLE {sources.name} IN SHARE ROW EXCLUSIVE MODE"))
+
+
+async def _key(conn: AsyncConnection) -> bytes:
+    of_name = erasure_keys.c.name == KEY_NAME
+    key = (await conn.execute(sa.select(erasure_keys.c.value).where(of_name))).scalar()
+    if key is None:
+        key = secrets.token_bytes(32)
+        await conn.execute(sa.insert(erasure_keys).values(name=KEY_NAME, value=key))
+    return bytes(key)
+
+
+async def _found(conn: AsyncConnection, identities: frozenset[str]) -> tuple[Person, list[Part], list[Part]]:
+    """The person, the parts that are theirs, and those of others in whose rooms they were."""
+    ids = sorted(identities)
+    own = [part_of(row) for row in await conn.execute(sa.select(parts).where(parts.c.user_id.in_(ids)))]
+    stayed = stays.c.identity.in_(ids)
+    named = (await conn.execute(sa.select(stays.c.name).where(stayed, stays.c.name.is_not(None)).distinct())).scalars()
+    visited = sa.select(parts).where(parts.c.key.in_(sa.select(stays.c.part).where(stayed)))
+    others = [part for row in await conn.execute(visited) if (part := part_of(row)).user not in identities]
+    names = {part.user_name for part in own if part.user_name} | {name for name in named if name}
+    return Person(identities, frozenset(names)), own, others
+
+
+@dataclass(slots=True)
+class _Erasing:
+    conn: AsyncConnection
+    person: Person
+    forgotten: Forgotten
+    now: Micros
+
+    async def count(self, theirs: Sequence[Part], shared: Sequence[Part], *, all_rooms: bool) -> Erased:
+        """What there is; the names that must go are remembered."""
+        both = [*theirs, *shared]
+        rooms = {p.room for p in both if p.room and (all_rooms or self.person.is_named_in(p.room))}
+        sessions = {p.session_id for p in both if all_rooms or self.person.is_named_in(p.session_id)}
+        for room in rooms:
+            self.forgotten.remember("room", room, self.now)
+        for session in sessions:
+            self.forgotten.remember("session", session, self.now)
+        stayed = sa.select(sa.func.count()).select_from(stays).where(self._stayed())
+        counted = 0
+        for keys in _pages(theirs):
+            of_theirs = sa.select(sa.func.count()).select_from(records).where(records.c.part.in_(keys))
+            counted += (await self.conn.execute(of_theirs)).scalar_one()
+        return Erased(len(theirs), (await self.conn.execute(stayed)).scalar_one(), counted, len(sessions), len(rooms))
+
+    async def forget(self, theirs: Sequence[Part]) -> None:
+        named = [(p.session_id, p.room) for p in theirs]
+        named += [(row.session_id, row.room) for row in await self.conn.execute(self._visited())]
+        for part in theirs:
+            await self._forget_part(part)
+        for keys in _pages(theirs):
+            await self._forget_records(keys)
+        await self.conn.execute(sa.update(stays).where(self._stayed()).values(identity=None, name=None))
+        await rename(self.conn, self.forgotten, named)
+        for identity in self.person.identities:
+            self.forgotten.remember("identity", identity, self.now)
+        for part in theirs:
+            self.forgotten.remember("part", part.key, self.now)
+        await remember(self.conn, self.forgotten.known)
+
+    def _stayed(self) -> sa.ColumnElement[bool]:
+        return stays.c.identity.in_(sorted(self.person.identities))
+
+    def _visited(self) -> sa.Select[Any]:
+        here = parts.c.key.in_(sa.select(stays.c.part).where(self._stayed()))
+        return sa.select(parts.c.session_id, parts.c.room).where(here)
+
+    async def _forget_part(self, part: Part) -> None:
+        kept = without(part, self.person)
+        values = {"user_id": None, "user_name": None, "tenant": kept.tenant, "tags": dict(kept.tags)}
+        await self.conn.execute(sa.update(parts).where(parts.c.key == bytes.fromhex(part.key)).values(values))
+
+    async def _forget_records(self, keys: list[bytes]) -> None:
+        """Ids that others gave, and texts that the caller gave; counts stay."""
+        of_these = records.c.part.in_(keys)
+        told = sa.select(records.c.part, records.c.seq, records.c.at, records.c.metadata)
+        rows = (await self.conn.execute(told.where(of_these, records.c.metadata.is_not(None)))).all()
+        for part, seq, at, metadata in rows:
+            if (kept := counts_of(metadata)) != metadata:
+                this = (records.c.part == part, records.c.seq == seq, records.c.at == at)
+                left = kept or sa.null()
+                await self.conn.execute(sa.update(records).where(*this).values({"metadata": left}))
+        bare = {"request_id": None, "idempotency_key": None}
+        await self.conn.execute(sa.update(records).where(of_these).values(bare))
+        await self.conn.execute(sa.delete(idempotency).where(idempotency.c.part.in_(keys)))
+
+
+def _pages(theirs: Sequence[Part]) -> list[list[bytes]]:
+    keys = [bytes.fromhex(part.key) for part in theirs]
+    return [keys[begin : begin + _PAGE] for begin in range(0, len(keys), _PAGE)]
+
+
+async def _left(conn: AsyncConnection, person: Person) -> int:
+    """How many rows still hold an identity or a display name of the person's, in any column that could."""
+    ids, names = sorted(person.identities), sorted(person.identities | person.names)
+    either = [parts.c.user_id.in_(ids), parts.c.user_name.in_(names), parts.c.tenant.in_(ids)]
+    of_part = sa.select(sa.func.count()).select_from(parts).where(sa.or_(*either))
+    stayed = sa.or_(stays.c.identity.in_(ids), sa.and_(stays.c.name.in_(names), stays.c.identity.is_(None)))
+    of_stay = sa.select(sa.func.count()).select_from(stays).where(stayed)
+    return int((await conn.execute(of_part)).scalar_one()) + int((await conn.execute(of_stay)).scalar_one())

@@ -1,0 +1,163 @@
+"""Erased, a person is found nowhere in the ledger, nor in its file, nor after what arrives late; sums stay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from livekit_tokens.core.ledger import Checkpoint, Source
+from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.store.connection import StoreLedger
+from livekit_tokens.store.keeping.checking import check
+from livekit_tokens.store.keeping.copies import backup
+from livekit_tokens.store.keeping.erasing import erase
+from livekit_tokens.store.keeping.tending import vacuum
+from livekit_tokens.store.schema import erasures, metadata, parts, sums
+from tests.store.batches import KEY, OTHER_KEY, START, batch, part, record
+
+ANN = frozenset({"ann-4711"})
+NOW = START + 1000
+HERS = part(
+    user="ann-4711",
+    user_name="Ann Unusual",
+    room="desk-ann-unusual",
+    session_id="desk-ann-unusual_x",
+    tags={"for": "Ann Unusual", "env": "prod"},
+    tenant="ann-4711",
+)
+BOBS = part(OTHER_KEY, "shared_y", user="bob", user_name="Bob", room="shared")
+TRANSCRIBER = part("0c" * 16, "desk-ann-unusual_x", user=None, room="desk-ann-unusual")
+STAYS = [
+    Stay(KEY, "PA_1", "ann-4711", "Ann Unusual", START),
+    Stay(OTHER_KEY, "PA_2", "ann-4711", "Ann Unusual", START),
+    Stay(OTHER_KEY, "PA_3", "bob", "Bob", START),
+]
+SAID = record(metadata={"of": "Ann Unusual", "n": 3}, request_id="req-ann-4711", idempotency_key="ann-4711-1")
+
+
+@pytest.fixture
+async def filled(ledger, connection) -> StoreLedger:
+    told = [SAID, record(), record(OTHER_KEY, request_id="bobs"), record(TRANSCRIBER.key)]
+    assert await connection.apply(batch(*told, parts=[HERS, BOBS, TRANSCRIBER], stays=STAYS))
+    return ledger
+
+
+async def everything(ledger: StoreLedger) -> str:
+    async with ledger.reader() as conn:
+        return repr([(await conn.execute(sa.select(table))).all() for table in metadata.sorted_tables]).lower()
+
+
+async def rows(ledger: StoreLedger, table: sa.Table) -> list[object]:
+    async with ledger.reader() as conn:
+        return sorted((tuple(row) for row in await conn.execute(sa.select(table))), key=repr)
+
+
+async def test_nothing_of_the_person_is_found_and_sums_and_others_stay(filled):
+    before = await rows(filled, sums)
+    erased, _ = await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
+
+    assert erased.to_dict() == {
+        "parts": 1,
+        "stays": 2,
+        "records": 2,
+        "sessions_renamed": 1,
+        "rooms_renamed": 1,
+        "left": 0,
+    }
+    left = await everything(filled)
+    assert "ann-4711" not in left
+    assert "unusual" not in left
+    assert all(kept in left for kept in ("'bob'", "shared_y", "'bobs'", "prod"))
+    assert await rows(filled, sums) == before
+    assert {f.state async for f in check(filled, lambda _d, _o: None)} == {"ok"}
+
+
+async def test_the_parts_of_a_renamed_session_stay_together(filled):
+    """The transcriber's part named nobody, and has the same session."""
+    await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
+
+    async with filled.reader() as conn:
+        found = dict((await conn.execute(sa.select(parts.c.key, parts.c.session_id))).all())
+    assert found[bytes.fromhex(KEY)] == found[bytes.fromhex(TRANSCRIBER.key)]
+    assert found[bytes.fromhex(KEY)].startswith("erased_")
+
+
+async def test_rooms_that_name_nobody_are_renamed_when_asked(filled):
+    await erase(filled, ANN, NOW, all_rooms=True, dry_run=False)
+
+    assert "shared" not in await everything(filled)
+
+
+async def test_a_dry_run_finds_the_same_and_changes_nothing(filled):
+    before = await everything(filled)
+    found, _ = await erase(filled, ANN, NOW, all_rooms=False, dry_run=True)
+    assert await everything(filled) == before
+
+    erased, _ = await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
+    assert found == erased
+
+
+async def test_a_late_spool_does_not_bring_them_back(filled, connection):
+    """Whole lines again, of the same source; and of a host that was away, of which the ledger knew nothing."""
+    await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
+    again = replace(HERS, status="closed", ended_at=NOW)
+    assert await connection.apply(
+        batch(replace(SAID, idempotency_key="ann-4711-2"), parts=[again], stays=STAYS, before=Checkpoint(1, 100, 4))
+    )
+    away = part("0d" * 16, "call-ann-4711_z", user="ann-4711", user_name="Ann Unusual", room="call-ann-4711")
+    other = part("0e" * 16, "call-ann-4711_z", user=None, room="call-ann-4711")
+    source = Source("source-2", "away", 1, START)
+    assert await connection.apply(batch(record("0e" * 16), parts=[other], source=source))
+    assert await connection.apply(
+        batch(replace(SAID, part="0d" * 16), parts=[away], source=source, before=Checkpoint(1, 100, 1))
+    )
+
+    left = await everything(filled)
+    assert "ann-4711" not in left
+    assert "unusual" not in left
+    async with filled.reader() as conn:
+        found = dict((await conn.execute(sa.select(parts.c.key, parts.c.session_id))).all())
+        status = (await conn.execute(sa.select(parts.c.status).where(parts.c.key == bytes.fromhex(KEY)))).scalar()
+    assert found[bytes.fromhex("0d" * 16)] == found[bytes.fromhex("0e" * 16)]
+    assert status == "closed"
+    assert {f.state async for f in check(filled, lambda _d, _o: None)} == {"ok"}
+
+
+async def test_a_call_that_begins_after_the_erasure_is_a_new_persons(filled, connection):
+    await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
+    new: Part = part("0f" * 16, "room_n", user="ann-4711", started_at=NOW + 1)
+    assert await connection.apply(batch(record("0f" * 16), parts=[new], before=Checkpoint(1, 100, 4)))
+
+    assert "ann-4711" in await everything(filled)
+
+
+async def test_the_file_and_a_backup_made_after_hold_nothing(sqlite_url, tmp_path: Path):
+    """Not in free places of the file either, nor in its -wal."""
+    ledger = StoreLedger(sqlite_url)
+    connection = await ledger.connect()
+    for number in range(20):  # rows that grow and move leave their old bytes behind
+        before = Checkpoint(1, 100 * number, number) if number else None
+        hers = replace(HERS, tags={**HERS.tags, "n": "x" * 50 * number})
+        assert await connection.apply(batch(SAID if not number else record(), parts=[hers], stays=STAYS, before=before))
+    await connection.aclose()
+    files = [tmp_path / name for name in ("ledger.db", "ledger.db-wal", "b.db")]
+    assert any(b"ann-4711" in file.read_bytes() for file in files if file.exists())
+
+    await erase(ledger, ANN, NOW, all_rooms=False, dry_run=False)
+    await vacuum(ledger)
+    await backup(ledger, tmp_path / "b.db", 0, lambda _n: None)
+
+    raw = b"".join(file.read_bytes() for file in files if file.exists()).lower()
+    assert b"ann-4711" not in raw
+    assert b"unusual" not in raw
+
+
+async def test_erased_again_nothing_is_found(filled):
+    await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
+    erased, _ = await erase(filled, ANN, NOW + 1, all_rooms=False, dry_run=False)
+
+    assert set(erased.to_dict().values()) == {0}
+    assert len(await rows(filled, erasures)) == 4
