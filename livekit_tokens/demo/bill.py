@@ -9,18 +9,30 @@ import asyncio
 import math
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from typing import Any, Literal
 
 Json = dict[str, Any]
 
-# Per-item framing, as measured on recordings of real OpenAI traffic (facts/wire.md).
-ITEM_FRAME = 5
-OUTPUT_FRAME = 8
-OUTPUT_FRAME_NOT_KEPT = 6
 CACHE_BLOCK = 64
-"""OpenAI serves prompts from its cache in whole blocks."""
-IMAGE_TOKENS = 85
+"""OpenAI serves prompts from its cache in whole blocks, of each modality: 64 of 119 text tokens, 64 of 96 audio tokens
+in the API reference; 1,344 of 1,349 text with 64 of 110 audio (openai-dotnet #1045)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """What is billed around content, in text tokens. By default as in recordings of real OpenAI traffic (2026-11).
+
+    `item`: around an item. `output`: beyond an answer's text. `not_kept`: what the next answer does not read of that.
+    `tools`: a tool's tokens against those of its JSON. `image`: tokens of an image.
+    """
+
+    item: int = 5
+    output: int = 8
+    not_kept: int = 6
+    tools: float = 1.0
+    image: int = 85
+
 
 _TOKEN = re.compile(r"\w{1,6}|[^\w\s]")
 
@@ -48,11 +60,9 @@ class Tokens:
     def total(self) -> int:
         return self.text + self.audio + self.image
 
-    def first(self, count: int) -> Tokens:
-        """The first `count` of these tokens, text before audio before image."""
-        text = min(self.text, count)
-        audio = min(self.audio, count - text)
-        return Tokens(text, audio, min(self.image, count - text - audio))
+    def blocks(self, share: float) -> Tokens:
+        """The whole blocks in a share of these tokens, of each modality."""
+        return Tokens(*(int(tokens * share) // CACHE_BLOCK * CACHE_BLOCK for tokens in astuple(self)))
 
 
 @dataclass(slots=True)
@@ -109,9 +119,11 @@ class Bill:
 class Conversation:
     """What the model reads before it answers: every item with its tokens, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, frames: Frames = Frames()) -> None:
+        self._frames = frames
         self._items: dict[str, Tokens] = {}
-        self._read: list[tuple[str, Tokens]] = []
+        self._left_out: set[str] = set()
+        self._read: list[list[tuple[str, Tokens]]] = []
 
     def __contains__(self, item_id: str) -> bool:
         return item_id in self._items
@@ -140,21 +152,30 @@ class Conversation:
 
     def keep_audio(self, item_id: str, audio_ms: int) -> None:
         """Truncate an assistant's item to what was heard; OpenAI then forgets its transcript."""
-        was = self._items[item_id]
-        self._items[item_id] = Tokens(
-            min(was.text, OUTPUT_FRAME - OUTPUT_FRAME_NOT_KEPT), min(was.audio, audio_ms // 50)
-        )
+        was, frames = self._items[item_id], self._frames
+        self._items[item_id] = Tokens(min(was.text, frames.output - frames.not_kept), min(was.audio, audio_ms // 50))
+
+    def trim(self, limit: int, keep: float) -> None:
+        """Leave out the oldest items once all are above `limit` tokens, until `keep` of it remains; nobody is told."""
+        there = [item for item in self._items.items() if item[0] not in self._left_out]
+        held = sum(tokens.total for _, tokens in there)
+        if held <= limit:
+            return
+        for item_id, tokens in there:
+            if held <= limit * keep:
+                break
+            self._left_out.add(item_id)
+            held -= tokens.total
 
     def read(self, preamble: list[tuple[str, Tokens]], cached_share: float) -> tuple[Tokens, Tokens]:
         """Let the model read it all: how many tokens, and how many of them from the cache.
 
-        Only an unchanged beginning can be cached, in whole blocks, and of that only `cached_share` still is.
+        Only a beginning that was read before can be cached, in whole blocks, and of that only `cached_share` still is.
         """
-        prompt = preamble + list(self._items.items())
-        same = _common_beginning(self._read, prompt)
-        self._read = prompt
-        budget = int(sum(t.total for _, t in same) * cached_share) // CACHE_BLOCK * CACHE_BLOCK
-        return _sum([t for _, t in prompt]), _take([t for _, t in same], budget)
+        prompt = preamble + [item for item in self._items.items() if item[0] not in self._left_out]
+        same = max((_common_beginning(earlier, prompt) for earlier in self._read), key=len, default=[])
+        self._read.append(prompt)
+        return _sum([t for _, t in prompt]), _sum([t for _, t in same]).blocks(cached_share)
 
 
 def _common_beginning(a: list[tuple[str, Tokens]], b: list[tuple[str, Tokens]]) -> list[tuple[str, Tokens]]:
@@ -166,32 +187,25 @@ def _common_beginning(a: list[tuple[str, Tokens]], b: list[tuple[str, Tokens]]) 
     return same
 
 
-def _take(parts: list[Tokens], budget: int) -> Tokens:
-    taken = Tokens()
-    for part in parts:
-        taken += part.first(budget - taken.total)
-    return taken
-
-
 def _sum(parts: list[Tokens]) -> Tokens:
     return sum(parts, Tokens())
 
 
-def heard(audio_ms: int) -> Tokens:
+def heard(audio_ms: int, frames: Frames) -> Tokens:
     """A caller's committed audio: one token per 100 ms."""
-    return Tokens(text=ITEM_FRAME, audio=math.ceil(audio_ms / 100))
+    return Tokens(text=frames.item, audio=math.ceil(audio_ms / 100))
 
 
-def said(text_tokens: int, audio_ms: int) -> Tokens:
+def said(text_tokens: int, audio_ms: int, frames: Frames) -> Tokens:
     """A model's answer, as billed: one audio token per 50 ms. Nothing generated is nothing billed."""
     if not text_tokens and not audio_ms:
         return Tokens()
-    return Tokens(text=OUTPUT_FRAME + text_tokens, audio=audio_ms // 50)
+    return Tokens(text=frames.output + text_tokens, audio=audio_ms // 50)
 
 
-def kept(output: Tokens) -> Tokens:
+def kept(output: Tokens, frames: Frames) -> Tokens:
     """The same answer as the next response reads it."""
-    return Tokens(max(0, output.text - OUTPUT_FRAME_NOT_KEPT), output.audio)
+    return Tokens(max(0, output.text - frames.not_kept), output.audio)
 
 
 def response_units(read: Tokens, cached: Tokens, output: Tokens) -> dict[str, int]:

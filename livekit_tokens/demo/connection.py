@@ -13,11 +13,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from livekit_tokens.demo import bill as b
 from livekit_tokens.demo.bill import Bill, Billed, Conversation, Json, Tokens
 from livekit_tokens.demo.hearing import BYTES_PER_MS, Ear
+from livekit_tokens.demo.line import Line
 from livekit_tokens.demo.plan import Knobs, Piece, draw_plan, tone_base64, transcript_of
 from livekit_tokens.demo.response import Response, output_item, place, response_json
 
@@ -29,6 +30,7 @@ class Till:
     seed: int = 0
     knobs: Knobs = field(default_factory=Knobs)
     count_text: Callable[[str], int] = b.rough_count
+    frames: b.Frames = field(default_factory=b.Frames)
     bill: Bill = field(default_factory=Bill)
 
     def random_for(self, *what: object) -> random.Random:
@@ -50,14 +52,14 @@ class Connection:
         model: str,
         number: int,
     ) -> None:
-        self.till, self.ws, self.model, self.number = till, ws, model, number
+        self.till, self.model, self.number = till, model, number
         self.id = f"sess_{number}"
         self.config: Json = _default_config(model)
-        self.conversation = Conversation()
+        self.conversation = Conversation(till.frames)
         self.ear = Ear(silence_ms=till.knobs.silence_ms)
         self.responses: list[Response] = []
         self.active: Response | None = None
-        self._transport = transport
+        self._line = Line(ws, transport, till.knobs.latency)
         self._events = self._items = 0
         self._speech_item = ""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -77,28 +79,31 @@ class Connection:
         """Serve until the socket is gone; what was under way then is billed as far as it was generated."""
         await self.send("session.created", session=self.config)
         try:
-            async for message in self.ws:
-                if message.type is WSMsgType.TEXT:
-                    await self._answer(json.loads(message.data))
+            async for data in self._line.received():
+                await self._answer(json.loads(data))
         finally:
             if self.active:
                 self._cut(self.active, "socket_closed")
+            await self._line.aclose()
 
-    async def send(self, event: str, **fields: object) -> bool:
-        """Write one event. False when there is no socket left to write to."""
+    async def send(self, event: str, **fields: object) -> None:
+        """Send one event."""
+        await self._send_of(None, event, **fields)
+
+    async def _send_of(self, entry: Billed | None, event: str, **fields: object) -> None:
+        """Send one event; of an entry on the bill it is told whether its figures were written to a live socket."""
         self._events += 1
-        if self.ws.closed:
-            return False
-        try:
-            await self.ws.send_json({"type": event, "event_id": f"event_{self.number}_{self._events}", **fields})
-        except ConnectionError:
-            return False
-        return True
+
+        def written(live: bool) -> None:
+            if entry is not None:
+                entry.delivered = live
+                self.till.bill.tell()
+
+        await self._line.send({"type": event, "event_id": f"event_{self.number}_{self._events}", **fields}, written)
 
     def drop(self) -> None:
         """Break the socket as a network does: no close frame."""
-        if self._transport:
-            self._transport.abort()
+        self._line.drop()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -139,7 +144,7 @@ class Connection:
         elif after not in (None, "root") and after not in self.conversation:
             await self._refuse(event, "item_create_previous_item_not_found", f"no item {after}")
         else:
-            await self._add_item(item, _item_tokens(item, self.till.count_text), after)
+            await self._add_item(item, _item_tokens(item, self.till), after)
 
     async def _add_item(self, item: Json, tokens: Tokens, after: str | None = None) -> None:
         self.conversation.put(item["id"], tokens, after)
@@ -203,7 +208,7 @@ class Connection:
         await self.send("input_audio_buffer.committed", item_id=item_id, previous_item_id=self.conversation.last)
         content = [{"type": "input_audio", "transcript": None}]
         item = {"id": item_id, "type": "message", "role": "user", "content": content}
-        await self._add_item(item, b.heard(audio_ms))
+        await self._add_item(item, b.heard(audio_ms, self.till.frames))
         if model := (self._hearing.get("transcription") or {}).get("model"):
             self._start(self._transcribe(item_id, model, audio_ms))
 
@@ -215,12 +220,7 @@ class Connection:
         await asyncio.sleep(self.till.random_for(self.number, item_id).uniform(*knobs.transcription))
         if not knobs.transcription_missing:
             name = "conversation.item.input_audio_transcription.completed"
-            sent = await self.send(name, item_id=item_id, content_index=0, transcript=transcript, usage=usage)
-            self._mark(entry, delivered=sent)
-
-    def _mark(self, entry: Billed, *, delivered: bool) -> None:
-        entry.delivered = delivered
-        self.till.bill.tell()
+            await self._send_of(entry, name, item_id=item_id, content_index=0, transcript=transcript, usage=usage)
 
     # what the model answers
 
@@ -238,6 +238,8 @@ class Connection:
 
     def _begin(self, response: Response) -> None:
         """The model reads the conversation: from here on the input is billed."""
+        if (trimming := _trimming(self.config.get("truncation")) or self.till.knobs.context) is not None:
+            self.conversation.trim(*trimming)
         response.begin(*self.conversation.read(self._preamble(response.config), response.plan.cached_share))
 
     def _plan_response(self, config: Json) -> Response:
@@ -265,7 +267,8 @@ class Connection:
 
     async def _cancel_response(self, event: Json) -> None:
         wanted = event.get("response_id")
-        if self.active is None or wanted not in (None, self.active.id):
+        early = self.active is not None and not self.active.announced and not self.till.knobs.hears_early_cancel
+        if self.active is None or early or wanted not in (None, self.active.id):
             message = "Cancellation failed: no active response found"
             await self._refuse(event, "response_cancel_not_active", message)
         else:
@@ -278,9 +281,13 @@ class Connection:
                 await before.over.wait()  # or its late response.done would be taken for ours
                 self._begin(response)
             await response.reaches(response.plan.created)
-            await self.send("response.created", response=response_json(response))
-            if knobs.ends != "failed":
-                await self._deliver(response, knobs)
+            if knobs.announced:
+                response.announced = True
+                await self.send("response.created", response=response_json(response))
+                if knobs.ends != "failed":
+                    await self._deliver(response, knobs)
+            else:
+                await response.reaches(response.plan.first + len(response.plan.pieces) * response.plan.step)
             self._settle(response, *_ending(knobs), pieces=len(response.plan.pieces))
             await self._finish(response, knobs)
         finally:
@@ -329,9 +336,10 @@ class Connection:
         if response.entry:
             return
         response.status, response.reason, response.made = status, reason, pieces
-        read, cached, output = response.read, response.cached, response.output(self.till.count_text)
+        read, cached = response.read, response.cached
+        output = response.output(self.till.count_text, self.till.frames)
         if response.has_item:
-            self.conversation.put(response.item_id, b.kept(output))
+            self.conversation.put(response.item_id, b.kept(output, self.till.frames))
         failed = status == "failed"
         units = {} if failed else b.response_units(read, cached, output)
         usage = None if failed else b.response_usage(read, cached, output)
@@ -345,8 +353,7 @@ class Connection:
             await self._close_item(response)
         await asyncio.sleep(response.plan.done_delay)
         if not knobs.done_missing and response.entry:
-            sent = await self.send("response.done", response=response_json(response))
-            self._mark(response.entry, delivered=sent)
+            await self._send_of(response.entry, "response.done", response=response_json(response))
 
     async def _close_item(self, response: Response) -> None:
         where, text = place(response), response.text
@@ -363,9 +370,11 @@ class Connection:
 
     def _preamble(self, config: Json) -> list[tuple[str, Tokens]]:
         """What precedes every item: instructions and tools. A change of either empties the cache."""
-        texts = [config.get("instructions") or "", *(json.dumps(tool) for tool in config.get("tools") or [])]
-        count = self.till.count_text
-        return [(text, Tokens(text=b.ITEM_FRAME + count(text))) for text in texts if text]
+        count, frames = self.till.count_text, self.till.frames
+        instructions, tools = config.get("instructions"), config.get("tools") or []
+        texts = [(instructions, 1.0)] if instructions else []
+        texts += [(json.dumps(tool), frames.tools) for tool in tools]
+        return [(text, Tokens(text=frames.item + round(count(text) * factor))) for text, factor in texts]
 
 
 def _default_config(model: str) -> Json:
@@ -395,14 +404,22 @@ def _ending(knobs: Knobs) -> tuple[str, str | None]:
     return knobs.ends, {"incomplete": "max_output_tokens", "failed": "server_error"}.get(knobs.ends)
 
 
-def _item_tokens(item: Json, count: Callable[[str], int]) -> Tokens:
+def _item_tokens(item: Json, till: Till) -> Tokens:
+    count, frames = till.count_text, till.frames
     texts = [item.get(name) or "" for name in ("name", "arguments", "output")]
-    tokens = Tokens(text=b.ITEM_FRAME + sum(map(count, texts)))
+    tokens = Tokens(text=frames.item + sum(map(count, texts)))
     for part in item.get("content") or []:
         audio_ms = len(base64.b64decode(part.get("audio") or "")) // BYTES_PER_MS
-        image = b.IMAGE_TOKENS if part["type"] == "input_image" else 0
-        tokens += Tokens(count(part.get("text") or ""), b.heard(audio_ms).audio, image)
+        image = frames.image if part["type"] == "input_image" else 0
+        tokens += Tokens(count(part.get("text") or ""), b.heard(audio_ms, frames).audio, image)
     return tokens
+
+
+def _trimming(truncation: Json | str | None) -> tuple[int, float] | None:
+    """The session's own `truncation`, where it says more than `auto`."""
+    if not isinstance(truncation, dict):
+        return None
+    return truncation["token_limits"]["post_instructions"], truncation["retention_ratio"]
 
 
 def _arguments(tool: Json) -> Json:

@@ -37,7 +37,11 @@ class Knobs:
     """From `response.create` to `response.created`."""
     first_output: Range = (0.1, 0.35)
     ahead: Range = (0.02, 0.3)
-    """How long a generated piece takes to the client: what is cut off within it is billed and never seen."""
+    """How long the provider keeps a generated piece: what is cut off within it is billed and never sent."""
+    latency: float = 0.0
+    """How long an event takes, each way. A connection draws no other: the network is what it is."""
+    burst: int = 1
+    """So many pieces are sent at a time."""
     done_delay: Range = (0.0, 0.05)
     speech: Range = (1.5, 4.0)
     """Length of an answer's audio."""
@@ -52,6 +56,12 @@ class Knobs:
     ends: Literal["completed", "incomplete", "failed"] = "completed"
     call_tools: bool = False
     """Answer with a call of the session's first tool, unless the last item is a tool's output."""
+    context: tuple[int, float] | None = None
+    """Above so many tokens after the instructions, the oldest items are left out until this share of it remains."""
+    hears_early_cancel: bool = True
+    """False: a cancel that comes before `response.created` is refused, and the response goes on."""
+    announced: bool = True
+    """False: of a response that is cut off early only `response.done` is ever sent (seen by LiveKit as a race)."""
     done_missing: bool = False
     transcription_missing: bool = False
     drop_after: int | None = None
@@ -90,6 +100,7 @@ class Plan:
     ahead: float
     done_delay: float
     cached_share: float
+    burst: int = 1
 
     def generated(self, elapsed: float) -> int:
         """How many pieces exist after `elapsed` seconds, delivered or not."""
@@ -99,9 +110,10 @@ class Plan:
         return min(len(self.pieces), 1 + int((elapsed - self.first) / self.step + 1e-6))
 
     def deliveries(self) -> Iterator[tuple[float, Piece]]:
-        """Each piece and when it reaches the client."""
+        """Each piece and when it is sent: together with those of its burst."""
         for n, piece in enumerate(self.pieces):
-            yield self.first + n * self.step + self.ahead, piece
+            last = min(n - n % self.burst + self.burst, len(self.pieces)) - 1
+            yield self.first + last * self.step + self.ahead, piece
 
 
 def draw_plan(rng: random.Random, knobs: Knobs, number: int, *, spoken: bool) -> Plan:
@@ -116,6 +128,7 @@ def draw_plan(rng: random.Random, knobs: Knobs, number: int, *, spoken: bool) ->
         ahead=rng.uniform(*knobs.ahead),
         done_delay=rng.uniform(*knobs.done_delay),
         cached_share=rng.uniform(*knobs.cached_share),
+        burst=knobs.burst,
     )
 
 

@@ -17,7 +17,7 @@ from typing import Self
 
 from aiohttp import web
 
-from livekit_tokens.demo.bill import rough_count
+from livekit_tokens.demo.bill import Frames, rough_count
 from livekit_tokens.demo.connection import Connection, Till
 from livekit_tokens.demo.plan import Knobs
 
@@ -34,8 +34,9 @@ class Provider(Till):
         knobs: Knobs | None = None,
         port: int = 0,
         count_text: Callable[[str], int] = rough_count,
+        frames: Frames | None = None,
     ) -> None:
-        super().__init__(seed, knobs or Knobs(), count_text)
+        super().__init__(seed, knobs or Knobs(), count_text, frames or Frames())
         self.connections: list[Connection] = []
         self._port = port
         app = web.Application()

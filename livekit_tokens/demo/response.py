@@ -21,7 +21,7 @@ class Response:
         self.reason: str | None = None
         self.made = 0
         self.entry: Billed | None = None
-        self.has_item = False
+        self.announced = self.has_item = False
         self.over = asyncio.Event()
         self._begun: float | None = None
         self._cut = asyncio.Event()
@@ -51,10 +51,11 @@ class Response:
         """The text of what was made."""
         return "".join(piece.text for piece in self.plan.pieces[: self.made])
 
-    def output(self, count: Callable[[str], int]) -> Tokens:
+    def output(self, count: Callable[[str], int], frames: b.Frames) -> Tokens:
         """What was made, as billed."""
         name = f"{self.tool['name']} " if self.tool and self.made else ""
-        return b.said(count(name + self.text), sum(piece.audio_ms for piece in self.plan.pieces[: self.made]))
+        audio_ms = sum(piece.audio_ms for piece in self.plan.pieces[: self.made])
+        return b.said(count(name + self.text), audio_ms, frames)
 
 
 def place(response: Response) -> Json:

@@ -112,7 +112,7 @@ async def test_the_audio_that_was_delivered_is_the_audio_that_was_billed():
 
 async def test_a_conversation_grows_and_its_beginning_comes_from_the_cache():
     """Each response reads the ones before it, in whole cached blocks of 64, split by modality."""
-    async with connected(replace(QUICK, cached_share=(1, 1)), instructions="word " * 80) as (_, client):
+    async with connected(replace(QUICK, cached_share=(1, 1), speech=(2, 2)), instructions="word " * 80) as (_, client):
         usages = [(await client.answer())["usage"]["input_token_details"] for _ in range(4)]
 
     read = [usage["text_tokens"] + usage["audio_tokens"] for usage in usages]
