@@ -8,8 +8,10 @@ Source: OpenAI API reference, Realtime client and server events. Seen on livekit
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 from livekit_tokens.capture.raw import Event, base64_bytes, items, mapping, text, tokens_of, whole
@@ -21,6 +23,7 @@ from livekit_tokens.core.vocabulary import tokens_in
 
 _LONGEST_SPEECH_MS = 3_600_000
 _MOST_SENT = 256
+_ROUND_TRIPS = 9
 
 
 class ConversationListener:
@@ -31,11 +34,14 @@ class ConversationListener:
         self.connections = 0
         self.model: str | None = None
         self.transcription_model: str | None = None
-        self.round_trip_ms = 0.0
         self.spoken_ms: dict[str, int] = {}
+        self._answers_by_itself = False
+        self._heard_out: str | None = None
         self._told: dict[str, Item] = {}
         self._texts: dict[str, tuple[int, int]] = {}
         self._sent: dict[object, float] = {}
+        self._round_trips_ms: deque[float] = deque(maxlen=_ROUND_TRIPS)
+        self._quickest_begin_ms: float | None = None
         self._written_ms = 0.0
         self._committed_to_ms = 0.0
         self._speech_from_ms: int | None = None
@@ -55,6 +61,8 @@ class ConversationListener:
             "input_audio_buffer.append": self._append,
             "input_audio_buffer.clear": self._clear,
             "conversation.item.create": self._create,
+            "conversation.item.delete": self._change,
+            "conversation.item.truncate": self._change,
             "session.update": self._update,
         }
 
@@ -66,11 +74,20 @@ class ConversationListener:
         if len(self._sent) > _MOST_SENT:
             del self._sent[next(iter(self._sent))]
 
-    def answered(self, what: object) -> None:
-        """The quickest answer is the best measure of the way there and back: all else is work, or waiting."""
-        if (at := self._sent.pop(what, None)) is not None:
-            took = (time.monotonic() - at) * 1000
-            self.round_trip_ms = min(self.round_trip_ms or took, took)
+    def answered(self, what: object, *, begins: bool = False) -> None:
+        """The server has answered. A response that `begins` took work too: only the quickest says something."""
+        if (at := self._sent.pop(what, None)) is None:
+            return
+        took = (time.monotonic() - at) * 1000
+        if begins:
+            self._quickest_begin_ms = min(self._quickest_begin_ms or took, took)
+        else:
+            self._round_trips_ms.append(took)
+
+    @property
+    def round_trip_ms(self) -> float:
+        """How long a sign takes to the provider and back, as it usually did; 0 where nothing has told."""
+        return median(self._round_trips_ms) if self._round_trips_ms else self._quickest_begin_ms or 0.0
 
     # -- the session ----------------------------------------------------------------------------------------------
 
@@ -91,10 +108,13 @@ class ConversationListener:
     def _read_session(self, event: Event) -> None:
         session = mapping(event.get("session"))
         self.model = text(session.get("model")) or self.model
-        hearing = mapping(mapping(session.get("audio")).get("input")).get("transcription")
-        if "input_audio_transcription" in session:  # the beta's flat session, and Azure's
-            hearing = session["input_audio_transcription"]
-        self.transcription_model = text(mapping(hearing).get("model")) or self.transcription_model
+        hearing = mapping(mapping(session.get("audio")).get("input")) or {
+            "transcription": session.get("input_audio_transcription"),  # the beta's flat session, and Azure's
+            "turn_detection": session.get("turn_detection"),
+        }
+        self.transcription_model = text(mapping(hearing.get("transcription")).get("model")) or self.transcription_model
+        turns = hearing.get("turn_detection")
+        self._answers_by_itself = bool(turns) and mapping(turns).get("create_response") is not False
         instructions, tools = self.preamble_of(session, "session")
         self.now = replace(
             self.now,
@@ -122,6 +142,10 @@ class ConversationListener:
             known = self._texts[name] = (key, tokens)
         return known[1]
 
+    def answers(self, item_id: str | None) -> bool:
+        """Whether the provider begins a response by itself to what it has heard. Not to what was committed by hand."""
+        return self._answers_by_itself and item_id is not None and item_id == self._heard_out
+
     # -- items ----------------------------------------------------------------------------------------------------
 
     def _create(self, event: Event) -> None:
@@ -141,13 +165,18 @@ class ConversationListener:
         known = self._told.get(item_id) or _item(item_id, item, self.spoken_ms.get(item_id, 0))
         self.now = held.with_item(self.now, known, text(event.get("previous_item_id")))
 
+    def _change(self, event: Event) -> None:
+        self.sent((event.get("type"), event.get("item_id")))
+
     def _on_deleted(self, event: Event) -> None:
         if (item_id := text(event.get("item_id"))) is not None:
+            self.answered(("conversation.item.delete", item_id))
             self.now = held.without_item(self.now, item_id)
 
     def _on_truncated(self, event: Event) -> None:
         item_id, heard = text(event.get("item_id")), whole(event.get("audio_end_ms"))
         if item_id is not None and heard is not None:
+            self.answered(("conversation.item.truncate", item_id))
             self.now = held.truncated(self.now, item_id, heard)
 
     def _new_id(self) -> str:
@@ -168,6 +197,7 @@ class ConversationListener:
     def _on_speech_stopped(self, event: Event) -> None:
         began, ended = self._speech_from_ms, whole(event.get("audio_end_ms"))
         self._speech_from_ms = None
+        self._heard_out = text(event.get("item_id"))
         if began is not None and ended is not None:
             self._hear(text(event.get("item_id")), ended - began)
 

@@ -83,6 +83,9 @@ class PartWriter:
         self._tell(record)
         return seq
 
+    def unpend(self, pending: str) -> None:
+        self._recorder.unpend(pending)
+
     def late(self, late: Late) -> None:
         self._recorder.late(late)
 

@@ -85,6 +85,12 @@ class More(msgspec.Struct, tag="more", frozen=True, omit_defaults=True):
         return Arrived(self.audio_ms, self.tokens, self.ahead, self.whole)
 
 
+class Unpend(msgspec.Struct, tag="unpend", frozen=True):
+    """A request that was expected and never began: it is in flight no more, and nothing is recorded of it."""
+
+    id: str
+
+
 class Late(msgspec.Struct, tag="late", frozen=True):
     """The provider's figures of a request, come after its estimate was written: kept beside it, never summed.
 
@@ -96,7 +102,7 @@ class Late(msgspec.Struct, tag="late", frozen=True):
     units: Units
 
 
-Line: TypeAlias = Head | PartLine | StayLine | Use | Pend | More | Late
+Line: TypeAlias = Head | PartLine | StayLine | Use | Pend | More | Unpend | Late
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Line).decode

@@ -10,7 +10,7 @@ from typing import Protocol
 from livekit_tokens.core import faults
 from livekit_tokens.core.charges import charges_of
 from livekit_tokens.core.ledger import Source
-from livekit_tokens.core.lines import Head, Late, Line, More, PartLine, Pend, StayLine, Use
+from livekit_tokens.core.lines import Head, Late, Line, More, PartLine, Pend, StayLine, Unpend, Use
 from livekit_tokens.core.tally import NO_PRICES, Tally
 from livekit_tokens.core.writer import SpoolWriter
 from livekit_tokens.domain.pricing import Prices
@@ -29,6 +29,7 @@ class Recording(Protocol):
     def record(self, record: UsageRecord, settles: str | None = None) -> int: ...
     def pend(self, pend: Pend) -> None: ...
     def more(self, more: More) -> None: ...
+    def unpend(self, pending: str) -> None: ...
     def late(self, late: Late) -> None: ...
     def tally(self, part: str) -> Tally: ...
     def charges(self, part: Part) -> list[UsageRecord]: ...
@@ -57,6 +58,8 @@ class Unrecorded:
     def pend(self, pend: Pend) -> None: ...
 
     def more(self, more: More) -> None: ...
+
+    def unpend(self, pending: str) -> None: ...
 
     def late(self, late: Late) -> None: ...
 
@@ -164,6 +167,13 @@ class Recorder:
             if more.id in self._pending:
                 self._progress[more.id] = more
                 self._writer.append(more, patience=0)
+
+    def unpend(self, pending: str) -> None:
+        """A request that was expected never began."""
+        with self._lock:
+            self._progress.pop(pending, None)
+            if self._pending.pop(pending, None) is not None:
+                self._writer.append(Unpend(pending))
 
     def late(self, late: Late) -> None:
         """Figures came after the estimate of their request was written."""

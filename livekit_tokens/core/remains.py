@@ -9,7 +9,7 @@ from pathlib import Path
 
 from livekit_tokens.core import charges, spool
 from livekit_tokens.core.ledger import Checkpoint, Source
-from livekit_tokens.core.lines import Head, Line, More, PartLine, Pend, StayLine, Use, from_bytes, to_bytes
+from livekit_tokens.core.lines import Head, Line, More, PartLine, Pend, StayLine, Unpend, Use, from_bytes, to_bytes
 from livekit_tokens.core.pending import estimated
 from livekit_tokens.domain.pricing import SessionCharges, no_charges
 from livekit_tokens.domain.sessions import Part, Stay, ended, left
@@ -85,6 +85,8 @@ def _fold(remains: Remains, line: Line) -> None:
             remains.pending[line.id] = line
             remains.progress.pop(line.id, None)
             _active(remains, line.record.part, line.at)
+        case Unpend():
+            remains.pending.pop(line.id, None)
         case More():
             remains.progress[line.id] = line
             if line.id in remains.pending:

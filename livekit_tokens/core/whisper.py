@@ -126,7 +126,10 @@ def unheard(model: str, measured_ms: int | None) -> Transcription:
     match billed_by(model) if measured_ms else None:
         case "duration":
             units = {"audio_ms": measured_ms or 0}
-            return Transcription(units, "estimated", likely, low=units, high=units, metadata=marks)
+            seconds = (measured_ms or 0) // 1000
+            # By whole seconds, and nobody says which way they are rounded.
+            low, high = _kept({"audio_ms": seconds * 1000}), {"audio_ms": (seconds + 1) * 1000}
+            return Transcription(units, "estimated", likely, low=low, high=high, metadata=marks)
         case "tokens":
             return Transcription(likely, "estimated", low=low, high=high, metadata=marks)
         case _:

@@ -135,7 +135,8 @@ def draw_plan(rng: random.Random, knobs: Knobs, number: int, *, spoken: bool) ->
 def _pieces(rng: random.Random, count: int, *, spoken: bool) -> Iterator[Piece]:
     start = rng.randrange(len(_WORDS))
     for n in range(max(1, count)):
-        word = _WORDS[(start + n) % len(_WORDS)] + " "
+        # A word brings the space before it, as OpenAI's deltas do: each is whole tokens.
+        word = ("" if n == 0 else " ") + _WORDS[(start + n) % len(_WORDS)]
         if spoken:
             yield Piece(word if n * CHUNK_MS % WORD_MS == 0 else "", CHUNK_MS)
         else:

@@ -7,7 +7,7 @@ drop. How the conversation's earlier answers went (pace, length, framing) is lea
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean, median
 
 from livekit_tokens.core.estimates.bounds import NOTHING, Estimate, kept
@@ -35,14 +35,22 @@ class Usual:
 
     `framing`: text tokens billed beyond the transcript. `pace`: milliseconds of audio a millisecond. `round_trip_ms`:
     from the client to the provider and back. `behind_ms`: for how long the provider keeps what it has generated
-    before it sends it. `lengths_ms`: audio of the last whole answers.
+    before it sends it, `piece_ms`: for how long the first piece is in the making before that. `first_ms`: from a response's
+    announcement to its first output. `lengths_ms`: audio of the last whole answers. None: not known yet.
     """
 
     framing: int = OUTPUT_FRAMING
-    pace: float = REAL_TIME
+    pace: float | None = None
     round_trip_ms: float = 0.0
     behind_ms: float = 0.0
+    piece_ms: float = 0.0
+    first_ms: float | None = None
     lengths_ms: tuple[int, ...] = ()
+
+    @property
+    def lag_ms(self) -> float:
+        """How far back that was generated which would arrive now, were the connection to break."""
+        return self.round_trip_ms + self.behind_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +69,16 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response whose figures came: what had `arrived`, the first piece of that, and how long the rest took.
+    """A response whose figures came: what had `arrived`, its first delta, all that came together with that and when
+    (since the announcement), and how long the rest took.
 
     `output_text` and `output_audio` are the real ones; `cut`: it did not end by itself.
     """
 
     arrived: Arrived
+    delta_ms: int
     first_piece_ms: int
+    first_ms: float | None
     span_ms: float
     output_text: int
     output_audio: int
@@ -80,7 +91,10 @@ class Answers:
 
     framings: tuple[int, ...] = ()
     spoken: tuple[tuple[int, float], ...] = ()
+    firsts_ms: tuple[float, ...] = ()
     lengths_ms: tuple[int, ...] = ()
+    waits_ms: tuple[float, ...] = ()
+    pieces_ms: tuple[float, ...] = ()
     behind_ms: tuple[float, ...] = ()
 
 
@@ -88,8 +102,7 @@ def output_of(usual: Usual, arrived: Arrived) -> Estimate:
     """A response's output. Low: what arrived and no more. High: `AHEAD_AT_MOST` of what is likely ahead, and slack."""
     audio_ms, tokens = arrived.audio_ms, arrived.tokens
     if not audio_ms and not tokens:
-        first_words = 0 if arrived.whole else said_tokens(FIRST_WORDS_MS)
-        return replace(NOTHING, high=kept(output_text=2 * usual.framing, output_audio=first_words))
+        return _unheard(usual, arrived)
     if arrived.whole:
         likely = most = 0.0
     else:
@@ -103,6 +116,15 @@ def output_of(usual: Usual, arrived: Arrived) -> Estimate:
         kept(output_audio=audio_ms // AUDIO_MS_PER_TOKEN),
         kept(output_audio=said_tokens(round(audio_ms + most))),
     )
+
+
+def _unheard(usual: Usual, arrived: Arrived) -> Estimate:
+    """Nothing has arrived, and something may exist."""
+    if arrived.whole:
+        return NOTHING
+    likely = kept(output_text=usual.framing + 1, output_audio=said_tokens(arrived.ahead)) if arrived.ahead else {}
+    first_words = said_tokens(round(FIRST_WORDS_MS * max(1.0, usual.pace or 0.0)))
+    return Estimate(likely, {}, kept(output_text=2 * OUTPUT_FRAMING + usual.framing, output_audio=first_words))
 
 
 def _text(framing: int, arrived: float, likely: float, most: float) -> Estimate:
@@ -119,14 +141,28 @@ def _expected_more(arrived: Arrived, lengths_ms: tuple[int, ...]) -> float:
     return fmean([*rest, arrived.ahead])
 
 
-def generated_ahead(pace: float, arrived: float, first_piece: float, span_ms: float, lag_ms: float) -> int:
+def generated_ahead(usual: Usual, arrived: float, first_piece: float, span_ms: float, lag_ms: float) -> int:
     """What a provider has generated and billed within the last `lag_ms`, in the unit of what has `arrived`.
 
     The pace is the response's own, measured over `span_ms` from its first piece on, and for as long as that is short
     the usual one.
     """
-    own = (arrived - first_piece + pace * KNOWN_PACE_MS) / (span_ms + KNOWN_PACE_MS)
-    return round(own * lag_ms)
+    if not arrived:
+        return unheard(usual, lag_ms)
+    known = 0.0 if usual.pace is None else KNOWN_PACE_MS
+    measured = arrived - first_piece + known * (usual.pace or 0.0)
+    pace = measured / (span_ms + known) if measured else REAL_TIME
+    return round(pace * lag_ms)
+
+
+def unheard(usual: Usual, lag_ms: float) -> int:
+    """Audio that was generated of a response of which nothing has arrived, in milliseconds, averaged over a break at
+    any moment since its announcement: in the last `lag_ms` of that wait something exists, half of it in the mean.
+    """
+    if usual.first_ms is None or usual.pace is None or not lag_ms:
+        return 0
+    within = min(lag_ms + usual.piece_ms, usual.first_ms)
+    return round(usual.pace * within / 2 * within / max(1.0, usual.first_ms))
 
 
 def with_answer(answers: Answers, answer: Answer) -> Answers:
@@ -136,14 +172,19 @@ def with_answer(answers: Answers, answer: Answer) -> Answers:
         framings = (*framings, answer.output_text - arrived.tokens)[-REMEMBERED:]
     if answer.span_ms > 0 and arrived.audio_ms > answer.first_piece_ms:
         spoken = (*spoken, (arrived.audio_ms - answer.first_piece_ms, answer.span_ms))[-REMEMBERED:]
-    pace = _pace(spoken)
+    pace = _pace(spoken) or REAL_TIME
+    firsts = answers.firsts_ms if answer.first_ms is None else (*answers.firsts_ms, answer.first_ms)[-REMEMBERED:]
     lengths, behind = answers.lengths_ms, answers.behind_ms
     real_ms = answer.output_audio * AUDIO_MS_PER_TOKEN
     if answer.output_audio and not answer.cut:
         lengths = (*lengths, real_ms)[-REMEMBERED:]
+    waits, pieces = answers.waits_ms, answers.pieces_ms
+    if arrived.audio_ms:  # what comes in bursts waits until one is full: half of it in the mean
+        waits = (*waits, (answer.first_piece_ms - answer.delta_ms) / 2 / pace)[-REMEMBERED:]
+        pieces = (*pieces, (answer.first_piece_ms + answer.delta_ms) / 2 / pace)[-REMEMBERED:]
     if answer.cut and arrived.audio_ms:
         behind = (*behind, max(0.0, real_ms - arrived.audio_ms) / pace)[-REMEMBERED:]
-    return Answers(framings, spoken, lengths, behind)
+    return Answers(framings, spoken, firsts, lengths, waits, pieces, behind)
 
 
 def usual_of(answers: Answers, round_trip_ms: float) -> Usual:
@@ -152,11 +193,13 @@ def usual_of(answers: Answers, round_trip_ms: float) -> Usual:
         framing=max(0, round(median(answers.framings))) if answers.framings else OUTPUT_FRAMING,
         pace=_pace(answers.spoken),
         round_trip_ms=round_trip_ms,
-        behind_ms=fmean(answers.behind_ms) if answers.behind_ms else 0.0,
+        behind_ms=fmean(answers.behind_ms or answers.waits_ms or (0.0,)),
+        piece_ms=fmean(answers.pieces_ms or (0.0,)),
+        first_ms=fmean(answers.firsts_ms) if answers.firsts_ms else None,
         lengths_ms=answers.lengths_ms,
     )
 
 
-def _pace(spoken: tuple[tuple[int, float], ...]) -> float:
+def _pace(spoken: tuple[tuple[int, float], ...]) -> float | None:
     span = sum(span for _, span in spoken)
-    return sum(audio for audio, _ in spoken) / span if span else REAL_TIME
+    return sum(audio for audio, _ in spoken) / span if span else None

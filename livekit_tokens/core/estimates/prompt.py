@@ -18,10 +18,17 @@ from livekit_tokens.domain.units import Units
 UNCALIBRATED = 0.15
 """Of a prompt's tokens, before the conversation's first figures: its framing and tools are OpenAI's own secret.
 Recordings of chats: tools alone 2 to 13% off."""
-LEAST_MARGIN = 3
-"""Tokens: a rounded audio, a special token more."""
+LEAST_MARGIN, ITEM_MARGIN = 3, 4
+"""Tokens, of all and of each item since the last figures: a rounded audio, special tokens more or less."""
+MOST_IMAGE_TOKENS = 1105
+"""No rule is published for images that a realtime model reads. This bounds them: the dearest image by the rule of
+gpt-4o, 85 and six tiles of 170 (OpenAI's guide "Images and vision")."""
 PLAUSIBLE_FRAMING = 30
 """Text tokens an item: a step beyond it is no framing but something that was left out or added unseen."""
+UNSURE_SHARE = 0.3
+"""How much less than in the one or two responses before may come from the cache."""
+LEAST_TRIMMED, TRIMMED_SHARE = 40, 0.08
+"""Tokens that fall short, at least and of what was expected, before messages are taken to have been left out."""
 REMEMBERED = 8
 
 MODALITIES = ("text", "audio", "image")
@@ -86,7 +93,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A response that has begun: what it reads, what of it was `stable` since an earlier one, and the estimate."""
+    """What a response reads, what of it was `stable` since an earlier one, and the estimate."""
 
     prompt: Prompt
     stable: Tokens
@@ -107,12 +114,37 @@ def prompt_of(conversation: Conversation, instructions: int | None = None, tools
     return Prompt(sum(part + ITEM_FRAMING for part in parts if part), conversation.items)
 
 
-def begin(figures: Figures, prompt: Prompt) -> tuple[Reading, Figures]:
-    """A response begins to read: its estimate, and what is known from now on."""
+def reading_of(figures: Figures, prompt: Prompt) -> Reading:
+    """The estimate of a response that reads this."""
     stable = _stable(figures, prompt)
     expected = _expected(figures, prompt)
-    reading = Reading(prompt, stable, expected, _estimate(figures, expected, stable))
-    return reading, replace(figures, read=(*figures.read[-3:], prompt))
+    return Reading(prompt, stable, expected, _estimate(figures, prompt, expected, stable))
+
+
+def begun(figures: Figures, reading: Reading) -> Figures:
+    """What is known once the provider has begun to read it: it may be cached from now on."""
+    return replace(figures, read=(*figures.read[-3:], reading.prompt))
+
+
+def left_out(reading: Reading, units: Units) -> int:
+    """How many of the oldest items the server has left out unseen: a long conversation is trimmed without a word.
+
+    Source: OpenAI API reference, RealtimeTruncation. Only where the real figures fall short by more than estimates do.
+    """
+    surplus = reading.expected.text + reading.expected.audio - real_input(units).text - real_input(units).audio
+    if surplus <= max(LEAST_TRIMMED, TRIMMED_SHARE * (reading.expected.text + reading.expected.audio)):
+        return 0
+    for count, item in enumerate(reading.prompt.items):
+        if surplus < item.tokens.total / 2:
+            return count
+        surplus -= item.tokens.total
+    return len(reading.prompt.items)
+
+
+def without_oldest(reading: Reading, count: int) -> Reading:
+    """The same, had it been known that the oldest items are left out: nothing of it can have been cached."""
+    prompt = Prompt(reading.prompt.preamble, reading.prompt.items[count:])
+    return replace(reading, prompt=prompt, stable=NO_TOKENS) if count else reading
 
 
 def taught(figures: Figures, reading: Reading, units: Units) -> Figures:
@@ -214,30 +246,34 @@ def _cached_share(figures: Figures) -> tuple[float, float, float]:
     likely = sum(share.likely * share.stable for share in shares) / stable
     most = max(1.0, *(share.least for share in shares))
     if len(shares) < 3:
-        return min(likely, most), 0.0, most
+        return min(likely, most), max(0.0, min(share.least for share in shares) - UNSURE_SHARE), most
     spread = (max(share.likely for share in shares) - min(share.likely for share in shares)) / len(shares) + 0.05
     least = min(share.least for share in shares) - spread
     return min(likely, most), max(0.0, least), min(most, max(share.most for share in shares) + spread)
 
 
-def _estimate(figures: Figures, expected: Tokens, stable: Tokens) -> Estimate:
+def _estimate(figures: Figures, prompt: Prompt, expected: Tokens, stable: Tokens) -> Estimate:
     likely, least, most = _cached_share(figures)
+    new = abs(len(prompt.items) - figures.count)
     units: dict[str, float] = {}
     low: dict[str, float] = {}
     high: dict[str, float] = {}
     for modality in MODALITIES:
         tokens: int = getattr(expected, modality)
         held: int = getattr(stable, modality)
-        margin = _margin(figures, modality, tokens)
+        margin = _margin(figures, modality, tokens, new)
         cached, fewest, most_cached = (min(whole_blocks(held * part), tokens) for part in (likely, least, most))
         most_cached = min(whole_blocks(tokens + margin), most_cached + CACHE_BLOCK)
         units |= {f"input_{modality}": tokens - cached, f"cached_input_{modality}": cached}
         low |= {f"input_{modality}": tokens - margin - most_cached, f"cached_input_{modality}": fewest}
         high |= {f"input_{modality}": tokens + margin - fewest, f"cached_input_{modality}": most_cached}
+    if prompt.images and not expected.image:
+        images = prompt.images * MOST_IMAGE_TOKENS
+        high |= {"input_image": images, "cached_input_image": images}
     return Estimate(kept(**units), kept(**low), kept(**high))
 
 
-def _margin(figures: Figures, modality: str, tokens: int) -> float:
+def _margin(figures: Figures, modality: str, tokens: int, new: int) -> float:
     if not figures.seen:
         return max(LEAST_MARGIN, tokens * UNCALIBRATED)
     if modality == "image":
@@ -245,4 +281,4 @@ def _margin(figures: Figures, modality: str, tokens: int) -> float:
     misses = sorted(getattr(miss, modality) for miss in figures.misses)
     # One surprise among many (messages that were left out unseen) does not widen every bound after it.
     usual = misses[-2] if len(misses) >= 4 else misses[-1] if misses else tokens * UNCALIBRATED / 3
-    return max(LEAST_MARGIN, 1.5 * usual)
+    return LEAST_MARGIN + max(1.5 * usual, new * (ITEM_MARGIN if modality == "text" else 1))

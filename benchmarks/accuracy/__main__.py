@@ -1,0 +1,205 @@
+"""How far what is counted is from the provider's bill.
+
+    make bench-accuracy SEED=1            # python -m benchmarks.accuracy --seed 1 [--cuts 50] [--at-once 10]
+
+Real AgentSessions hold calls against the stand-in provider, which keeps its own bill, and are cut at random: at least
+`--cuts` times in each way. Network, pace, bursts, lateness, framing, tools, cache and context trimming are drawn from
+the seed (`draws.py`) and are unknown to the estimator. What was recorded is drained from the real spools into a real
+ledger; a killed process is a recorder that writes no more, whose spool is taken over. Costs by the price book.
+Exit code: 0 if all goals are met, 1 if not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.accuracy import comparing
+from benchmarks.accuracy.comparing import Charged, Pair, Recorded, Row
+from benchmarks.accuracy.draws import CUTS, scripts
+from benchmarks.accuracy.holding import Outcome, hold
+from livekit_tokens.core import vocabulary
+from livekit_tokens.core.takeover import take_over
+from livekit_tokens.domain.pricing import Price
+from livekit_tokens.domain.units import TOKENS, total
+from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.prices.book import PriceBook
+from livekit_tokens.store.connection import StoreLedger
+
+COST_GOAL, INSIDE_GOAL = 0.03, 0.90
+OPERATIONS = {"realtime_response": "realtime_response", "transcription": "transcription"}
+
+
+async def run(seed: int, cuts: int, at_once: int, folder: Path) -> list[Pair]:
+    """Hold all calls of a seed; each entry of the bill with our record of it."""
+    turn = asyncio.Semaphore(at_once)
+    spools = folder / "spools"
+    spools.mkdir()
+
+    async def one(script) -> Outcome:
+        async with turn:
+            return await hold(script, spools, seed)
+
+    outcomes = await asyncio.gather(*(one(script) for script in scripts(seed, cuts)))
+    ledger = StoreLedger(f"sqlite:///{folder / 'ledger.db'}")
+    await take_over(spools, ledger)
+    await ledger.aclose()
+    records = read_records(folder / "ledger.db")
+    pairs: list[Pair] = []
+    for outcome in outcomes:
+        found, strangers = comparing.paired(charged(outcome), records.get(outcome.source, []))
+        pairs += found
+        pairs += [
+            (Charged("nobody billed", "", record.operation, "gpt-realtime", {}, 0), record) for record in strangers
+        ]
+    return pairs
+
+
+def charged(outcome: Outcome) -> list[Charged]:
+    return [
+        Charged(
+            kind if entry.kind == "realtime_response" else "transcription" if entry.id in outcome.heard else "no sign",
+            entry.id,
+            OPERATIONS[entry.kind],
+            entry.model,
+            entry.units,
+            outcome.livekit.get(entry.id, 0),
+        )
+        for kind, entry in outcome.bill
+    ]
+
+
+def read_records(path: Path) -> dict[str, list[Recorded]]:
+    """Every record of the ledger, by its source."""
+    sql = """select source, request_id, operation, provenance, units, low, high
+             from records join parts on parts.key = records.part order by seq"""
+    found: dict[str, list[Recorded]] = {}
+    with sqlite3.connect(path) as database:
+        for source, request_id, operation, provenance, *units in database.execute(sql):
+            read = (json.loads(text) if text else {} for text in units)
+            found.setdefault(source, []).append(Recorded(request_id, operation, provenance, *(u or {} for u in read)))
+    return found
+
+
+def priced() -> comparing.Cost:
+    book = PriceBook()
+
+    def cost(model: str, units: comparing.Units) -> int:
+        record = UsageRecord("0" * 32, time.time_ns() // 1000, "agent", "openai", model, "bench", dict(units))
+        price: Price = book.price(record)
+        return price.total or 0
+
+    return cost
+
+
+def show(rows: dict[str, Row], seed: int) -> bool:
+    head = (
+        "kind",
+        "requests",
+        "billed",
+        "LiveKit",
+        "ours",
+        "off tokens",
+        "off cost",
+        "estimated",
+        "inside",
+        "cost inside",
+        "width",
+    )
+    lines = [head]
+    met = True
+    for kind in ("whole", *CUTS, "no sign", "transcription", "nobody billed"):
+        if (row := rows.get(kind)) is None:
+            continue
+        lines.append(
+            (
+                kind,
+                f"{row.requests}",
+                f"{row.billed:,}",
+                f"{row.livekit:,}" if kind != "transcription" else "-",
+                f"{row.ours:,}",
+                f"{row.token_error:+.2%}",
+                f"{row.cost_error:+.2%}",
+                f"{row.estimated / row.requests:.0%}",
+                f"{row.inside:.0%}" if row.figures else "-",
+                f"{row.costs_inside / row.estimated:.0%}" if row.estimated else "-",
+                f"{row.width:.0%}" if row.widths else "-",
+            )
+        )
+        good = not ((row.missed and kind != "no sign") or row.wrong_reported or row.unmarked)
+        if kind in CUTS:
+            good = good and abs(row.cost_error) <= COST_GOAL and row.inside >= INSIDE_GOAL
+        met = met and good
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    print(f"\nAccuracy, seed {seed}: tokens and cost against the provider's bill")
+    for line in lines:
+        print("  ".join(cell.ljust(widths[0]) if n == 0 else cell.rjust(widths[n]) for n, cell in enumerate(line)))
+    print(f"\nreported and not as billed: {sum(row.wrong_reported for row in rows.values())} (goal 0)")
+    print(f"cut and not marked as estimated: {sum(row.unmarked for row in rows.values())} (goal 0)")
+    missed = sum(row.missed for kind, row in rows.items() if kind != "no sign")
+    print(
+        f"billed and not recorded: {missed} (goal 0), and {rows['no sign'].missed if 'no sign' in rows else 0} more "
+        "that were cut before any sign of them had reached the client (no sign)"
+    )
+    print(
+        f"cut kinds within {COST_GOAL:.0%} in cost, {INSIDE_GOAL:.0%} inside [low, high]: {'met' if met else 'MISSED'}"
+    )
+    return met
+
+
+def estimates_alone(pairs: Iterable[Pair], cost: comparing.Cost) -> None:
+    """What the estimates by themselves are worth, without the reported requests of the same kind."""
+    print("\nThe estimated requests alone")
+    for kind in CUTS:
+        own = [
+            (entry, record)
+            for entry, record in pairs
+            if entry.kind == kind and record and record.provenance == "estimated"
+        ]
+        if own:
+            row = comparing.summed(own, cost)[kind]
+            inputs = [n for n in TOKENS if "input" in n]
+            read = sum(total(r.units, inputs) for _, r in own) / max(1, sum(total(e.units, inputs) for e, _ in own)) - 1
+            said = (
+                sum(r.units.get("output_audio", 0) for _, r in own)
+                / max(1, sum(e.units.get("output_audio", 0) for e, _ in own))
+                - 1
+            )
+            print(
+                f"{kind:15} {row.requests:4}  cost {row.cost_error:+.2%}  input {read:+.2%}  output audio {said:+.2%}"
+            )
+    for unit, (all_, outside) in sorted(comparing.figures_outside(pairs).items()):
+        print(f"  {unit:20} {all_:4} figures, {outside} outside")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cuts", type=int, default=50)
+    parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--dump", type=Path)
+    given = parser.parse_args()
+    logging.disable(logging.CRITICAL)  # LiveKit says much of sockets that break
+    vocabulary.load()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = asyncio.run(run(given.seed, given.cuts, given.at_once, Path(folder)))
+    cost = priced()
+    met = show(comparing.summed(pairs, cost), given.seed)
+    estimates_alone(pairs, cost)
+    print(f"took {time.monotonic() - began:.0f} s")
+    if given.dump:
+        given.dump.write_text(json.dumps(comparing.to_json(pairs), indent=1), encoding="utf-8")
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

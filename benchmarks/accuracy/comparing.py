@@ -1,0 +1,153 @@
+"""Our records beside the provider's bill, request by request. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from livekit_tokens.domain.units import TOKENS, total
+
+Units = Mapping[str, int]
+Cost = Callable[[str, Units], int]
+"""Nano-dollars of a model's units."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One of our records, as it stands in the ledger."""
+
+    request_id: str | None
+    operation: str
+    provenance: str
+    units: Units
+    low: Units
+    high: Units
+
+
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """One entry of the provider's bill, and what LiveKit told of it (tokens)."""
+
+    kind: str
+    id: str
+    operation: str
+    model: str
+    units: Units
+    livekit: int
+
+
+Pair = tuple[Charged, Recorded | None]
+
+
+@dataclass(slots=True)
+class Row:
+    """What all requests of one kind come to."""
+
+    kind: str
+    requests: int = 0
+    missed: int = 0
+    billed: int = 0
+    livekit: int = 0
+    ours: int = 0
+    billed_cost: int = 0
+    our_cost: int = 0
+    estimated: int = 0
+    wrong_reported: int = 0
+    unmarked: int = 0
+    figures: int = 0
+    figures_inside: int = 0
+    costs_inside: int = 0
+    widths: list[float] = field(default_factory=list)
+
+    @property
+    def cost_error(self) -> float:
+        return self.our_cost / self.billed_cost - 1 if self.billed_cost else 0.0
+
+    @property
+    def token_error(self) -> float:
+        return self.ours / self.billed - 1 if self.billed else 0.0
+
+    @property
+    def inside(self) -> float:
+        return self.figures_inside / self.figures if self.figures else 1.0
+
+    @property
+    def width(self) -> float:
+        return median(self.widths) if self.widths else 0.0
+
+
+def paired(charged: Iterable[Charged], records: Iterable[Recorded]) -> tuple[list[Pair], list[Recorded]]:
+    """Each entry of one call's bill with our record of it, and our records that nobody billed.
+
+    By the provider's id; a response that was never announced has none with us, and is found by what is left over.
+    """
+    by_id: dict[tuple[str, str | None], list[Recorded]] = defaultdict(list)
+    for record in records:
+        by_id[record.operation, record.request_id].append(record)
+    pairs: list[Pair] = []
+    for entry in charged:
+        found = by_id.get((entry.operation, entry.id)) or by_id.get((entry.operation, None))
+        pairs.append((entry, found.pop(0) if found else None))
+    return pairs, [record for left in by_id.values() for record in left]
+
+
+def summed(pairs: Iterable[Pair], cost: Cost) -> dict[str, Row]:
+    rows: dict[str, Row] = {}
+    for entry, record in pairs:
+        _add(rows.setdefault(entry.kind, Row(entry.kind)), entry, record, cost)
+    return rows
+
+
+def _add(row: Row, entry: Charged, record: Recorded | None, cost: Cost) -> None:
+    row.requests += 1
+    row.billed += total(entry.units, TOKENS)
+    row.livekit += entry.livekit
+    row.billed_cost += (billed := cost(entry.model, entry.units))
+    if record is None:
+        row.missed += 1
+        return
+    row.ours += total(record.units, TOKENS)
+    row.our_cost += cost(entry.model, record.units)
+    if record.provenance == "reported":
+        row.wrong_reported += dict(record.units) != dict(entry.units)
+        return
+    row.estimated += 1
+    row.unmarked += record.provenance != "estimated"
+    for unit in {*entry.units, *record.units}:
+        row.figures += 1
+        row.figures_inside += record.low.get(unit, 0) <= entry.units.get(unit, 0) <= record.high.get(unit, 0)
+    low, high = cost(entry.model, record.low), cost(entry.model, record.high)
+    row.costs_inside += low <= billed <= high
+    if billed:
+        row.widths.append((high - low) / billed)
+
+
+def figures_outside(pairs: Iterable[Pair]) -> dict[str, tuple[int, int]]:
+    """By unit: how many figures of estimates there are, and how many lie outside their bounds."""
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for entry, record in pairs:
+        if record is None or record.provenance != "estimated":
+            continue
+        for unit in {*entry.units, *record.units}:
+            counts[unit][0] += 1
+            counts[unit][1] += not record.low.get(unit, 0) <= entry.units.get(unit, 0) <= record.high.get(unit, 0)
+    return {unit: (all_, outside) for unit, (all_, outside) in counts.items()}
+
+
+def to_json(pairs: Iterable[Pair]) -> list[dict[str, Any]]:
+    """Every pair, for looking into one."""
+    return [
+        {
+            "kind": entry.kind,
+            "id": entry.id,
+            "billed": dict(entry.units),
+            "ours": None if record is None else dict(record.units),
+            "provenance": None if record is None else record.provenance,
+            "low": None if record is None else dict(record.low),
+            "high": None if record is None else dict(record.high),
+        }
+        for entry, record in pairs
+    ]

@@ -1,0 +1,363 @@
+"""Holding one call: a real AgentSession, tracked as in a job process, against a provider that keeps its own bill."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from livekit.agents import Agent, AgentSession, function_tool, llm
+from livekit.plugins import openai
+from openai.types.realtime import AudioTranscription
+from openai.types.realtime.realtime_audio_input_turn_detection import ServerVad
+from openai.types.realtime.realtime_truncation_retention_ratio import (
+    RealtimeTruncationRetentionRatio,
+    TokenLimits,
+)
+
+from benchmarks.accuracy.draws import Kind, Script, Turn
+from benchmarks.accuracy.sound import Ear, Voice
+from livekit_tokens.bootstrap import new_key, now
+from livekit_tokens.capture import tracking
+from livekit_tokens.capture.part import Process
+from livekit_tokens.core.ledger import Source
+from livekit_tokens.core.lines import Late, More, Pend
+from livekit_tokens.core.recorder import Recorder, Recording
+from livekit_tokens.core.tally import Tally
+from livekit_tokens.core.vocabulary import count_tokens
+from livekit_tokens.demo.bill import Billed
+from livekit_tokens.demo.provider import Provider
+from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.domain.usage import UsageRecord
+
+MODEL = "gpt-realtime"
+PATIENCE = 12.0
+PLAYS_AT = 2.0
+IMAGE = (
+    "data:image/png;base64,"
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+class Mortal(Recording):
+    """A recorder whose process can be killed: from then on nothing reaches its spool, and its lock is free."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.alive = True
+
+    def kill(self) -> None:
+        self.alive = False
+        self.recorder.aclose_files()
+
+    def put_part(self, part: Part) -> None:
+        if self.alive:
+            self.recorder.put_part(part)
+
+    def put_stay(self, stay: Stay) -> None:
+        if self.alive:
+            self.recorder.put_stay(stay)
+
+    def record(self, record: UsageRecord, settles: str | None = None) -> int:
+        return self.recorder.record(record, settles) if self.alive else 0
+
+    def pend(self, pend: Pend) -> None:
+        if self.alive:
+            self.recorder.pend(pend)
+
+    def more(self, more: More) -> None:
+        if self.alive:
+            self.recorder.more(more)
+
+    def unpend(self, pending: str) -> None:
+        if self.alive:
+            self.recorder.unpend(pending)
+
+    def late(self, late: Late) -> None:
+        if self.alive:
+            self.recorder.late(late)
+
+    def tally(self, part: str) -> Tally:
+        return self.recorder.tally(part)
+
+    def sync(self) -> bool:
+        return True
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a call left: the provider's bill with the kind of each entry, LiveKit's tokens by response, our source."""
+
+    number: int
+    source: str
+    bill: list[tuple[Kind, Billed]] = field(default_factory=list)
+    livekit: dict[str, int] = field(default_factory=dict)
+    heard: set[str] = field(default_factory=set)
+    stalled: Kind | None = None
+
+
+async def hold(script: Script, folder: Path, seed: int) -> Outcome:
+    """Hold one call and hang up. What it recorded is in its spool, whose owner is gone."""
+    recorder = Recorder(folder, Source(f"call-{script.number:04d}", "bench", 1, now()), now)
+    async with Provider(
+        seed * 10_000 + script.number, script.turns[0].knobs, 0, count_tokens, script.frames
+    ) as provider:
+        call = _Call(script, provider, Mortal(recorder))
+        try:
+            async with asyncio.timeout(180):
+                await call.hold()
+        finally:
+            call.mortal.kill()
+        return call.outcome
+
+
+class _Call:
+    def __init__(self, script: Script, provider: Provider, mortal: Mortal) -> None:
+        self.script, self.provider, self.mortal = script, provider, mortal
+        self.outcome = Outcome(script.number, mortal.recorder.source.id)
+        self.voice = Voice()
+        self.labels: dict[str, Kind] = {}
+        self.heard = 0
+        self.model = self._model()
+        self.session = self._session()
+        self.realtime: Any = None
+        self.tracking = self._track()
+
+    def _model(self) -> openai.realtime.RealtimeModel:
+        limits = self.script.truncation
+        given: dict[str, Any] = {}
+        if limits is not None:
+            given["truncation"] = RealtimeTruncationRetentionRatio(
+                type="retention_ratio",
+                retention_ratio=limits[1],
+                token_limits=TokenLimits(post_instructions=limits[0]),
+            )
+        return openai.realtime.RealtimeModel(
+            model=MODEL,
+            base_url=self.provider.base_url,
+            api_key="none",
+            input_audio_transcription=AudioTranscription(model=self.script.transcriber),
+            turn_detection=ServerVad(type="server_vad", create_response=True, interrupt_response=True),
+            **given,
+        )
+
+    def _session(self) -> AgentSession[None]:
+        session: AgentSession[None] = AgentSession(llm=self.model, aec_warmup_duration=None)
+        session.input.audio = self.voice
+        session.output.audio = Ear(PLAYS_AT)
+        return session
+
+    def _track(self) -> tracking.Tracking:
+        async def flush(_: float) -> bool:
+            return True
+
+        process = Process(self.mortal, flush, now, new_key)
+        return tracking.begin(
+            self.session,
+            None,
+            process,
+            user=None,
+            tenant=None,
+            feature=None,
+            tags={},
+            on_end=None,
+            on_usage=None,
+        )
+
+    async def hold(self) -> None:
+        agent = Agent(instructions=self.script.instructions, tools=[_tool(n) for n in range(self.script.tools)])
+        await self.session.start(agent)
+        self.realtime = agent.realtime_llm_session
+        self.realtime.on("metrics_collected", self._livekit_counts)
+        self.realtime.on("openai_server_event_received", self._see)
+        await asyncio.sleep(0.1 + 4 * self.script.latency)
+        for turn in self.script.turns:
+            self.provider.knobs = turn.knobs
+            try:
+                await _TURNS[turn.kind](self, turn)
+            except TimeoutError:
+                self.outcome.stalled = turn.kind  # LiveKit waits for what never comes; the call ends here
+                break
+            finally:
+                self._label(turn.kind)
+        await self._hang_up()
+        await self.model.aclose()
+        self._label(self.script.turns[-1].kind)
+        self.outcome.bill = [(self.labels[entry.id], entry) for entry in self.provider.bill.entries]
+
+    def _see(self, event: Any) -> None:
+        if event["type"] == "input_audio_buffer.committed":
+            self.heard += 1
+            self.outcome.heard.add(event["item_id"])
+
+    def _livekit_counts(self, event: Any) -> None:
+        if event.type == "realtime_model_metrics" and event.request_id:
+            self.outcome.livekit[event.request_id] = event.input_tokens + event.output_tokens
+
+    def _label(self, kind: Kind) -> None:
+        for entry in self.provider.bill.entries:
+            self.labels.setdefault(entry.id, kind)
+
+    async def _hang_up(self) -> None:
+        await asyncio.wait_for(self.session.aclose(), PATIENCE)
+        await asyncio.sleep(4 * self.script.latency)
+        await self.tracking.aclose()
+
+    # -- what happens in a turn -----------------------------------------------------------------------------------
+
+    def _answers(self) -> int:
+        return sum(entry.kind == "realtime_response" for entry in self.provider.bill.entries)
+
+    async def _billed(self, count: int) -> None:
+        await self.provider.bill.until(lambda _: self._answers() >= count, PATIENCE)
+
+    def _ask(self, turn: Turn) -> Any:
+        """By voice the provider answers by itself; else the agent is asked to."""
+        if turn.image:
+            self._show()
+        if turn.spoken:
+            self.voice.speak(turn.voice_ms)
+            self.voice.pause()
+            return None
+        return self.session.generate_reply(user_input=turn.words)
+
+    def _show(self) -> None:
+        part = {"type": "input_image", "image_url": IMAGE}
+        item = {"id": f"image_{len(self.labels)}", "type": "message", "role": "user", "content": [part]}
+        self.realtime.send_event({"type": "conversation.item.create", "item": item})
+
+    async def _requested(self, before: int) -> None:
+        """Until the provider has taken the request up."""
+        await until(lambda: any(c.active for c in self.provider.connections) or self._answers() > before)
+
+    async def whole(self, turn: Turn) -> None:
+        before = self._answers()
+        self._ask(turn)
+        await self._billed(before + 1)
+        await self._quiet(turn)
+
+    async def _quiet(self, turn: Turn) -> None:
+        """Until what the provider has sent has arrived, and LiveKit is done with it."""
+        await asyncio.sleep(turn.knobs.done_delay[0] + 4 * turn.knobs.latency + 0.1)
+        if (speech := self.session.current_speech) is not None:
+            await asyncio.wait([asyncio.ensure_future(_over(speech))], timeout=1.0)
+
+    async def cancelled(self, turn: Turn) -> None:
+        before = self._answers()
+        self._ask(turn)
+        await self._requested(before)
+        await asyncio.sleep(turn.cut * turn.whole_seconds)
+        self._interrupt()
+        await self._billed(before + 1)
+        await self._quiet(turn)
+
+    def _interrupt(self) -> None:
+        if self.session.current_speech is not None:
+            self.session.interrupt(force=True)
+        else:
+            self.realtime.interrupt()
+
+    async def early(self, turn: Turn) -> None:
+        """Asked for, and dropped before it was announced."""
+        before = self._answers()
+        asked = asyncio.Event()
+        self.realtime.on(
+            "openai_client_event_queued", lambda e: asked.set() if e["type"] == "response.create" else None
+        )
+        handle = self.session.generate_reply(user_input=turn.words)
+        await asyncio.wait_for(asked.wait(), PATIENCE)
+        await asyncio.sleep(turn.cut * (turn.knobs.created[0] + 2 * turn.knobs.latency) * 0.8)
+        handle.interrupt(force=True)
+        await self._billed(before + 1)
+        await self._quiet(turn)
+
+    async def unclaimed(self, turn: Turn) -> None:
+        """The caller goes on before the answer was announced; only its end is ever told."""
+        before = self._answers()
+        self._ask(turn)
+        await self._requested(before)
+        await asyncio.sleep(turn.cut * turn.knobs.created[0])
+        self.voice.speak(600)
+        await self._billed(before + 1)
+        await asyncio.sleep(0.01)
+        self._label("unclaimed")
+        self.provider.knobs = turn.knobs.__class__(**{**_fields(turn.knobs), "announced": True, "done_missing": False})
+        self.voice.pause()
+        await self._billed(before + 2)
+        await self._quiet(turn)
+        self._label("whole")
+
+    async def _cut(self, turn: Turn) -> Kind:
+        """Begin, and wait until the moment of the cut. Answers what it is a cut of."""
+        self._label("whole")
+        before, heard = self._answers(), self.heard
+        self._ask(turn)
+        await self._requested(before)
+        await asyncio.sleep(turn.cut * turn.whole_seconds)
+        return turn.kind if not turn.spoken or self.heard > heard else "no sign"
+
+    async def dropped(self, turn: Turn) -> None:
+        before, connections = self._answers(), len(self.provider.connections)
+        kind = await self._cut(turn)
+        self.provider.connections[-1].drop()
+        await self._billed(before + 1)
+        self._label(kind)
+        await until(lambda: len(self.provider.connections) > connections)
+        await asyncio.sleep(0.3 + 6 * turn.knobs.latency)
+
+    async def at_close(self, turn: Turn) -> None:
+        before = self._answers()
+        kind = await self._cut(turn)
+        await self._hang_up()
+        await self._billed(before + 1)
+        self._label(kind)
+
+    async def killed(self, turn: Turn) -> None:
+        before = self._answers()
+        kind = await self._cut(turn)
+        self.mortal.kill()
+        for connection in self.provider.connections:
+            connection.drop()
+        await self._billed(before + 1)
+        self._label(kind)
+
+
+_TURNS = {
+    "whole": _Call.whole,
+    "cancelled": _Call.cancelled,
+    "before created": _Call.early,
+    "discarded": _Call.early,
+    "unclaimed": _Call.unclaimed,
+    "socket drop": _Call.dropped,
+    "at close": _Call.at_close,
+    "killed": _Call.killed,
+}
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not true():  # noqa: ASYNC110 - of the provider's state there is no event
+            await asyncio.sleep(0.002)
+
+
+async def _over(speech: Any) -> None:
+    await speech.wait_for_playout()
+
+
+def _fields(knobs: Any) -> dict[str, Any]:
+    return {name: getattr(knobs, name) for name in knobs.__dataclass_fields__}
+
+
+def _tool(number: int) -> llm.FunctionTool:
+    async def look_up(day: str, branch: int) -> str:
+        """Look up whether an appointment is free on a day in one of the branches of the practice.
+
+        Args:
+            day: The day of the week.
+            branch: The number of the branch, as on the door.
+        """
+        return f"{day} {branch}"
+
+    return function_tool(look_up, name=f"look_up_{number}")

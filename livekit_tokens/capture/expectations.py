@@ -1,0 +1,77 @@
+"""What is expected of a conversation's next response, as its own earlier figures have taught."""
+
+from __future__ import annotations
+
+from livekit_tokens.capture.conversation import ConversationListener
+from livekit_tokens.capture.flights import Flight, Own
+from livekit_tokens.core.estimates import prompt
+from livekit_tokens.core.estimates.conversation import message, trimmed, with_answer, with_item, without_item
+from livekit_tokens.core.estimates.output import Answer, Answers, Usual, usual_of
+from livekit_tokens.core.estimates.output import with_answer as with_one_more
+from livekit_tokens.core.estimates.prompt import Figures, Reading
+from livekit_tokens.domain.units import Units
+
+
+class Expectations:
+    """Follows one realtime session's figures."""
+
+    def __init__(self, conversation: ConversationListener) -> None:
+        self._conversation = conversation
+        self._connection = 0
+        self._figures = Figures()
+        self._answers = Answers()
+
+    def of(self, own: Own = (None, None)) -> tuple[Reading, Usual]:
+        """What a response reads that begins now, and what answers are like; `own`: see `Own`."""
+        if self._connection != self._conversation.connections:
+            self._connection = self._conversation.connections
+            self._figures = prompt.on_a_new_connection(self._figures)
+        self._conversation.now = trimmed(self._conversation.now)
+        reading = prompt.reading_of(self._figures, prompt.prompt_of(self._conversation.now, *own))
+        return reading, usual_of(self._answers, self._conversation.round_trip_ms)
+
+    def begun(self, reading: Reading) -> None:
+        """The provider has begun to read that."""
+        self._figures = prompt.begun(self._figures, reading)
+
+    def keep(self, flight: Flight, output: Units) -> None:
+        """The next response reads what this one put out."""
+        if flight.in_conversation:
+            self._conversation.now = with_answer(self._conversation.now, flight.items, output)
+
+    def learn(self, flight: Flight | None, units: Units, *, item_id: str, cut: bool) -> None:
+        """The real figures of a response; `item_id` names the output of one that was never announced."""
+        if flight is None:  # nothing of it was announced, so nothing of it can have been deleted
+            reading, _ = self.of()
+            self.begun(reading)
+            self._figures = prompt.taught(self._figures, reading, units)
+            now = with_item(self._conversation.now, message(item_id))
+            self._conversation.now = with_answer(now, [item_id], output_of(units))
+        elif flight.in_conversation:
+            reading = self._leave_out(flight.reading, units)
+            self._figures = prompt.taught(self._figures, reading, units)
+            text = units.get("output_text", 0) + units.get("output_reasoning", 0)
+            arrived = flight.more(0, 0.0).arrived
+            answer = Answer(
+                arrived,
+                delta_ms=flight.delta,
+                first_piece_ms=flight.first_piece,
+                first_ms=flight.first_ms,
+                span_ms=flight.span_ms,
+                output_text=text,
+                output_audio=units.get("output_audio", 0),
+                cut=cut,
+            )
+            self._answers = with_one_more(self._answers, answer)
+            self.keep(flight, output_of(units))
+
+    def _leave_out(self, reading: Reading, units: Units) -> Reading:
+        """The server may have left out the oldest messages, and it will not take them in again."""
+        count = prompt.left_out(reading, units) if self._figures.seen else 0
+        for item in reading.prompt.items[:count]:
+            self._conversation.now = without_item(self._conversation.now, item.id)
+        return prompt.without_oldest(reading, count)
+
+
+def output_of(units: Units) -> Units:
+    return {name: quantity for name, quantity in units.items() if name.startswith("output_")}

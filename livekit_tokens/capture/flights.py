@@ -1,0 +1,144 @@
+"""Responses in flight: those that were asked for, the one that is expected, and those that the provider announced."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from livekit_tokens.capture.raw import Recent
+from livekit_tokens.core.estimates.framing import PCM16_BYTES_PER_MS
+from livekit_tokens.core.estimates.output import Usual, generated_ahead
+from livekit_tokens.core.estimates.prompt import Reading
+from livekit_tokens.core.lines import More, Pend
+from livekit_tokens.domain.times import Micros
+
+_FIRST_PIECE_SECONDS = 0.01
+"""What arrives within so long of the first delta came with it, and says nothing about the pace."""
+
+Own = tuple[int | None, int | None]
+"""Tokens of a response's own instructions and tools; None: the session's."""
+
+
+@dataclass(slots=True)
+class Flight:
+    """A response whose figures have not come: what it reads, and what has arrived of it."""
+
+    pend: Pend
+    reading: Reading
+    usual: Usual
+    began: float
+    announced: float = 0.0
+    own: Own = (None, None)
+    in_conversation: bool = True
+    first_output: float | None = None
+    spoke_at: float = 0.0
+    last_output: float = 0.0
+    delta: int = 0
+    first_piece: int = 0
+    overtaken: bool = False
+    audio_bytes: int = 0
+    tokens: int = 0
+    whole: bool = False
+    items: list[str] = field(default_factory=list)
+
+    @property
+    def audio_ms(self) -> int:
+        return self.audio_bytes // PCM16_BYTES_PER_MS
+
+    @property
+    def span_ms(self) -> float:
+        return (self.last_output - self.spoke_at) * 1000
+
+    @property
+    def first_ms(self) -> float | None:
+        """From its announcement to its first output."""
+        return None if self.first_output is None else (self.first_output - self.announced) * 1000
+
+    def hear(self, audio_bytes: int) -> None:
+        first = not self.audio_bytes
+        self.audio_bytes += audio_bytes
+        self._arrived(self.audio_ms, first=first)
+
+    def read(self, tokens: int) -> None:
+        """Text has arrived: it measures the pace only where there is no audio."""
+        first = not self.tokens
+        self.tokens += tokens
+        if not self.audio_bytes:
+            self._arrived(self.tokens, first=first)
+
+    def _arrived(self, amount: int, *, first: bool) -> None:
+        now = self.last_output = time.monotonic()
+        if self.first_output is None:
+            self.first_output = now
+        if first:
+            self.spoke_at, self.delta = now, amount
+        if now - self.spoke_at <= _FIRST_PIECE_SECONDS:
+            self.first_piece = amount
+
+    def more(self, at: Micros, lag_ms: float) -> More:
+        """What has arrived by now; `lag_ms`: how far back that was generated which is not here yet."""
+        audio_ms, ahead = self.audio_ms, 0
+        if lag_ms and not self.whole:
+            amount = audio_ms or self.tokens
+            ahead = generated_ahead(self.usual, amount, self.first_piece, self.span_ms, lag_ms)
+        return More(self.pend.id, at, audio_ms, self.tokens, ahead, self.whole)
+
+    def timing(self) -> dict[str, Any]:
+        """Fields of a record."""
+        first = self.first_output
+        return {
+            "processing_ms": round((time.monotonic() - self.began) * 1000),
+            "first_output_ms": None if first is None else round((first - self.began) * 1000),
+        }
+
+
+class Flights:
+    """Which response an event means. Ids may be missing at either end."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Flight] = {}
+        self.expected: Flight | None = None
+        self.announced: dict[str, Flight] = {}
+        self._over = Recent()
+
+    def is_over(self, response_id: str | None) -> bool:
+        """Whether it was settled. A response is billed once, however often its end is told."""
+        return response_id is not None and response_id in self._over
+
+    def take(self, asked: str | None) -> Flight | None:
+        """The flight of a response that is told of for the first time: by what the client calls it, else that which
+        the provider was expected to begin by itself."""
+        if asked is not None:
+            return self.asked.pop(asked, None)
+        expected, self.expected = self.expected, None
+        return expected
+
+    def announce(self, response_id: str | None, flight: Flight) -> None:
+        self.announced[response_id or flight.pend.id] = flight
+
+    def of(self, response_id: str | None) -> Flight | None:
+        """The announced flight of that id; without one, the only flight that can be meant."""
+        flight = self.announced.get(response_id) if response_id is not None else None
+        if flight is None and len(self.announced) == 1:
+            ((key, only),) = self.announced.items()
+            if response_id is None or key == only.pend.id:
+                return only
+        return flight
+
+    def land(self, response_id: str | None, flight: Flight | None) -> None:
+        """It is settled, under that id."""
+        for key in [key for key, other in self.announced.items() if other is flight]:
+            del self.announced[key]
+            self._over.add(key)
+        if response_id is not None:
+            self._over.add(response_id)
+
+    def unannounced(self) -> Iterator[Flight]:
+        """Those that may not even have reached the provider; they are forgotten here."""
+        yield from self.asked.values()
+        self.asked.clear()
+        if self.expected is not None:
+            yield self.expected
+            self.expected = None
