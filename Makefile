@@ -11,10 +11,10 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak bench lowest server postgres clean
+.PHONY: help setup demo test check soak bench bench-accuracy lowest server postgres clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 setup: $(VENV)/.done ## Make the virtual environment
 
@@ -56,6 +56,9 @@ lowest: setup server ## The tests of capture and a real call, on the lowest Live
 
 soak: setup server ## The fault experiments, full form
 	$(BIN)/python -m tests.soak --full
+
+bench-accuracy: setup ## The accuracy bench: our figures beside the provider's bill, cuts at random (SEED=1; 3 minutes)
+	$(BIN)/python -m benchmarks.accuracy --seed $(or $(SEED),1)
 
 bench: setup ## The benchmarks: goal, figure, reference, met or not
 	$(BIN)/python -m benchmarks

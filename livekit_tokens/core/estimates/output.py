@@ -35,8 +35,8 @@ class Usual:
 
     `framing`: text tokens billed beyond the transcript. `pace`: milliseconds of audio a millisecond. `round_trip_ms`:
     from the client to the provider and back. `behind_ms`: for how long the provider keeps what it has generated
-    before it sends it, `piece_ms`: for how long the first piece is in the making before that. `first_ms`: from a response's
-    announcement to its first output. `lengths_ms`: audio of the last whole answers. None: not known yet.
+    before it sends it, `piece_ms`: for how long the first piece is in the making before that. `first_ms`: from a
+    response's announcement to its first output. `lengths_ms`: audio of the last whole answers. None: not known yet.
     """
 
     framing: int = OUTPUT_FRAMING
