@@ -77,8 +77,7 @@ def _fold(remains: Remains, line: Line) -> None:
         case Use():
             remains.seq = max(remains.seq, line.seq)
             _active(remains, line.record.part, line.record.at)
-            if line.settles is not None:
-                remains.pending.pop(line.settles, None)
+            remains.pending.pop(line.settles or "", None)
             if line.record.operation == charges.OPERATION:
                 remains.charged.add(line.record.idempotency_key)
         case Pend():
