@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from livekit_tokens.core import whisper
-from livekit_tokens.core.calibration import Expected
+from livekit_tokens.core.calibration import CACHED_IN_STEPS_OF, Expected
 from livekit_tokens.core.estimates.bounds import Estimate
-from livekit_tokens.core.estimates.framing import AUDIO_MS_PER_TOKEN
+from livekit_tokens.core.estimates.framing import AUDIO_MS_PER_TOKEN, USER_AUDIO_MS_PER_TOKEN
 from livekit_tokens.core.whisper import Count
 from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UsageRecord
@@ -32,7 +32,7 @@ SPOKEN_PER_TOKEN = 6
 class Arrived(NamedTuple):
     """What had come of an answer: tokens of text, milliseconds of audio; `begun` if any, `whole` if all of it.
 
-    `ahead` are the tokens that were most likely generated and still on their way when it was cut off.
+    `ahead` and `ahead_ms` were most likely generated and still on their way when it was cut off.
     """
 
     tokens: int = 0
@@ -40,6 +40,7 @@ class Arrived(NamedTuple):
     ahead: int = 0
     whole: bool = False
     begun: bool = False
+    ahead_ms: int = 0
 
 
 def is_speech_billed_by_tokens(model: str) -> bool:
@@ -48,16 +49,15 @@ def is_speech_billed_by_tokens(model: str) -> bool:
 
 
 def prompt_units(expected: Expected) -> Estimate:
-    """A prompt that was sent: likely units, and bounds should it not have been read at all, or be framed otherwise."""
-    cached = round(expected.tokens * expected.cached_share)
-    units = _kept({"input_text": expected.tokens - cached, "cached_input_text": cached})
+    """A prompt that was sent: likely units, and bounds should all or none of it that can be cached have been."""
     margin = CALIBRATED_MARGIN if expected.calibrated else MARGIN
-    return Estimate(units, _scaled(units, 1 - margin), _at_most(expected.tokens, cached, margin))
-
-
-def _at_most(tokens: int, cached: int, margin: float) -> Units:
-    # None of it may come from the cache.
-    return _kept({"input_text": round(tokens * (1 + margin)), "cached_input_text": cached})
+    least, most = round(expected.tokens * (1 - margin)), round(expected.tokens * (1 + margin))
+    step = CACHED_IN_STEPS_OF if expected.cacheable else 0
+    return Estimate(
+        _kept({"input_text": expected.tokens - expected.cached, "cached_input_text": expected.cached}),
+        _kept({"input_text": max(0, least - expected.cacheable - step)}),
+        _kept({"input_text": most, "cached_input_text": expected.cacheable + step}),
+    )
 
 
 def speech_units(model: str, characters: int, tokens: int) -> Estimate:
@@ -72,7 +72,7 @@ def audio_units(model: str, audio_ms: int | None) -> Estimate:
     if audio_ms is not None:
         by = whisper.billed_by(model)
         units = _kept({"audio_ms": audio_ms} if by == "duration" else {"input_audio": whisper.audio_tokens(audio_ms)})
-    return Estimate(units, units, units)
+    return Estimate(units, _about(units, down=True), _about(units, down=False))
 
 
 def sent(record: UsageRecord, estimate: Estimate) -> UsageRecord:
@@ -86,7 +86,7 @@ def cut(record: UsageRecord, arrived: Arrived) -> UsageRecord:
         case "speech":
             return _cut_speech(record, arrived)
         case "transcription":
-            return _estimated(record, {"output_text": arrived.tokens + whisper.OUTPUT_FRAMING if arrived.tokens else 0})
+            return _cut_transcription(record, arrived)
         case "embedding":
             return _estimated(record, {})
         case _:
@@ -101,10 +101,28 @@ def transcribed(record: UsageRecord, audio_ms: int | None, transcript: Count | N
         units=told.units,
         provenance=told.provenance,
         informational=told.informational,
-        low=told.low,
-        high=told.high,
+        low=told.low or _about(told.units, down=True),
+        high=told.high or _about(told.units, down=False),
         metadata={**record.metadata, **told.metadata},
     )
+
+
+def _about(units: Units, *, down: bool) -> Units:
+    """Whisper is billed by whole seconds; the rest is exact to a token."""
+    bounds = {name: quantity - 1 if down else quantity + 1 for name, quantity in units.items()}
+    if (measured := units.get("audio_ms")) is not None:
+        bounds["audio_ms"] = (measured if down else measured + 999) // 1000 * 1000
+    return _kept(bounds)
+
+
+def _cut_transcription(record: UsageRecord, arrived: Arrived) -> UsageRecord:
+    """Its transcript had not come: as much as is usually said in its audio."""
+    if "input_audio" not in record.units:
+        return _estimated(record, {})
+    seconds = record.units["input_audio"] * USER_AUDIO_MS_PER_TOKEN / 1000
+    likely = max(arrived.tokens, round(seconds * whisper.TOKENS_PER_SECOND)) + whisper.OUTPUT_FRAMING
+    most = max(arrived.tokens, round(seconds * whisper.MOST_PER_SECOND)) + whisper.OUTPUT_FRAMING
+    return _estimated(record, {"output_text": likely}, low={"output_text": arrived.tokens}, high={"output_text": most})
 
 
 def _cut_answer(record: UsageRecord, arrived: Arrived) -> UsageRecord:
@@ -131,13 +149,20 @@ def _cut_speech(record: UsageRecord, arrived: Arrived) -> UsageRecord:
         if arrived.begun or arrived.whole:  # billed by what was sent, as soon as it is answered
             return replace(record, provenance="reported", low=None, high=None)
         return _estimated(record, {}, reached=False)
-    tokens = -(-arrived.audio_ms // AUDIO_MS_PER_TOKEN)
-    if arrived.whole and tokens:
-        return _estimated(record, {"output_audio": tokens})
-    if arrived.begun and not tokens:
-        tokens = record.units.get("input_text", 0) * SPOKEN_PER_TOKEN
-    most = round(tokens * AHEAD_AT_MOST) + 1000 // AUDIO_MS_PER_TOKEN
-    return _estimated(record, {"output_audio": tokens}, high={"output_audio": most}, reached=tokens > 0)
+    heard = -(-arrived.audio_ms // AUDIO_MS_PER_TOKEN)
+    if arrived.whole and heard:
+        return _estimated(record, {"output_audio": heard})
+    likely = -(-(arrived.audio_ms + arrived.ahead_ms) // AUDIO_MS_PER_TOKEN)
+    if arrived.begun and not heard:
+        likely = record.units.get("input_text", 0) * SPOKEN_PER_TOKEN
+    most = round(likely * AHEAD_AT_MOST) + 1000 // AUDIO_MS_PER_TOKEN
+    return _estimated(
+        record,
+        {"output_audio": likely},
+        low={"output_audio": heard},
+        high={"output_audio": most},
+        reached=arrived.begun,
+    )
 
 
 def _estimated(

@@ -38,6 +38,13 @@ _USUAL_SIZE = (1024, 1024)
 """Of an image that is only named by its address."""
 
 
+class Beginning(NamedTuple):
+    """A prompt up to the end of one of its messages: what it is told by, and its tokens."""
+
+    mark: int
+    tokens: int
+
+
 class Prompt(NamedTuple):
     """Tokens of a prompt, and what tells prompts apart that are framed differently: a hash of tools and schemas."""
 
@@ -45,6 +52,8 @@ class Prompt(NamedTuple):
     frame: int
     previous: str | None = None
     """The response that this one goes on from: its conversation is billed again, and is not in the body."""
+    beginnings: tuple[Beginning, ...] = ()
+    """By which a later prompt that begins the same is known: providers serve that part from their cache."""
 
 
 def prompt_of(body: Body, model: str, count: Count) -> Prompt:
@@ -52,18 +61,27 @@ def prompt_of(body: Body, model: str, count: Count) -> Prompt:
     messages = body.get("messages")
     items = messages if messages is not None else body.get("input")
     items = [{"content": items}] if isinstance(items, str) else _list(items)
-    tokens = sum(_item(item, model, count) for item in items)
-    tokens += REASONED_ANSWER_FRAMING if _REASONING.match(model.rpartition("/")[2]) else ANSWER_FRAMING
+    tools, schema = _list(body.get("tools")), _schema_of(body)
+    frame = _mark([tools, schema]) if tools or schema else 0
+    tokens = 0
     if isinstance(instructions := body.get("instructions"), str):
         tokens += MESSAGE_FRAMING + count(instructions)
-    tools, schema = _list(body.get("tools")), _schema_of(body)
     if tools:
         tokens += count(typescript(tools)) + TOOLS_BASE
     if schema is not None:
         tokens += count(json.dumps(schema, separators=(",", ":")))
-    frame = zlib.crc32(json.dumps([tools, schema], default=str).encode()) if tools or schema else 0
+    beginnings, mark = [], _mark(instructions, frame)
+    for item in items:
+        tokens += _item(item, model, count)
+        mark = _mark(item, mark)
+        beginnings.append(Beginning(mark, tokens))
+    tokens += REASONED_ANSWER_FRAMING if _REASONING.match(model.rpartition("/")[2]) else ANSWER_FRAMING
     previous = body.get("previous_response_id")
-    return Prompt(max(0, tokens), frame, previous if isinstance(previous, str) else None)
+    return Prompt(max(0, tokens), frame, previous if isinstance(previous, str) else None, tuple(beginnings))
+
+
+def _mark(said: object, before: int = 0) -> int:
+    return zlib.crc32(json.dumps(said, default=str).encode(), before)
 
 
 def embedded(body: Body, count: Count) -> int:

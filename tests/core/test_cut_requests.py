@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from livekit_tokens.core.calibration import Calibration, Expected
+from livekit_tokens.core.calibration import Calibration, Expected, Told
 from livekit_tokens.core.cut_requests import Arrived, audio_units, cut, prompt_units, sent, speech_units, transcribed
-from livekit_tokens.core.prompts import Prompt
+from livekit_tokens.core.prompts import Beginning, Prompt
 from livekit_tokens.core.whisper import Count
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -17,15 +17,15 @@ def record(operation: str = "chat_completion", model: str = "gpt-4o", **fields: 
     return UsageRecord("0" * 32, 0, "agent", "openai", model, operation, units={}, provenance="unknown", **fields)
 
 
-def chat(tokens: int = 1000, share: float = 0.0, calibrated: bool = True) -> UsageRecord:
-    return sent(record(), prompt_units(Expected(tokens, share, calibrated)))
+def chat(tokens: int = 1000, cached: int = 0, calibrated: bool = True) -> UsageRecord:
+    return sent(record(), prompt_units(Expected(tokens, cached, cached, calibrated)))
 
 
 def test_a_cut_answer_is_its_prompt_and_what_had_come() -> None:
-    estimate = cut(chat(share=0.5), Arrived(tokens=40, ahead=3))
-    assert estimate.units == {"input_text": 500, "cached_input_text": 500, "output_text": 43}
-    assert estimate.low == {"input_text": 475, "cached_input_text": 475, "output_text": 40}
-    assert estimate.high == {"input_text": 1050, "cached_input_text": 500, "output_text": 156}
+    estimate = cut(chat(cached=512), Arrived(tokens=40, ahead=3))
+    assert estimate.units == {"input_text": 488, "cached_input_text": 512, "output_text": 43}
+    assert estimate.low == {"input_text": 310, "output_text": 40}
+    assert estimate.high == {"input_text": 1050, "cached_input_text": 640, "output_text": 156}
     assert estimate.provenance == "estimated"
 
 
@@ -64,7 +64,7 @@ def test_speech_by_tokens_is_its_text_and_20_tokens_a_second() -> None:
 
 def test_a_cut_transcription_is_billed_by_its_audio() -> None:
     by_tokens = sent(record("transcription", "gpt-4o-transcribe"), audio_units("gpt-4o-transcribe", 2340))
-    assert cut(by_tokens, Arrived()).units == {"input_audio": 23}
+    assert cut(by_tokens, Arrived()).units == {"input_audio": 23, "output_text": 9}
     by_time = sent(record("transcription", "whisper-1"), audio_units("whisper-1", 2340))
     assert cut(by_time, Arrived()).units == {"audio_ms": 2340}
     assert cut(record("transcription", "whisper-1"), Arrived()).provenance == "unknown"
@@ -73,31 +73,66 @@ def test_a_cut_transcription_is_billed_by_its_audio() -> None:
 def test_a_whole_transcription_without_figures_is_estimated_by_text_and_audio() -> None:
     told = transcribed(record("transcription", "gpt-4o-transcribe"), 2340, Count(8, "o200k"))
     assert (told.units, told.provenance) == ({"input_audio": 23, "output_text": 10}, "estimated")
+    assert (told.low, told.high) == ({"input_audio": 22, "output_text": 9}, {"input_audio": 24, "output_text": 11})
     assert told.metadata == {"counted_by": "o200k", "audio_from": "measured"}
+    by_time = transcribed(record("transcription", "whisper-1"), 2340, Count(8, "o200k"))
+    assert (by_time.units, by_time.low, by_time.high) == ({"audio_ms": 2340}, {"audio_ms": 2000}, {"audio_ms": 3000})
+
+
+def learn(calibration: Calibration, prompt: Prompt, name: str | None = None, **told: int) -> None:
+    calibration.learn("openai", "gpt-4o", prompt, calibration.expect("openai", "gpt-4o", prompt), Told(told, name))
 
 
 @pytest.mark.parametrize("counted", [80, 100, 140])
 def test_a_prompt_is_expected_as_the_last_bill_says(counted: int) -> None:
     """What one prompt was billed beyond our count of it, the next one of the same model and tools will be too."""
     calibration = Calibration()
-    assert calibration.expect("openai", "gpt-4o", Prompt(counted, 7)) == Expected(counted, 0.0, calibrated=False)
-    calibration.learn("openai", "gpt-4o", Prompt(100, 7), {"input_text": 60, "cached_input_text": 60}, None)
-    expected = calibration.expect("openai", "gpt-4o", Prompt(counted, 7))
-    assert expected == Expected(counted + 20, 0.5, calibrated=True)
+    assert calibration.expect("openai", "gpt-4o", Prompt(counted, 7)) == Expected(counted)
+    learn(calibration, Prompt(100, 7), input_text=120)
+    assert calibration.expect("openai", "gpt-4o", Prompt(counted, 7)) == Expected(counted + 20, calibrated=True)
     assert not calibration.expect("openai", "gpt-4o", Prompt(counted, 8)).calibrated
     assert not calibration.expect("azure", "gpt-4o", Prompt(counted, 7)).calibrated
 
 
-def test_a_response_goes_on_from_what_the_provider_keeps() -> None:
-    """Only what is new is in the body; all of the conversation is billed again."""
+def prompt(*sizes: int) -> Prompt:
+    """A conversation of messages of so many tokens; the same sizes are the same messages."""
+    beginnings = [Beginning(hash(sizes[: n + 1]), sum(sizes[: n + 1])) for n in range(len(sizes))]
+    return Prompt(sum(sizes) + 3, 0, None, tuple(beginnings))
+
+
+def test_what_a_prompt_has_in_common_with_one_before_is_expected_from_the_cache() -> None:
+    """In whole steps, and from 1,024 tokens on; also when the one before was cut off."""
     calibration = Calibration()
-    calibration.learn("openai", "gpt-4.1", Prompt(100, 0), {"input_text": 110, "output_text": 40}, "resp_1")
-    assert calibration.expect("openai", "gpt-4.1", Prompt(20, 0, "resp_1")).tokens == 110 + 170 - 100
+    assert calibration.expect("openai", "gpt-4o", prompt(900, 300)).cached == 0
+    assert calibration.expect("openai", "gpt-4o", prompt(900, 300, 50)).cached == 1152
+    assert calibration.expect("openai", "gpt-4o", prompt(900, 301)).cached == 896
+    assert calibration.expect("openai", "gpt-4o", prompt(900)).cached == 0
+    assert calibration.expect("openai", "gpt-4o-mini", prompt(900, 300)).cached == 0
+
+
+def test_how_much_is_cached_is_learned_from_the_bills() -> None:
+    """A provider may miss, or not cache at all."""
+    calibration = Calibration()
+    learn(calibration, prompt(2000), input_text=2003)
+    for _ in range(8):
+        learn(calibration, prompt(2000, 50), input_text=2053)
+    missed = calibration.expect("openai", "gpt-4o", prompt(2000, 50, 50))
+    assert missed.cached < 300 < missed.cacheable == 2048
+    assert calibration.expect("some.example", "gpt-4o", prompt(2000)).cached == 0
+
+
+def test_a_response_goes_on_from_what_the_provider_keeps() -> None:
+    """Only what is new is in the body; all of the conversation is billed again, and what was sent is cached."""
+    calibration = Calibration()
+    learn(calibration, Prompt(2000, 0), "resp_1", input_text=2010, output_text=40)
+    expected = calibration.expect("openai", "gpt-4o", Prompt(20, 0, "resp_1"))
+    assert (expected.tokens, expected.cached) == (20 + 2050 + 10, 1920)
 
 
 def test_what_is_remembered_is_bounded() -> None:
     calibration = Calibration()
-    for number in range(1000):
-        calibration.learn("openai", "gpt-4o", Prompt(1, number), {"input_text": 2}, f"resp_{number}")
+    for number in range(10_000):
+        learn(calibration, Prompt(1, number, None, (Beginning(number, 1),)), f"resp_{number}", input_text=2)
     assert not calibration.expect("openai", "gpt-4o", Prompt(1, 0)).calibrated
-    assert calibration.expect("openai", "gpt-4o", Prompt(1, 999)).calibrated
+    assert calibration.expect("openai", "gpt-4o", Prompt(1, 9999)).calibrated
+    assert max(len(kept) for kept in vars(calibration).values()) <= 4096

@@ -19,7 +19,7 @@ from livekit_tokens.capture.wire.answers import Reading
 from livekit_tokens.capture.wire.outcome import Seen
 from livekit_tokens.capture.wire.requests import Asked
 from livekit_tokens.core import cut_requests, faults, prompts, vocabulary
-from livekit_tokens.core.calibration import Calibration, Expected
+from livekit_tokens.core.calibration import Calibration, Expected, Told
 from livekit_tokens.core.estimates.bounds import Estimate
 from livekit_tokens.core.lines import More, Pend
 from livekit_tokens.core.prompts import Prompt
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 _calibration = Calibration()
 _round_trips: dict[str, float] = {}
-"""Seconds, by provider. Both are the counting thread's own."""
+"""Seconds, by host. Both are the counting thread's own."""
 
 
 class Account:
@@ -45,7 +45,7 @@ class Account:
         self._body: bytes | None = None
         self._pend: Pend | None = None
         self._counted = False
-        self._prompt: Prompt | None = None
+        self._prompt: tuple[Prompt, Expected] | None = None
         self._reading: Reading | None = None
         self._told = (0, 0)
 
@@ -136,10 +136,12 @@ class Account:
                 return cut_requests.speech_units(asked.model, asked.characters, self._count(spoken))
             case "embedding":
                 tokens = prompts.embedded(told, self._count)
-                return cut_requests.prompt_units(Expected(tokens, 0.0, calibrated=True))
+                return cut_requests.prompt_units(Expected(tokens, calibrated=True))
             case _:
-                self._prompt = prompts.prompt_of(told, asked.model, self._count)
-                return cut_requests.prompt_units(_calibration.expect(record.provider, record.model, self._prompt))
+                prompt = prompts.prompt_of(told, asked.model, self._count)
+                expected = _calibration.expect(record.provider, record.model, prompt)
+                self._prompt = (prompt, expected)
+                return cut_requests.prompt_units(expected)
 
     def _count(self, text: str) -> int:
         return vocabulary.count_tokens(text, self._asked.model if self._asked is not None else None) if text else 0
@@ -171,7 +173,8 @@ class Account:
             )
         )
         if record.provenance == "reported" and record.units and self._prompt is not None:
-            _calibration.learn(record.provider, pend.record.model, self._prompt, record.units, record.request_id)
+            name = record.request_id if asked.endpoint.kind == "responses" else None
+            _calibration.learn(record.provider, pend.record.model, *self._prompt, Told(record.units, name))
         self._write(record)
 
     def _round_trip(self, headers: Mapping[str, str]) -> float:
@@ -179,11 +182,11 @@ class Account:
 
         Source: OpenAI API reference, header `openai-processing-ms`. Unknown is 0.
         """
-        provider, made_in = self._exchange.provider, headers.get("openai-processing-ms", "")
+        host, made_in = self._exchange.host, headers.get("openai-processing-ms", "")
         if made_in.isdecimal():
             between = max(0.0, self._exchange.head_at - self._exchange.began - int(made_in) / 1000)
-            _round_trips[provider] = min(between, _round_trips.get(provider, between))
-        return _round_trips.get(provider, 0.0)
+            _round_trips[host] = min(between, _round_trips.get(host, between))
+        return _round_trips.get(host, 0.0)
 
     def _write(self, record: UsageRecord) -> None:
         assert self._pend is not None

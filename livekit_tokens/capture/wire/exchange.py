@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from livekit_tokens.capture.spending import Spender
 from livekit_tokens.capture.wire import counting
@@ -20,13 +21,20 @@ Ask = Callable[[], tuple[Asked | None, bytes | None]]
 """Reads what is asked for, and the body that is to be counted; None for what turns out to be no such request."""
 
 
-class Exchange:
-    """One request that is sent now to `provider`, for one spender, by what the service is."""
+class Place(NamedTuple):
+    """Where a request belongs and goes: the service, the provider, and the provider's host."""
 
-    def __init__(self, spender: Spender, service: str, provider: str, endpoint: Endpoint, ask: Ask) -> None:
+    service: str
+    provider: str
+    host: str
+
+
+class Exchange:
+    """One request that is sent now, for one spender."""
+
+    def __init__(self, spender: Spender, place: Place, endpoint: Endpoint, ask: Ask) -> None:
         self.spender = spender
-        self.service = service
-        self.provider = provider
+        self.service, self.provider, self.host = place
         self.endpoint = endpoint
         self.part = spender.writer.part.key
         self.at = spender.writer.now()

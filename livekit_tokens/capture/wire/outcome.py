@@ -129,20 +129,18 @@ def _untold(record: UsageRecord, seen: Seen) -> UsageRecord:
     whole = seen.ending == "whole" or reading.finished
     if seen.asked.endpoint.kind == "transcription" and whole:
         return transcribed(record, seen.asked.audio_ms, _transcript(reading, seen.asked))
-    ahead = 0 if whole else _ahead(seen, reading.tokens)
-    return cut(
-        record,
-        Arrived(reading.tokens, reading.audio_ms, ahead, whole, reading.begun),
-    )
+    arrived = Arrived(reading.tokens, reading.audio_ms, whole=whole, begun=reading.begun)
+    return cut(record, arrived if whole else _with_what_was_on_its_way(arrived, seen))
 
 
-def _ahead(seen: Seen, tokens: int) -> int:
-    """What was generated and had not arrived when it was cut off: half a round trip's worth is on its way, and as
-    much follows until the provider hears of it.
+def _with_what_was_on_its_way(arrived: Arrived, seen: Seen) -> Arrived:
+    """Generated and not here when it was cut off: half a round trip's worth is on its way, and as much follows until
+    the provider hears of it.
     """
-    if seen.first is None or seen.ended <= seen.first or tokens < 2:
-        return 0
-    return round((tokens - 1) / (seen.ended - seen.first) * seen.round_trip)
+    if seen.first is None or seen.ended <= seen.first:
+        return arrived
+    share = seen.round_trip / (seen.ended - seen.first)
+    return arrived._replace(ahead=round(max(0, arrived.tokens - 1) * share), ahead_ms=round(arrived.audio_ms * share))
 
 
 def _transcript(reading: Reading, asked: Asked) -> Count | None:

@@ -9,9 +9,12 @@ Seen on livekit-agents 1.8.9 with aiohttp 3.14. Only public names: `receive`, `s
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
+from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -32,6 +35,7 @@ Follow = Callable[[Spender, str, Endpoint, Ask], Exchange]
 
 _installed: list[tuple[str, Any, Any]] = []
 _prefixes = itertools.count(1)
+_MOST_KEPT = 20_000
 _EVENTS = {"content-type": "text/event-stream"}
 _ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "error"})
 _TRANSCRIPTION = "conversation.item.input_audio_transcription."
@@ -180,24 +184,40 @@ class _Socket:
 
     def tee(self, socket: Any) -> None:
         send, receive, close = socket.send_str, socket.receive, socket.close
+        listener = _Listener(receive, self)
 
         async def send_str(data: str, *args: Any, **options: Any) -> None:
             _safely(self.sends, data)
             await send(data, *args, **options)
 
         async def receive_message(*args: Any, **options: Any) -> Any:
-            message = await receive(*args, **options)
-            if message.type is aiohttp.WSMsgType.TEXT:
-                _safely(self.receives, message.data)
-            elif message.type not in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG):
-                _safely(self.is_over, None)
+            if (kept := await listener.taken()) is not None:
+                return kept
+            try:
+                message = await receive(*args, **options)
+            except asyncio.CancelledError:
+                if self.expects_more:
+                    listener.listen_on()
+                raise
+            self.sees(message)
             return message
 
         async def close_socket(*args: Any, **options: Any) -> Any:
+            await listener.stop()
             _safely(self.is_over, None)
             return await close(*args, **options)
 
         socket.send_str, socket.receive, socket.close = send_str, receive_message, close_socket
+
+    def sees(self, message: Any) -> None:
+        if message.type is aiohttp.WSMsgType.TEXT:
+            _safely(self.receives, message.data)
+        elif message.type not in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG):
+            _safely(self.is_over, None)
+
+    @property
+    def expects_more(self) -> bool:
+        return False
 
     def sends(self, text: str) -> None:
         raise NotImplementedError
@@ -207,6 +227,43 @@ class _Socket:
 
     def is_over(self, _: None) -> None:
         raise NotImplementedError
+
+
+class _Listener:
+    """Listens on where whoever used a socket has stopped: the provider goes on, and bills, until it is closed.
+
+    LiveKit only puts a cancelled response's socket aside, and closes it when it takes the next one from its pool
+    (`ConnectionPool.remove`, livekit-agents 1.8.9): its whole answer is billed, and its figures still come.
+    """
+
+    def __init__(self, receive: Callable[[], Any], socket: _Socket) -> None:
+        self._receive = receive
+        self._socket = socket
+        self._kept: deque[Any] = deque()
+        self._listening: asyncio.Task[None] | None = None
+
+    def listen_on(self) -> None:
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._listen(), name="livekit_tokens_listening")
+
+    async def _listen(self) -> None:
+        with suppress(Exception):
+            while self._socket.expects_more and len(self._kept) < _MOST_KEPT:
+                message = await self._receive()
+                self._kept.append(message)
+                self._socket.sees(message)
+
+    async def stop(self) -> None:
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.cancel()
+            with suppress(asyncio.CancelledError):
+                await listening
+
+    async def taken(self) -> Any:
+        """What came while nobody else listened, for who listens again after all."""
+        await self.stop()
+        return self._kept.popleft() if self._kept else None
 
 
 def _safely(see: Callable[[Any], None], seen: Any) -> None:
@@ -224,6 +281,10 @@ class _Responses(_Socket):
         self._host = host
         self._exchange: Exchange | None = None
         self._take: Callable[[bytes], None] | None = None
+
+    @property
+    def expects_more(self) -> bool:
+        return self._exchange is not None
 
     def sends(self, text: str) -> None:
         if '"response.create"' not in text:

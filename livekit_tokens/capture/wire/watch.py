@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from livekit_tokens.capture import spending, witnesses
 from livekit_tokens.capture.spending import Spender
 from livekit_tokens.capture.wire import tee
-from livekit_tokens.capture.wire.exchange import Ask, Exchange
+from livekit_tokens.capture.wire.exchange import Ask, Exchange, Place
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_form, read_json
 from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.providers import provider_of
@@ -126,7 +126,7 @@ def follow(spender: Spender, host: str, endpoint: Endpoint, ask: Ask) -> Exchang
     service = mark.service if mark is not None else "tool"
     # A host on this machine may stand for LiveKit Inference: that is for the component to say.
     provider = provider_of(host, "livekit" if mark is not None and mark.provider == "livekit" else "openai")
-    exchange = Exchange(spender, service, provider, endpoint, ask)
+    exchange = Exchange(spender, Place(service, provider, host), endpoint, ask)
     witnesses.see(exchange.part, endpoint.operation, provider, exchange.model)
     return exchange
 

