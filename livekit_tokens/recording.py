@@ -9,7 +9,7 @@ from livekit_tokens.bootstrap import recording
 from livekit_tokens.capture.by_hand import ByHand
 from livekit_tokens.capture.usage_session import UsageSession
 from livekit_tokens.capture.wire import watch
-from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.domain.usage import CACHE_SERVICE, UsageRecord
 
 _Client = TypeVar("_Client")
 
@@ -86,7 +86,7 @@ def record_cache_hit(
     return record_usage(
         model=layer,
         provider="application",
-        service="cache",
+        service=CACHE_SERVICE,
         operation=operation,
         units={},
         session_id=session_id,

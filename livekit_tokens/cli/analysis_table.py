@@ -28,7 +28,7 @@ def analysis_text(analysis: CostAnalysis, zone: tzinfo) -> str:
     for line in analysis.operations:
         table.add_row(cell(line.operation), *_figures(line))
     text = drawn(table, title, marks(analysis.whole.totals))
-    return "\n".join([text, "", *_recommendations(analysis)])
+    return "\n".join([text, *_cache_hits(analysis), "", *_recommendations(analysis)])
 
 
 def _figures(line: OperationCost) -> tuple[str, ...]:
@@ -36,6 +36,15 @@ def _figures(line: OperationCost) -> tuple[str, ...]:
     per_million = None if line.per_token is None else line.per_token * 1_000_000
     counts = (f"{totals.requests:,}", f"{totals.total_tokens:,}")
     return (*counts, cost(totals), _short(line.per_operation, 6), _short(per_million, 2))
+
+
+def _cache_hits(analysis: CostAnalysis) -> Iterator[str]:
+    if analysis.cache_hits:
+        yield from ("", "Answered by the application's own caches:")
+    for line in analysis.cache_hits:
+        layers = ", ".join(f"{plain(layer)} {hits:,}" for layer, hits in line.layers)
+        told = f"{plain(line.operation)}: {line.hits:,} of {line.hits + line.requests:,} ({percent(line.hit_rate)}): "
+        yield from textwrap.wrap(told + layers, width(), initial_indent="  ", subsequent_indent="    ")
 
 
 def _recommendations(analysis: CostAnalysis) -> Iterator[str]:

@@ -15,6 +15,9 @@ unknown: a request happened, and nothing can be said about its size."""
 
 UNKNOWN_FEATURE = "unknown"
 
+CACHE_SERVICE = "cache"
+"""What the application's own cache answered: it cost nothing, and has the cache's layer for its model."""
+
 KINDS = ("stt", "llm", "tts", "other")
 KIND_OF = {"transcriber": "stt", "agent": "llm", "tts": "tts"}
 """What kind of spending a service is: `llm` is the language or the speech-to-speech model. All others are `other`."""

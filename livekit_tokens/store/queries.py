@@ -141,8 +141,10 @@ class SqlReader:
     async def entries(self, question: Question) -> AsyncGenerator[Entry]:
         in_order = requests.in_order(question).execution_options(yield_per=_AT_ONCE)
         async with self._conn.stream(in_order) as rows:
-            async for row in rows:
-                yield entry_of(row._mapping)  # noqa: SLF001
+            # By the portion: row by row, each would be a switch between two stacks.
+            async for portion in rows.partitions():
+                for row in portion:
+                    yield entry_of(row._mapping)  # noqa: SLF001
 
     async def dearest_entries(self, question: Question, limit: int) -> list[Entry]:
         rows = await self._conn.execute(requests.dearest(question, limit))

@@ -229,6 +229,17 @@ async def test_operations_cost_what_their_records_cost(database_url, seed):
     assert costs == sorted(costs, reverse=True)
 
 
+async def test_what_a_cache_answered_stands_beside_what_was_asked(database_url):
+    """By layer; among the operations' costs it would make a request look cheaper than it is."""
+    p = part(1)
+    hits = [record(p, service="cache", provider="application", model=layer, units={}) for layer in "rrm"]
+    async with reports_over(database_url, World((p,), (record(p), *hits))) as reports:
+        (line,) = (await reports.cache_hits()).operations
+        analysis = await reports.cost_analysis()
+    assert (line.operation, line.layers, line.requests) == ("realtime_response", (("r", 2), ("m", 1)), 1)
+    assert (analysis.cache_hits, analysis.whole.totals.requests) == ((line,), 1)
+
+
 async def test_a_statement_is_of_one_user_alone(database_url):
     """Of their sessions the newest; who was never there is unknown, who spent nothing in the period is not."""
     mine = [part(n, user="ann, \u202eאבג\n=1+1", started_at=NOW - n * MINUTE) for n in range(1, 8)]

@@ -15,6 +15,7 @@ from livekit_tokens.core.reports.asking import (
     check_by,
     period_dict,
 )
+from livekit_tokens.core.reports.cache_hits import CacheHits, CacheReport
 from livekit_tokens.core.reports.comparison import Change, Comparison
 from livekit_tokens.core.reports.economy import SessionCosts, ShareReport
 from livekit_tokens.core.reports.entries import Entry
@@ -39,6 +40,8 @@ __all__ = [
     "GROUPINGS",
     "KINDS",
     "Advice",
+    "CacheHits",
+    "CacheReport",
     "Calls",
     "Change",
     "Comparison",

@@ -7,11 +7,13 @@ from decimal import Context, Decimal
 
 from livekit_tokens.core.reports.advice import BY, Advice, Tariff, advise
 from livekit_tokens.core.reports.asking import Scope, period_dict
+from livekit_tokens.core.reports.cache_hits import CacheHits, hits_of
 from livekit_tokens.core.reports.reader import UsageReader
 from livekit_tokens.domain.money import Nanos, dollars, dollars_text
 from livekit_tokens.domain.periods import Period
 from livekit_tokens.domain.pricing import Pricing
 from livekit_tokens.domain.totals import Totals
+from livekit_tokens.domain.usage import CACHE_SERVICE
 
 _TWELVE_DIGITS = Context(prec=12)
 
@@ -46,13 +48,15 @@ class OperationCost:
 
 @dataclass(frozen=True, slots=True)
 class CostAnalysis:
-    """`operations`: the dearest first; `advice`: the largest saving first."""
+    """`operations`: the dearest first; `advice`: the largest saving first; `cache_hits`: what the application's own
+    caches answered, which is in none of them."""
 
     period: Period
     timezone: str
     whole: OperationCost
     operations: tuple[OperationCost, ...]
     advice: tuple[Advice, ...]
+    cache_hits: tuple[CacheHits, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         whole = self.whole.to_dict()
@@ -62,6 +66,7 @@ class CostAnalysis:
             "unpriced_requests": whole["unpriced_requests"],
             "operation_costs": {line.operation: line.to_dict() for line in self.operations},
             "recommendations": [advice.to_dict() for advice in self.advice],
+            "cache_hits": [line.to_dict() for line in self.cache_hits],
         }
 
 
@@ -70,7 +75,10 @@ async def cost_analysis(reader: UsageReader, scope: Scope, pricing: Pricing) -> 
     spent = await reader.grouped(asked)
     cut_off = await reader.grouped(replace(asked, cancelled=True))
     by_operation: dict[str, Totals] = {}
+    # What a cache answered cost nothing: among what did, it would make a request look cheaper than it is.
     for group in spent:
+        if group.key["service"] == CACHE_SERVICE:
+            continue
         name = group.key["operation"] or ""
         by_operation[name] = by_operation.get(name, Totals()) + group.totals
     operations = [OperationCost(name, totals) for name, totals in by_operation.items()]
@@ -78,7 +86,8 @@ async def cost_analysis(reader: UsageReader, scope: Scope, pricing: Pricing) -> 
     whole = OperationCost("", sum(by_operation.values(), Totals()))
     # The last moment that belongs to the period, or now: a price of the future is not one that anybody pays.
     tariff = Tariff(pricing, min(scope.period.until - 1, scope.now))
-    return CostAnalysis(scope.period, scope.timezone, whole, tuple(operations), advise(spent, cut_off, tariff))
+    advice = advise(spent, cut_off, tariff)
+    return CostAnalysis(scope.period, scope.timezone, whole, tuple(operations), advice, hits_of(spent))
 
 
 def _ratio(cost: Nanos, count: int) -> Decimal | None:

@@ -20,6 +20,7 @@ from livekit_tokens.core.reports.asking import (
     check_timeless,
     scope_of,
 )
+from livekit_tokens.core.reports.cache_hits import CacheReport, cache_hits
 from livekit_tokens.core.reports.comparison import Comparison, compare
 from livekit_tokens.core.reports.economy import SessionCosts, ShareReport, session_costs
 from livekit_tokens.core.reports.entries import Entry
@@ -237,6 +238,19 @@ class Reports:
     ) -> ShareReport:
         """What part was cached, estimated, unknown, unpriced or failed, in all and by group."""
         return ShareReport(await self.report(since, until, by=by, timezone=timezone, **filters))
+
+    async def cache_hits(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        timezone: str | None = None,
+        **filters: Unpack[FilterArguments],
+    ) -> CacheReport:
+        """What the application's own caches answered (`record_cache_hit`), by operation and layer: counts only."""
+        scope = self._scope(since, until, timezone, filters)
+        async with self.store.reader() as reader:
+            return await cache_hits(reader, scope)
 
     async def cost_analysis(
         self,

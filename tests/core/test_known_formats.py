@@ -1,0 +1,84 @@
+"""A record in the formats that users of other trackers know."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+from livekit_tokens.core.known_formats import SHEET, day_of, log_line, sheet_row
+from livekit_tokens.core.reports import Entry
+from livekit_tokens.domain.pricing import Price
+from livekit_tokens.domain.summary import RecordLine
+from tests.core.makers import a_record
+
+AT = 1_795_000_000_123_456
+"""2026-11-18 11:06:40.123456 UTC."""
+
+
+def entry(price: Price = Price(1, 2), user: str | None = "ann", **fields: object) -> Entry:  # noqa: B008 - frozen
+    line = RecordLine("key-7", a_record(AT, **fields), price)
+    return Entry(line, "room_1", user, "Ann", None, "room", {})
+
+
+def read(line: str) -> dict[str, object]:
+    return json.loads(line, parse_float=Decimal)
+
+
+def test_a_row_has_a_cell_for_every_column():
+    """Tokens that only inform are in the counts; money has nine decimals."""
+    made = entry(informational={"input_audio": 5}, metadata={"n": 1}, agent="Anna")
+    assert dict(zip(SHEET, sheet_row(made), strict=True)) == {
+        "id": "key-7",
+        "user_id": "ann",
+        "thread_id": "room_1",
+        "timestamp": "2026-11-18T11:06:40.123456Z",
+        "model": "gpt-realtime",
+        "agent_name": "Anna",
+        "operation_type": "realtime_response",
+        "input_tokens": 105,
+        "output_tokens": 50,
+        "total_tokens": 155,
+        "input_cost": "0.000000001",
+        "output_cost": "0.000000002",
+        "total_cost": "0.000000003",
+        "request_metadata": '{"n":1}',
+    }
+
+
+def test_what_has_no_price_is_empty_and_null():
+    """Never 0."""
+    made = entry(Price())
+    assert dict(zip(SHEET, sheet_row(made), strict=True))["total_cost"] is None
+    assert read(log_line(made))["cost_estimate"] is None
+
+
+def test_a_line_of_the_log_has_exact_numbers():
+    """A nano-dollar and a large sum, as numbers; a response time in seconds."""
+    line = read(log_line(entry(Price(10**15, 1), processing_ms=1234)))
+    assert line == {
+        "timestamp": "2026-11-18T11:06:40.123456Z",
+        "user_id": "ann",
+        "operation_type": "realtime_response",
+        "query": None,
+        "model_name": "gpt-realtime",
+        "prompt_tokens": 100,
+        "completion_tokens": 50,
+        "total_tokens": 150,
+        "cost_estimate": Decimal("1000000.000000001"),
+        "response_time": Decimal("1.234"),
+        "success": True,
+        "error_message": None,
+    }
+    assert read(log_line(entry(Price(0, 0))))["cost_estimate"] == 0
+
+
+def test_a_formula_is_harmless_in_a_sheet_and_itself_in_the_log():
+    """JSON is not executed."""
+    made = entry(user="=1+1")
+    assert sheet_row(made)[1] == "'=1+1"
+    assert read(log_line(made))["user_id"] == "=1+1"
+
+
+def test_a_record_is_of_its_utc_day():
+    """Which names its file."""
+    assert day_of(entry()) == "2026-11-18"
