@@ -158,8 +158,8 @@ BY_NAME: Mapping[str, tuple[Entry, ...]] = {
 
 
 def card_of(provider: str, model: str, at: Micros) -> Card | None:
-    """Our own card for a model at a time, if we have one."""
-    for entry in BY_NAME.get(model, ()):
+    """Our own card for a model at a time, if we have one. In any case, as the library reads names."""
+    for entry in BY_NAME.get(model.lower(), ()):
         if entry.provider == provider and (card := entry.card()).holds_at(at):
             return card
     return None

@@ -109,6 +109,8 @@ def test_what_is_not_known_by_its_own_name_has_no_card(provider: str, model: str
     ("provider", "model", "unit", "millionth"),
     [
         ("openai", "GPT-4o", "input_text", "2.5"),
+        ("openai", "GPT-4o-Transcribe", "input_audio", "2.5"),
+        ("azure", "GPT-4o-Realtime-Preview-2024-10-01", "output_audio", "200"),
         ("openai", "ft:gpt-4o-mini-2024-07-18:org::id", "input_text", ".3"),
         ("openai", "gpt-5.2-20251211", "input_text", "1.75"),
         ("openai", "gpt-5", "output_reasoning", "10"),
