@@ -43,6 +43,7 @@ LOOK_SECONDS = 5.0
 """How often the file is looked at, at most."""
 
 UNUSABLE = "PRICES_FILE cannot be used; the last good one holds"
+NEVER_USABLE = "PRICES_FILE cannot be used; the published prices hold"
 
 _T = TypeVar("_T")
 
@@ -55,6 +56,7 @@ class PricesFile:
         self._monotonic = monotonic
         self._looked: float | None = None
         self._seen: tuple[int, int] | None = None
+        self._was_good = False
 
     def read_if_changed(self) -> Contracts | None:
         """The user's prices where they are new; None where they stand, or where the file is wrong now.
@@ -70,10 +72,12 @@ class PricesFile:
             return None
         self._seen = stamp
         try:
-            return read(self._path)
-        except BadSetting as fault:
-            faults.note(UNUSABLE, fault)
+            contracts = read(self._path)
+        except Exception as fault:  # noqa: BLE001 - whatever is wrong with it, the drain that looks at it goes on
+            faults.note(UNUSABLE if self._was_good else NEVER_USABLE, fault)
             return NONE if first else None
+        self._was_good = True
+        return contracts
 
 
 def read(path: Path) -> Contracts:

@@ -203,6 +203,28 @@ def test_the_last_good_file_holds_while_it_is_wrong_or_gone(file: Path) -> None:
     assert len(watched.read_if_changed().prices) == 2
 
 
+def test_a_file_that_was_never_good_is_said_to_be_no_other(file: Path) -> None:
+    """Who reads "the last good one holds" must not look for one: the published prices hold."""
+    clock = Clock()
+    watched = PricesFile(file, monotonic=clock)
+    before = faults.counts().get(prices_file.NEVER_USABLE, 0)
+    for wrong in ("[[price]]", "[[price]]\nx = 1"):
+        changed(file, wrong)
+        watched.read_if_changed()
+        clock.now += LOOK_SECONDS
+    assert faults.counts()[prices_file.NEVER_USABLE] == before + 2
+
+
+def test_whatever_is_wrong_with_the_file_the_drain_that_looks_at_it_goes_on(file: Path, monkeypatch) -> None:
+    """Also a fault that nobody thought of: an integer of more digits than Python prints."""
+    monkeypatch.setattr(prices_file, "LOOK_SECONDS", 0)
+    changed(file, entry(price="0x" + "f" * 5000))
+    prices = PriceBook(file)
+    prices.look()
+    prices.look()
+    assert prices.price(used("openai", "gpt-4o", {"input_text": 1})) == Price(2_500, 0)
+
+
 def test_a_book_prices_by_the_file_and_follows_it(file: Path, monkeypatch) -> None:
     """A wrong file at first: the published price, and a fault; then the user's, then the next one's."""
     monkeypatch.setattr(prices_file, "LOOK_SECONDS", 0)
