@@ -369,16 +369,18 @@ async def reprice(settings: Settings, asked: Asked, *, dry_run: bool, on_progres
     """
     from livekit_tokens.core import repricing  # noqa: PLC0415 - only this command needs them
     from livekit_tokens.prices import prices_file  # noqa: PLC0415
+    from livekit_tokens.prices.book import PriceBook  # noqa: PLC0415
+    from livekit_tokens.prices.contracts import NONE  # noqa: PLC0415
     from livekit_tokens.store.connection import StoreLedger  # noqa: PLC0415
     from livekit_tokens.store.repricing import Audit, priced_ledger  # noqa: PLC0415
 
-    if settings.prices_file is not None:
-        prices_file.read(settings.prices_file)  # a call goes on with the published prices in its place; this must not
+    # Read once: a call goes on where the file is wrong or changes, but a repricing must not mix two lists of prices.
+    contracts = NONE if settings.prices_file is None else prices_file.read(settings.prices_file)
+    pricing = PriceBook(contracts=contracts).price
     ledger = StoreLedger(settings.database_url)
     audit = Audit(new_key(), now(), f"{_user()}@{homes.host()}")
     try:
         async with priced_ledger(ledger, asked, audit, dry_run=dry_run) as priced:
-            pricing = price_book(settings).price
             return await repricing.reprice(priced, asked, pricing, dry_run=dry_run, on_progress=on_progress)
     finally:
         await ledger.aclose()

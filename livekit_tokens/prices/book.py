@@ -12,7 +12,7 @@ from livekit_tokens.domain.pricing import Card, Charge, Price, needs_no_card, pr
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.prices import library, published
-from livekit_tokens.prices.contracts import Asked, Contracts
+from livekit_tokens.prices.contracts import NONE, Asked, Contracts
 from livekit_tokens.prices.prices_file import PricesFile
 
 _FAULT = "a price could not be looked up; the record is unpriced"
@@ -74,11 +74,12 @@ class PriceBook:
 
     A card is looked up once a model; from then on a price costs microseconds. The first look-up imports the price
     library and may take a second, so the call's loop asks `price_if_ready`, and the drain's thread `price`.
+    The user's prices are those of a file, which is followed, or `contracts`, which stand.
     """
 
-    def __init__(self, prices_file: Path | None = None) -> None:
+    def __init__(self, prices_file: Path | None = None, contracts: Contracts = NONE) -> None:
         self._file = PricesFile(prices_file) if prices_file is not None else None
-        self._shelf: _Shelf | None = None if prices_file is not None else _Shelf(Contracts())
+        self._shelf: _Shelf | None = None if prices_file is not None else _Shelf(contracts)
 
     def price(self, record: UsageRecord) -> Price:
         """What a record costs. Never raises: a fault of ours is noted, and the record unpriced."""

@@ -107,6 +107,11 @@ class StoreLedger:
         finally:
             await conn.close()
 
+    async def check_is_there(self) -> None:
+        """Before a command that changes what is there: raises LedgerUnavailable, and makes none, if there is none."""
+        async with self.reader():
+            pass
+
     @asynccontextmanager
     async def writer(self) -> AsyncIterator[AsyncConnection]:
         """One transaction that may change the ledger (reprice, prune, erase): committed at the end, or not at all."""

@@ -58,8 +58,10 @@ async def priced_ledger(
     """A snapshot for a dry run; else a transaction: all of it is written at the end, or, after a fault, nothing.
 
     SQLite gives nobody else the write lock meanwhile; on PostgreSQL only who drains into the same sums waits. Their
-    spools keep it.
+    spools keep it. Raises LedgerUnavailable where there is no ledger.
     """
+    if not dry_run:
+        await ledger.check_is_there()
     async with ledger.reader() if dry_run else ledger.writer() as conn:
         if not dry_run and conn.dialect.name == "postgresql":
             await conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))

@@ -84,6 +84,15 @@ def test_a_backup_says_what_is_in_it_and_goes_back(run, tmp_path):
     assert run("db", "check")[0] == 0
 
 
+def test_where_there_is_no_ledger_prune_says_so_and_makes_none(run, tmp_path, monkeypatch):
+    """A mistyped address is not a ledger in which nothing is old."""
+    monkeypatch.setenv("LIVEKIT_TOKENS_DATABASE_URL", f"sqlite:///{tmp_path / 'nowhere' / 'ledger.db'}")
+    code, out, err = run("prune", "--older-than", "90d")
+    assert (code, out) == (1, "")
+    assert "no ledger at" in err
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_prune_says_what_it_removes(run):
     run("db", "upgrade")
     code, out, err = run("prune", "--older-than", "90d", "--dry-run")

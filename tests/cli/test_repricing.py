@@ -13,13 +13,19 @@ import time
 
 import pytest
 
+from livekit_tokens import bootstrap
 from livekit_tokens.cli import main
 from livekit_tokens.core.ledger import Batch, Checkpoint, Source
+from livekit_tokens.core.repricing import Asked
+from livekit_tokens.domain.periods import Period
 from livekit_tokens.domain.pricing import unpriced
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import SECOND, to_datetime
 from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.prices import prices_file
 from livekit_tokens.prices.book import PriceBook
+from livekit_tokens.settings import Settings
+from livekit_tokens.store import repricing as store_repricing
 from livekit_tokens.store.connection import StoreLedger
 
 OWN = """
@@ -166,11 +172,29 @@ class TestReprice:
         assert (code, out) == (2, "")
         assert len(err.splitlines()) == 1
 
-    def test_no_ledger_is_said(self, run):
-        """Exit 1."""
-        code, _, err = run("reprice", "--since", SINCE, "--dry-run")
-        assert code == 1
+    @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+    def test_no_ledger_is_said_and_none_is_made(self, run, tmp_path, dry):
+        """Exit 1: a mistyped address is not a ledger in which nothing changed."""
+        code, out, err = run("reprice", "--since", SINCE, *dry)
+        assert (code, out) == (1, "")
         assert "no ledger at" in err
+        assert not (tmp_path / "ledger.db").exists()
+
+    def test_a_prices_file_that_changes_meanwhile_does_not_mix_two_lists(self, run, tmp_path, monkeypatch):
+        """All records of one repricing have the prices that the file had when it began."""
+        monkeypatch.setattr(prices_file, "LOOK_SECONDS", 0)
+        monkeypatch.setattr(store_repricing, "_PAGE", 1)
+        fill(tmp_path, record("our-model"), record("our-model"), record("our-model"), pricing=unpriced)
+        own = tmp_path / "prices.toml"
+        own.write_text(OWN)
+        settings = Settings(database_url=f"sqlite:///{tmp_path / 'ledger.db'}", prices_file=own)
+
+        def change(done: int, _of: int) -> None:
+            own.write_text(OWN.replace("2.00", f"{done + 2}.000"))
+
+        asked = Asked(Period(NOW - 3600 * SECOND, NOW + SECOND))
+        asyncio.run(bootstrap.reprice(settings, asked, dry_run=False, on_progress=change))
+        assert cost(tmp_path) == [(2 * 10**9,)] * 3
 
     def test_ctrl_c_leaves_everything_as_it_was(self, run, tmp_path):
         """In the middle of a long repricing: exit 130, no price changed, no audit row."""

@@ -47,6 +47,7 @@ class Pruned:
 
 async def prune(ledger: StoreLedger, asked: Pruning, now: Callable[[], Micros], on_rows: OnRows) -> Pruned:
     """Remove what is asked for. Raises LedgerUnavailable; what was removed by then is removed, the rest is not."""
+    await ledger.check_is_there()
     connection = await ledger.connect()
     removed = {records: 0, sums: 0, parts: 0}
     try:
