@@ -29,13 +29,18 @@ def cost(
     provider: str = "openai",
     at: datetime | None = None,
 ) -> Decimal | None:
-    """What a request costs, in dollars to the nano-dollar, without recording it; None where its price is not known.
+    """What a request costs, in dollars to the nano-dollar, without recording it; None where that is not known: the
+    price, or, where nothing is given, the size.
 
     Given by `usage` (any OpenAI-shaped usage object or dict), by disjoint `units`, or by counts, of which
     `input_tokens` includes `cached_tokens`. `at` (aware; now by default) says whose day's prices hold: the user's
     own of PRICES_FILE, then the published ones. The first call imports the price libraries, which may take a second.
     Raises BadSetting for two ways at once, ImpossibleUsage for impossible figures, ValueError for a naive `at`.
     """
+    counts = (input_tokens, output_tokens, cached_tokens, audio_seconds, characters)
+    moment = bootstrap.now() if at is None else to_micros(at)
+    if all(given is None for given in (usage, units, *counts)):
+        return None
     found = units_of(
         model,
         usage=usage,
@@ -46,7 +51,6 @@ def cost(
         audio_seconds=audio_seconds,
         characters=characters,
     )
-    moment = bootstrap.now() if at is None else to_micros(at)
     record = UsageRecord("", moment, "tool", provider_of(provider), model, "", found)
     total = _asked_book().price(record).total
     return None if total is None else dollars(total)

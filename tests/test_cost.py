@@ -58,7 +58,7 @@ def test_the_golden_turn_costs_exactly_what_was_billed() -> None:
         ("gpt-4o-mini-tts", {"input_tokens": 1000, "output_tokens": 1000}, "0.0126"),
         ("text-embedding-3-large", {"usage": {"prompt_tokens": 8, "total_tokens": 8}}, "0.00000104"),
         ("gpt-live-1", {"units": {"session_ms": 90_000}}, "0.075"),
-        ("gpt-4o", {}, "0"),
+        ("gpt-4o", {"units": {}}, "0"),
     ],
 )
 def test_whatever_a_provider_tells_is_priced(model: str, given: dict, dollars: str) -> None:
@@ -70,6 +70,11 @@ def test_what_has_no_known_price_is_none() -> None:
     """An unknown model, and an unknown unit of a known one."""
     assert cost("gpt-of-tomorrow", input_tokens=1) is None
     assert cost("gpt-4o", units={"input_audio": 1}) is None
+
+
+def test_what_nothing_is_said_of_has_no_price() -> None:
+    """A stream's answer without usage: `usage=None` is no figure, and its cost is not 0."""
+    assert cost("gpt-4o", usage=None) is None
 
 
 def test_a_provider_is_named_or_given_by_its_host() -> None:
