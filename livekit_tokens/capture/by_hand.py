@@ -128,8 +128,9 @@ class ByHand:
 
     def _write(self, spender: Spender, record: UsageRecord) -> UsageRecord:
         if record.request_id is not None:
-            counting.settle(record.part, WITNESS_SECONDS)
-            if (seen := spender.writer.witnessed(record)) is not None:
+            counting.settle(record.part if self._payer is not None else None, WITNESS_SECONDS)
+            seen = spender.writer.witnessed(record) or self._process_of().closed_parts.witnessed(record)
+            if seen is not None:
                 return seen
         if record.idempotency_key is None:
             spender.writer.write(record)

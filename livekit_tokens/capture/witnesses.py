@@ -28,18 +28,22 @@ _MOST_MODELS = 8
 class Mark:
     """One call of a component: what the wire saw of it. `service` is what the component is for, `provider` its own."""
 
-    __slots__ = ("_outer", "_seen", "provider", "service")
+    __slots__ = ("_seen", "outer", "provider", "service")
 
     def __init__(self, service: str = "", provider: str = "", outer: Mark | None = None) -> None:
         self.service = service
         self.provider = provider
-        self._outer = outer  # an adapter's call, which this one was made within
+        self.outer = outer  # an adapter's call, which this one was made within
         self._seen: dict[tuple[str, str], deque[Callable[[], str]]] = {}
 
     def see(self, operation: str, provider: str, model: Callable[[], str]) -> None:
         self._seen.setdefault((operation, provider), deque(maxlen=_MOST_MODELS)).append(model)
-        if self._outer is not None:
-            self._outer.see(operation, provider, model)
+        if self.outer is not None:
+            self.outer.see(operation, provider, model)
+
+    @property
+    def has_seen_any(self) -> bool:
+        return bool(self._seen)
 
     def has_seen(self, operation: str, provider: str, model: str | None = None) -> bool:
         """`model` tells the components of an adapter apart; Azure is asked for deployments, not for models."""
@@ -90,6 +94,20 @@ def _marking(method: Callable[..., Any], component: Any, service: str) -> Callab
             _mark.reset(token)
 
     return begun
+
+
+def begin_call() -> Mark:
+    """From here on, in this context, a call that another framework tells of, too (LangChain's callbacks)."""
+    outer = _mark.get()
+    made = Mark("tool", "", None) if outer is None else Mark(outer.service, outer.provider, outer)
+    _mark.set(made)
+    return made
+
+
+def end_call(call: Mark) -> None:
+    """The call is over; where this is another context than it began in, there is nothing to undo."""
+    if _mark.get() is call:
+        _mark.set(call.outer)
 
 
 def here() -> Mark | None:

@@ -158,6 +158,12 @@ class ClosedParts:
             self._unattributed = self._unattributed or f"unattributed_{suffix(int(key, 16))}"
             return self._unattributed, is_new
 
+    def witnessed(self, by_hand: UsageRecord) -> UsageRecord | None:
+        """What was seen of it in any of them: who meters a client and names a session is told of both."""
+        with self._finding:
+            writers = list(self._parts.values())
+        return next((seen for writer in writers if (seen := writer.witnessed(by_hand)) is not None), None)
+
     def of(self, session_id: str, user: str | None, process: Process) -> ClosedPart:
         with self._finding:
             found = self._parts.get((session_id, user))
