@@ -352,7 +352,7 @@ async def open_ledger(settings: Settings | None = None) -> AsyncIterator[Reports
     settings = settings or read_settings()
     await _bring_home(settings)
     ledger = StoreLedger(settings.database_url)
-    # Only what could be cheaper asks for prices: those of the records stand in the ledger.
+    # Made when first asked: the prices of the records stand in the ledger.
     book = cache(lambda: price_book(settings))
     try:
         yield open_reports(

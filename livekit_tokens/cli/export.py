@@ -49,5 +49,5 @@ def export(
         many = (await reports.report(*span, by=["service"], **asked.filters)).totals.requests
         return await exporting.write(reports.records(*span, **asked.filters), target, many)
 
-    written, _ = ask(asked, question)
+    written, _ = ask(asked, question, shown=True)
     warn(f"{written:,} records written")

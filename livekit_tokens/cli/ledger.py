@@ -29,13 +29,13 @@ def usable_settings() -> Settings:
     return settings
 
 
-def asked(question: Callable[[Reports], Awaitable[_T]], settings: Settings) -> _T:
-    """Open the ledger and ask it."""
+def asked(question: Callable[[Reports], Awaitable[_T]], settings: Settings, *, shown: bool = False) -> _T:
+    """Open the ledger and ask it; how long that takes is told on a terminal, unless it is `shown` otherwise."""
     from livekit_tokens.bootstrap import open_ledger  # noqa: PLC0415 - SQLAlchemy takes its time
 
     async def ask() -> _T:
         async with open_ledger(settings) as reports:
-            return await waited(question(reports))
+            return await (question(reports) if shown else waited(question(reports)))
 
     return awaited(ask())
 

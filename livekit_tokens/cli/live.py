@@ -31,7 +31,7 @@ def live(
     settings = ledger.usable_settings()
     zone = read_zone(settings.timezone)
     if not (once or json) and sys.stdout.isatty():
-        ledger.asked(lambda reports: _watch(reports, every, limit, zone), settings)
+        ledger.asked(lambda reports: _watch(reports, every, limit, zone), settings, shown=True)
     answer = ledger.asked(lambda reports: reports.live(limit=limit), settings)
     if json:
         ledger.print_json(answer.to_dict())

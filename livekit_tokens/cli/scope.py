@@ -71,8 +71,13 @@ def within(asked: Asked, settings: Settings, now: Micros) -> Within:
     return Within(to_datetime(period.since), to_datetime(period.until), timezone, now)
 
 
-def ask(asked: Asked, question: Callable[[Reports, Within], Awaitable[_T]]) -> tuple[_T, Within]:
-    """Open the ledger and ask it about what was asked for; filters are for the question to pass on."""
+def ask(
+    asked: Asked, question: Callable[[Reports, Within], Awaitable[_T]], *, shown: bool = False
+) -> tuple[_T, Within]:
+    """Open the ledger and ask it about what was asked for; filters are for the question to pass on.
+
+    `shown`: the question shows its progress itself.
+    """
     from livekit_tokens.cli import ledger  # noqa: PLC0415 - `--help` does not wait for it
 
     settings = ledger.usable_settings()
@@ -83,7 +88,7 @@ def ask(asked: Asked, question: Callable[[Reports, Within], Awaitable[_T]]) -> t
 
     # Before the ledger is opened: a zone that does not exist is wrong usage, whatever the ledger is like.
     read_zone(asked.zone or settings.timezone)
-    return ledger.asked(put, settings)
+    return ledger.asked(put, settings, shown=shown)
 
 
 def _options(

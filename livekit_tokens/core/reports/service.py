@@ -47,7 +47,8 @@ class Reports:
 
     Days, weeks and months are those of `timezone`, by default the settings'. Filters are user, service, model,
     provider, operation, feature, agent, room, tenant and tags. Every question raises BadSetting for what cannot be
-    asked and LedgerUnavailable where there is no ledger. `pricing` says what could have been cheaper.
+    asked and LedgerUnavailable where there is no ledger. `pricing` is what prices are now: the records
+    have their own.
     """
 
     store: UsageStore
@@ -92,17 +93,16 @@ class Reports:
 
     async def missing(
         self,
-        pricing: Pricing,
         since: datetime | None = None,
         until: datetime | None = None,
         *,
         timezone: str | None = None,
         **filters: Unpack[FilterArguments],
     ) -> Missing:
-        """What has no price, why, and what `pricing` knows of it now."""
+        """What has no price, why, and what is known of its price now."""
         scope = self._scope(since, until, timezone, filters)
         async with self.store.reader() as reader:
-            return await missing(reader, scope, pricing)
+            return await missing(reader, scope, self.pricing)
 
     async def live(self, *, limit: int = DEFAULT_LIMIT) -> Live:
         """The sessions that go on now, with what they have spent until now; a call is in the ledger within seconds."""
