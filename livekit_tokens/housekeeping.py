@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livekit_tokens.bootstrap import now, recover
+from livekit_tokens.bootstrap import now, price_book, recover
 from livekit_tokens.core import homes
+from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.settings import Settings
 
 if TYPE_CHECKING:
     from livekit_tokens.core.findings import Finding
+    from livekit_tokens.core.foreign_files import Numbered
     from livekit_tokens.core.forgetting import SpoolsSwept
+    from livekit_tokens.core.importing import Imported
     from livekit_tokens.store.connection import StoreLedger
     from livekit_tokens.store.keeping.checking import OnDay
     from livekit_tokens.store.keeping.copies import Copied, OnRows
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
 async def _ledger(settings: Settings) -> AsyncIterator[StoreLedger]:
     from livekit_tokens.store.connection import StoreLedger  # noqa: PLC0415 - a process that records needs none of it
 
-    ledger = StoreLedger(settings.database_url)
+    ledger = StoreLedger(settings.database_url, pricing=price_book(settings).price)
     try:
         yield ledger
     finally:
@@ -115,3 +120,35 @@ async def erase(settings: Settings, user: str, *, all_rooms: bool, dry_run: bool
         if not dry_run:
             await tending.vacuum(ledger)  # what was written over stands in the file's free places until then
     return erased, swept
+
+
+async def bring(settings: Settings, files: Sequence[Path], *, dry_run: bool, on_rows: OnRows) -> Imported:
+    """Import files of other trackers. Raises LedgerUnavailable, also for a file that cannot be read; what was brought
+    by then is there, and counts once when it is tried again.
+    """
+    from livekit_tokens.core import importing  # noqa: PLC0415
+    from livekit_tokens.core.ledger import Source  # noqa: PLC0415
+    from livekit_tokens.store.keeping.imported import StoredImport  # noqa: PLC0415
+
+    source = Source(f"import-{secrets.token_hex(16)}", homes.host(), os.getpid(), now())
+    named = ((str(file), _rows_of(file)) for file in files)
+    async with _ledger(settings) as ledger:
+        connection = None if dry_run else await ledger.connect()
+        try:
+            stored, keep = StoredImport(ledger, connection), settings.identities
+            return await importing.bring(named, stored, source, on_rows, keep=keep, dry_run=dry_run)
+        finally:
+            if connection is not None:
+                await connection.aclose()
+
+
+def _rows_of(file: Path) -> Iterator[Numbered]:
+    from livekit_tokens.core import foreign_files  # noqa: PLC0415
+    from livekit_tokens.store.keeping.imported import tables_of  # noqa: PLC0415
+
+    try:
+        rows: Iterable[Numbered] = tables_of(file) if foreign_files.is_sqlite(file) else foreign_files.rows_of(file)
+        yield from rows
+    except (OSError, UnicodeDecodeError, EOFError) as fault:
+        reason = getattr(fault, "strerror", None) or "it is neither text nor SQLite"
+        raise LedgerUnavailable(f"{file} cannot be read ({reason}); what came before it is imported") from fault

@@ -14,6 +14,7 @@ from livekit_tokens.cli.export import export
 from livekit_tokens.cli.house.copies import backup, restore
 from livekit_tokens.cli.house.db import app as db
 from livekit_tokens.cli.house.erase import erase
+from livekit_tokens.cli.house.importing import import_files
 from livekit_tokens.cli.house.prune import prune
 from livekit_tokens.cli.live import live
 from livekit_tokens.cli.performance import performance
@@ -74,4 +75,5 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(prices, name="prices")
+app.command("import")(import_files)
 app.add_typer(db, name="db")

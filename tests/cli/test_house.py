@@ -159,3 +159,41 @@ def test_everything_that_is_made_is_its_owners_alone(tmp_path):
     made = list((tmp_path / "data").rglob("*"))
     assert {"ledger.db", "b.db", "finished", "lock", "00000001.jsonl", ".takeover"} <= {path.name for path in made}
     assert [str(path) for path in (tmp_path / "data", *made) if path.stat().st_mode & 0o077] == []
+
+
+def test_import_reads_our_own_exports_the_known_tables_and_logs(run, tmp_path):
+    """A round trip: what was exported as a sheet comes into another ledger with the same tokens."""
+    (tmp_path / "log.jsonl").write_text(
+        '{"timestamp": "2025-06-27T15:30:15Z", "user_id": "a", "model_name": "gpt-4o", '
+        '"prompt_tokens": 7, "completion_tokens": 3}\nno json\n'
+    )
+    with sqlite3.connect(tmp_path / "old.db") as old:
+        names = "id, session_id, user_name, service_type, model_name, input_tokens, output_tokens, total_tokens"
+        old.execute(f"CREATE TABLE token_usage ({names}, session_start, session_end)")
+        row = (1, "r_1", "Ada", "agent", "gpt-4o", 100, 50, 150, "2025-06-27 15:00:00", None)
+        old.execute("INSERT INTO token_usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    code, out, err = run("import", "log.jsonl", "old.db")
+    assert (code, err) == (0, "")
+    assert (
+        out == "3 rows: 2 records came in, 0 were there already\n1 could not be mapped:\n  log.jsonl:2: it is no JSON\n"
+    )
+    span = ("--since", "2025-06-01", "--until", "2025-07-01")
+    assert json.loads(run("report", *span, "--json")[1])["totals"]["total_tokens"] == 160
+    assert run("export", *span, "--csv", "sheet.csv")[0] == 0
+
+    (tmp_path / "ledger.db").unlink()
+    assert json.loads(run("import", "sheet.csv", "--json")[1])["records"] == 2
+    assert json.loads(run("report", *span, "--json")[1])["totals"]["total_tokens"] == 160
+    assert run("import", "sheet.csv", "--json")[1].count('"records": 0') == 1
+
+
+def test_import_says_what_cannot_be_read(run, tmp_path):
+    run("db", "upgrade")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x01" * 100)
+    assert run("import", "nothing.csv")[::2] == (
+        1,
+        "livekit-tokens: nothing.csv cannot be read (No such file or directory); what came before it is imported\n",
+    )
+    assert run("import", "binary")[0] == 1
+    assert "is a ledger of livekit-tokens" in run("import", "ledger.db")[2]

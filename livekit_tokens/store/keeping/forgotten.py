@@ -14,7 +14,7 @@ from livekit_tokens.domain.erasure import Forgotten
 from livekit_tokens.store.schema import erasure_keys, erasures, idempotency, parts
 
 KEY_NAME = "hmac-sha256"
-_KEY = sa.select(erasure_keys.c.value).where(erasure_keys.c.name == KEY_NAME)
+KEY = sa.select(erasure_keys.c.value).where(erasure_keys.c.name == KEY_NAME)
 _AT_ONCE = 500
 
 
@@ -23,7 +23,7 @@ async def without_forgotten(conn: AsyncConnection, batch: Batch) -> Batch:
 
     In the transaction that writes it, so that no erasure comes in between.
     """
-    key = (await conn.execute(_KEY)).scalar()
+    key = (await conn.execute(KEY)).scalar()
     if key is None:
         return batch
     forgotten = Forgotten(key)

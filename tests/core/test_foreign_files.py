@@ -1,0 +1,59 @@
+"""Files of other trackers, row by row, whatever is wrong in them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from livekit_tokens.core import foreign_files
+from livekit_tokens.core.foreign_files import rows_of
+
+
+def read(path: Path, text: str) -> list[tuple[int, Any]]:
+    path.write_text(text, "utf-8")
+    return [(line, row if row is not None else fault) for line, row, fault in rows_of(path)]
+
+
+def test_lines_of_json_are_rows_and_others_are_named(tmp_path: Path) -> None:
+    found = read(tmp_path / "a.jsonl", '{"a": 1}\n\n{"a": \n[1]\n{"a": 2}')
+
+    assert found == [(1, {"a": 1}), (3, "it is no JSON"), (4, "it is no JSON object"), (5, {"a": 2})]
+
+
+def test_a_sheet_has_a_row_a_line_also_with_line_breaks_in_a_cell(tmp_path: Path) -> None:
+    found = read(tmp_path / "a.csv", '\ufeffa,b\n1,"x\ny"\n2\n3,z\n')
+
+    assert found == [
+        (3, {"a": "1", "b": "x\ny"}),
+        (4, "it has more or fewer cells than the first line has names"),
+        (5, {"a": "3", "b": "z"}),
+    ]
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 1 << 16])
+def test_an_array_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    """However the pieces fall."""
+    monkeypatch.setattr(foreign_files, "_PIECE", piece)
+    rows = [{"a": "x" * 20, "b": [1, {"c": "]"}]}, {"é": 12.5}, {}]
+
+    found = read(tmp_path / "a.json", json.dumps(rows, indent=1, ensure_ascii=False))
+
+    assert found == [(1, rows[0]), (2, rows[1]), (3, rows[2])]
+
+
+def test_an_array_that_is_cut_off_says_so_at_its_end(tmp_path: Path) -> None:
+    found = read(tmp_path / "a.json", '[{"a": 1}, 5, {"a": ')
+
+    assert found[:2] == [(1, {"a": 1}), (2, "it is no JSON object")]
+    assert found[2][0] == 3
+    assert "the rest is left out" in found[2][1]
+
+
+def test_a_compressed_file_is_read_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"a": 1}\n'))
+
+    assert [row for _, row, _ in rows_of(tmp_path / "a.jsonl.gz")] == [{"a": 1}]

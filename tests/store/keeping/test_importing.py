@@ -1,0 +1,111 @@
+"""Imports into a real ledger: exact, once, through the same door as a spool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from livekit_tokens.core import importing
+from livekit_tokens.core.foreign_files import Numbered
+from livekit_tokens.core.importing import Imported, bring
+from livekit_tokens.domain.times import SECOND
+from livekit_tokens.store.connection import StoreLedger
+from livekit_tokens.store.keeping.checking import check
+from livekit_tokens.store.keeping.erasing import erase
+from livekit_tokens.store.keeping.imported import StoredImport
+from livekit_tokens.store.schema import parts, records, sums
+from tests.store.batches import SOURCE, START
+
+ROW = {
+    "timestamp": START // SECOND,
+    "user_id": "ada",
+    "thread_id": "t-1",
+    "model": "gpt-4o",
+    "input_tokens": 10,
+    "output_tokens": 5,
+}
+
+
+async def imported(
+    ledger: StoreLedger, rows: Iterable[dict[str, object]], name: str = "1", *, dry_run: bool = False
+) -> Imported:
+    connection = None if dry_run else await ledger.connect()
+    numbered = [Numbered(line, row) for line, row in enumerate(rows, 1)]
+    stored = StoredImport(ledger, connection)
+    done = await bring([("f", numbered)], stored, replace(SOURCE, id=name), lambda _n: None, dry_run=dry_run)
+    if connection is not None:
+        await connection.aclose()
+    return done
+
+
+async def counted(ledger: StoreLedger) -> tuple[int, int]:
+    async with ledger.reader() as conn:
+        many = (await conn.execute(sa.select(sa.func.count()).select_from(records))).scalar_one()
+        return many, int((await conn.execute(sa.select(sa.func.sum(sums.c.input_text)))).scalar_one())
+
+
+def rows(count: int) -> list[dict[str, object]]:
+    return [{**ROW, "timestamp": START // SECOND + n, "input_tokens": n, "user_id": f"u{n % 3}"} for n in range(count)]
+
+
+async def test_every_row_is_there_once_however_often_it_is_imported(ledger, monkeypatch):
+    """Also when the file has grown meanwhile, and over the edge of a batch."""
+    monkeypatch.setattr(importing, "BATCH", 7)
+    first = await imported(ledger, rows(20))
+    again = await imported(ledger, rows(30), "2")
+
+    assert (first.rows, first.records, first.known) == (20, 20, 0)
+    assert (again.rows, again.records, again.known) == (30, 10, 20)
+    assert await counted(ledger) == (30, sum(range(30)))
+    assert {f.state async for f in check(ledger, lambda _d, _o: None)} == {"ok"}
+
+
+async def test_rows_that_are_the_same_to_the_letter_are_two_requests(ledger):
+    """Two of one second; imported again they are those two."""
+    assert (await imported(ledger, [ROW, ROW])).records == 2
+    assert (await imported(ledger, [ROW, ROW], "2")).known == 2
+    assert await counted(ledger) == (2, 20)
+
+
+async def test_a_sessions_part_is_as_long_as_its_rows_tell(ledger, monkeypatch):
+    """Over batches and imports, in any order."""
+    monkeypatch.setattr(importing, "BATCH", 1)
+    await imported(ledger, [{**ROW, "timestamp": START // SECOND + n} for n in (50, 10)])
+    await imported(ledger, [{**ROW, "timestamp": START // SECOND + n} for n in (30, 90)], "2")
+
+    async with ledger.reader() as conn:
+        found = (
+            await conn.execute(sa.select(parts.c.started_at, parts.c.ended_at, parts.c.session_id, parts.c.user_id))
+        ).all()
+    begin = START // SECOND * SECOND
+    assert found == [(begin + 10 * SECOND, begin + 90 * SECOND, "t-1", "ada")]
+
+
+async def test_a_dry_run_writes_nothing_and_makes_no_ledger(ledger, sqlite_url):
+    """It maps and looks all the same."""
+    done = await imported(ledger, [ROW, {}], dry_run=True)
+    assert (done.records, done.unmapped, [left.line for left in done.left]) == (1, 1, [2])
+
+    await imported(ledger, [ROW])
+    assert (await imported(ledger, [ROW], "2", dry_run=True)).known == 1
+    assert await counted(ledger) == (1, 10)
+
+
+async def test_who_was_erased_is_not_brought_back_by_an_import(ledger):
+    await imported(ledger, [ROW])
+    await erase(ledger, frozenset({"ada"}), START + 10**12, all_rooms=False, dry_run=False)
+    done = await imported(ledger, [ROW, {**ROW, "user_id": "bob"}], "2")
+
+    assert (done.erased, done.records) == (1, 1)
+    assert await counted(ledger) == (2, 20)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+async def test_what_could_not_be_mapped_is_listed_up_to_a_limit_and_counted(ledger, monkeypatch, count):
+    monkeypatch.setattr(importing, "SHOWN", 2)
+    done = await imported(ledger, [ROW, *[{"model": "m"}] * count])
+
+    assert (done.unmapped, len(done.left), done.records) == (count, min(count, 2), 1)
