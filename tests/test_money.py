@@ -224,6 +224,25 @@ def exact_nanos(record: UsageRecord) -> Fraction:
     return dollars * 1000 * (1 - Fraction("12.3457") / 100)
 
 
+async def test_a_prices_file_that_changes_during_a_call_changes_receipt_and_ledger_alike(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is brought into the ledger from then on, and stands in the live sums, has the new prices in both."""
+    monkeypatch.setattr("livekit_tokens.prices.prices_file.LOOK_SECONDS", 0)
+    own = tmp_path / "prices.toml"
+    own.write_text(DISCOUNT)
+    call = Call(tmp_path, database_url, PriceBook(own))
+    for percent in ("50.123", "7"):
+        call.hears("gpt-realtime", GOLDEN_USAGE)
+        call.recorder.tend()
+        await call._flush(1)
+        assert call.live.summary().totals == (await call.reports.session("room_1")).totals
+        own.write_text(DISCOUNT.replace("12.3457", percent))
+    discounted = [round(4_261_600 * (100 - Fraction(percent)) / 100) for percent in ("12.3457", "50.123")]
+    assert call.live.summary().totals.cost == sum(discounted)
+    await call.ledger.aclose()
+
+
 BY_THE_MINUTE = """
 [[price]]
 provider = "livekit"

@@ -203,8 +203,12 @@ class Recorder:
         return self._writer.sync()
 
     def tend(self) -> None:
-        """Background housekeeping: retry what a failing disk refused, fsync what was rotated away, sum up what came."""
+        """Background housekeeping: retry what a failing disk refused, fsync what was rotated away, sum up what came.
+
+        The drain follows: what is summed up here is to have the prices that it is about to have there.
+        """
         self._writer.tend()
+        self._prices.look()
         with self._lock:
             tallies = list(self._tallies.values())
         for tally in tallies:

@@ -83,6 +83,10 @@ class Prices(Protocol):
         """`SessionCharges`."""
         ...
 
+    def look(self) -> None:
+        """Take notice of prices that have changed; off a call's loop."""
+        ...
+
 
 class NoPrices:
     """Prices of nothing: every record is unpriced."""
@@ -94,6 +98,9 @@ class NoPrices:
 
     def price_if_ready(self, record: UsageRecord) -> Price | None:  # noqa: ARG002
         return UNPRICED
+
+    def look(self) -> None:
+        """There are none that could change."""
 
 
 def unpriced(_record: UsageRecord) -> Price:

@@ -23,6 +23,8 @@ class Cards:
     def session_charges(self, at: int) -> Sequence[Charge]:
         return self.charges
 
+    def look(self) -> None: ...
+
     def price(self, record: UsageRecord) -> Price:
         self.asked += 1
         if record.model in self.coming:
