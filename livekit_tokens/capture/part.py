@@ -234,7 +234,7 @@ class LivePart(PartWriter):
     def _summary(self, part: Part) -> SessionSummary:
         services = (
             ServiceLine(service, provider, model, to_datetime(part.started_at), _datetime(part.ended_at), totals)
-            for (service, provider, model), totals, _, _ in self._tally.lines()
+            for (service, provider, model), totals in self._tally.lines()
         )
         return summarize([part], services, self._stays.values(), now=self.now())
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.money import Nanos
 from livekit_tokens.domain.pricing import NoPrices, Price, Prices
-from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.totals import Totals, bills
 from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UsageRecord
@@ -29,8 +28,6 @@ _MOST_WAITING = 10_000
 
 @dataclass(slots=True)
 class _Sum:
-    first_at: Micros
-    last_at: Micros
     requests: int = 0
     failed: int = 0
     unknown: int = 0
@@ -92,13 +89,13 @@ class Tally:
                 else:
                     _add_price(found, record, price)
 
-    def lines(self) -> list[tuple[Line, Totals, Micros, Micros]]:
-        """Each line with its totals and the times of its first and last record."""
+    def lines(self) -> list[tuple[Line, Totals]]:
+        """Each line with its totals."""
         self.sum_up()
         if self._waiting:
             self._price_waiting(self._prices.price_if_ready)
         with self._lock:
-            return [(key, found.totals(), found.first_at, found.last_at) for key, found in self._sums.items()]
+            return [(key, found.totals()) for key, found in self._sums.items()]
 
     @property
     def waits(self) -> bool:
@@ -115,8 +112,7 @@ class Tally:
         key = (record.service, record.provider, record.model)
         found = self._sums.get(key)
         if found is None:
-            found = self._sums[key] = _Sum(record.at, record.at)
-        found.last_at = record.at
+            found = self._sums[key] = _Sum()
         found.requests += 1
         units = found.units
         for name, quantity in record.units.items():

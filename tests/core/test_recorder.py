@@ -29,7 +29,7 @@ def test_the_live_sums_are_those_of_the_records(tmp_path: Path) -> None:
     recorder.put_part(a_part())
     recorder.record(a_record())
     recorder.record(a_record(units={}, provenance="unknown"))
-    ((_, totals, _, _),) = recorder.tally(a_part().key).lines()
+    ((_, totals),) = recorder.tally(a_part().key).lines()
     assert totals.units == {"input_text": 100, "output_audio": 50}
     assert (totals.requests, totals.unknown_requests, totals.unpriced_requests) == (2, 1, 2)
 

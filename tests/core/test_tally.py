@@ -13,7 +13,7 @@ from tests.core.makers import a_record
 
 
 def total(tally: Tally) -> Totals:
-    return sum((totals for _, totals, _, _ in tally.lines()), Totals())
+    return sum((totals for _, totals in tally.lines()), Totals())
 
 
 def priced(told: list[UsageRecord]) -> Totals:
