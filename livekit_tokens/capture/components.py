@@ -29,11 +29,12 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from livekit.agents import get_job_context, llm, stt, tts
-from livekit.agents.metrics import STTMetrics, TTSMetrics
+from livekit.agents.metrics import LLMMetrics, STTMetrics, TTSMetrics
 
 from livekit_tokens.capture import spending, witnesses
 from livekit_tokens.capture.listening import listener
 from livekit_tokens.capture.metrics import Fields, cut_off, failed, session_time, spent, unavailable
+from livekit_tokens.capture.session_time import SessionTime
 from livekit_tokens.capture.spending import Payer, Spending
 from livekit_tokens.capture.utterances import Utterance
 from livekit_tokens.core import faults
@@ -72,6 +73,7 @@ class ComponentWitness:
         self.payer = payer
         self._speaking: str | None = None
         self.over = False
+        self.times: list[SessionTime] = []
 
     # -- where to listen ------------------------------------------------------------------------------------------
 
@@ -127,6 +129,9 @@ class ComponentWitness:
 
     def stop(self) -> None:
         """The session is over: listen no more."""
+        for time in self.times:
+            time.end()
+        self.times.clear()
         self.over = True
         with _attaching:
             for ear in list(_ears.values()):
@@ -248,6 +253,10 @@ class _RealtimeEar:
         self._witness = witness
         self._session = ref(session)
         self._raw = False
+        self._time = SessionTime(lambda: witness.payer.writer)
+        if (duplex := getattr(session, "duplex_session", None)) is not None:
+            self._time.attach(duplex)
+        witness.times.append(self._time)
         self._await_raw()
         session.on("metrics_collected", listener(self._on_metrics, "a realtime session's metrics could not be read"))
         session.on("session_reconnected", listener(self._on_reconnected, "a reconnection could not be followed"))
@@ -261,6 +270,7 @@ class _RealtimeEar:
         self._raw = True
 
     def _on_reconnected(self, _: object) -> None:
+        self._time.end()
         if self._raw:
             self._raw = False
             self._await_raw()
@@ -268,7 +278,11 @@ class _RealtimeEar:
     def _on_metrics(self, event: Any) -> None:
         session = self._session()
         model = session.realtime_model if session is not None else None
-        self._witness.write(session_time(event, model) if self._raw else spent(event, model))
+        if (grown := session_time(event, model)) is not None and not self._witness.over:
+            self._time.grow(*grown)
+        # A duplex model's backend is told of by metrics alone.
+        if not self._raw or isinstance(event, LLMMetrics):
+            self._witness.write(spent(event, model))
 
 
 def _components_of(owner: Any) -> Iterator[tuple[Any, str]]:

@@ -45,11 +45,10 @@ def spent(event: object, component: object) -> Fields | None:
     return None if read is None or _connection_acquired(event) else read(event, component)
 
 
-def session_time(event: object, component: object) -> Fields | None:
-    """Only the connection's time that a realtime metric reports, where its tokens are told elsewhere."""
+def session_time(event: object, component: object) -> tuple[Fields, int] | None:
+    """By how many milliseconds a realtime metric says that its connection has grown, and whose they are."""
     if isinstance(event, RealtimeModelMetrics) and event.session_duration > 0:
-        units: Units = {"session_ms": round(event.session_duration * 1000)}
-        return _request(event, component, "agent", "realtime_session") | {"units": units, "provenance": "reported"}
+        return _request(event, component, "agent", "realtime_session"), round(event.session_duration * 1000)
     return None
 
 
@@ -145,8 +144,6 @@ def _of_realtime(event: RealtimeModelMetrics, component: object) -> Fields | Non
         _request(event, component, "agent", "realtime_response", first_output=event.ttft),
         lambda: split_realtime_usage(usage),
     )
-    if (time := session_time(event, component)) is not None:
-        return time if not fields["units"] else fields | {"units": fields["units"] | time["units"]}
     # A connection billed by time tells its growth, which may be nothing; no response takes no time at all.
     return fields if fields["units"] or event.duration > 0 else None
 

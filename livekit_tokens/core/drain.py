@@ -9,7 +9,7 @@ from pathlib import Path
 
 from livekit_tokens.core import faults, spool
 from livekit_tokens.core.ledger import START, Batch, Checkpoint, LedgerConnection, Source
-from livekit_tokens.core.lines import Head, Line, PartLine, StayLine, Use
+from livekit_tokens.core.lines import Head, Late, Line, PartLine, StayLine, Use
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.usage import UsageRecord
@@ -101,6 +101,7 @@ class SpoolDrain:
         parts: dict[str, Part] = {}
         stays: dict[tuple[str, str], Stay] = {}
         records: list[tuple[int, UsageRecord]] = []
+        late: list[Late] = []
         seq, missing = at.seq, 0
         still_open: frozenset[str] | None = None
         for found in reading.lines:
@@ -123,6 +124,8 @@ class SpoolDrain:
                 seq = max(seq, line.seq)
             elif isinstance(line, StayLine):
                 stays[line.stay.part, line.stay.sid] = line.stay
+            elif isinstance(line, Late):
+                late.append(line)
         return Batch(
             source=self._source,
             before=self._known,
@@ -132,6 +135,7 @@ class SpoolDrain:
             records=tuple(records),
             lost=self._gap + missing,
             still_open=None if still_open is None else still_open | parts.keys(),
+            late=tuple(late),
         )
 
     def _open_at(self, line: Line) -> frozenset[str] | None:
@@ -154,4 +158,4 @@ def _say(batch: Batch) -> None:
 
 
 def _brings_something(batch: Batch) -> bool:
-    return bool(batch.parts or batch.stays or batch.records or batch.lost or batch.still_open is not None)
+    return bool(batch.parts or batch.stays or batch.records or batch.lost or batch.late or batch.still_open is not None)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from livekit_tokens.core.lines import Late
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
@@ -43,7 +44,7 @@ class Batch:
     `parts` and `stays` are whole lines, the last one of a key counts. `records` come with their numbers,
     strictly increasing. `lost` counts records that the spool no longer held (a gap), to be added to the source's.
     `still_open`, where the spool has just said it, are keys of all parts that the source had open: others that the
-    ledger believes to be open have ended in a gap.
+    ledger believes to be open have ended in a gap. `late` are figures that came after their request was estimated.
     """
 
     source: Source
@@ -54,6 +55,7 @@ class Batch:
     records: tuple[tuple[int, UsageRecord], ...]
     lost: int = 0
     still_open: frozenset[str] | None = None
+    late: tuple[Late, ...] = ()
 
 
 class LedgerConnection(Protocol):

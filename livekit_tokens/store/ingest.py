@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.core.ledger import Batch, Checkpoint
+from livekit_tokens.core.lines import Late
 from livekit_tokens.domain.pricing import Price, Pricing
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
@@ -71,6 +72,8 @@ async def apply(
             await _end_others(conn, batch.source.id, batch.still_open)
         await _write_all(conn, statements, statements.stays_sql, last_stays(batch.stays))
         await _write(conn, statements, ready)
+        if batch.late:
+            await conn.execute(statements.late_figures, [_late_row(batch.source.id, late) for late in batch.late])
         if keyed:
             first = await _told_first(conn, statements, keyed)
             await _write(conn, statements, prepared(first, [keyed_prices[seq] for seq, _ in first]))
@@ -129,6 +132,10 @@ async def _write_parts(conn: AsyncConnection, statements: Statements, batch: Bat
 
 async def _end_others(conn: AsyncConnection, source: str, still_open: Iterable[str]) -> None:
     await conn.execute(end_in_gap, {"of_source": source, "still_open": [bytes.fromhex(key) for key in still_open]})
+
+
+def _late_row(source: str, late: Late) -> dict[str, object]:
+    return {"source": source, "seq": late.of, "at": late.at, "units": dict(late.units)}
 
 
 async def _told_first(conn: AsyncConnection, statements: Statements, keyed: list[Numbered]) -> list[Numbered]:

@@ -139,6 +139,17 @@ idempotency = sa.Table(
     sa.Column("seq", Big, nullable=False),
 )
 
+late_figures = sa.Table(
+    "late_figures",
+    metadata,
+    # What a provider told of a request after its estimate (the source's record `seq`) was written: for reconciling the
+    # estimates with its bill. Never summed.
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("seq", Big, primary_key=True),
+    sa.Column("at", Big, nullable=False),
+    sa.Column("units", Json, nullable=False),
+)
+
 repricings = sa.Table(
     "repricings",
     metadata,

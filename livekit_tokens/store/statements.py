@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 from livekit_tokens.domain.sessions import IN_A_GAP
-from livekit_tokens.store.schema import idempotency, parts, records, sources, stays, sums
+from livekit_tokens.store.schema import idempotency, late_figures, parts, records, sources, stays, sums
 from livekit_tokens.store.sums import ADDED
 
 checkpoints = sa.select(sources.c.id, sources.c.segment, sources.c.byte_offset, sources.c.seq).where(
@@ -71,6 +71,7 @@ class Statements:
     sums_sql: str
     first_source: sa.Executable
     first_told: sa.Executable
+    late_figures: sa.Executable
 
 
 def statements_of(dialect: Dialect) -> Statements:
@@ -104,6 +105,7 @@ def _compiled(name: str, dialect: Dialect) -> Statements:
         sums_sql=sql(_adding(insert(sums))),
         first_source=insert_one(sources).on_conflict_do_nothing(),
         first_told=insert_one(idempotency).on_conflict_do_nothing().returning(idempotency.c.digest),
+        late_figures=insert_one(late_figures).on_conflict_do_nothing(),
     )
 
 

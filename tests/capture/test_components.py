@@ -24,7 +24,10 @@ from livekit.rtc import EventEmitter
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.components import ComponentWitness
 from livekit_tokens.capture.spending import Payer, Spending
+from livekit_tokens.core.lines import Pend
+from livekit_tokens.core.pending import estimated
 from livekit_tokens.domain.sessions import Part
+from livekit_tokens.domain.times import QUARTER, quarter_of
 from livekit_tokens.domain.usage import UsageRecord
 from tests.capture.pipeline import Ear, Script, Voice
 
@@ -37,13 +40,22 @@ class Paper:
     def __init__(self, job: str | None = None) -> None:
         self.part = Part(key="0" * 32, session_id="local_1", started_at=0, job=job)
         self.records: list[UsageRecord] = []
-        self._clock = itertools.count(1_000_000)
+        self.pending: dict[str, Pend] = {}
+        self.clock = itertools.count(1_000_000)
+
+    def now(self) -> int:
+        return next(self.clock)
 
     def new_record(self, **fields: Any) -> UsageRecord:
-        return UsageRecord(part=self.part.key, **{"at": next(self._clock), "agent": "greeter"} | fields)
+        return UsageRecord(part=self.part.key, **{"at": self.now(), "agent": "greeter"} | fields)
 
-    def write(self, record: UsageRecord) -> None:
+    def write(self, record: UsageRecord, settles: str | None = None) -> int:
+        self.pending.pop(settles or "", None)
         self.records.append(record)
+        return len(self.records)
+
+    def pend(self, pend: Pend) -> None:
+        self.pending[pend.id] = pend
 
 
 class Owner:
@@ -420,12 +432,73 @@ def test_after_a_swap_to_another_provider_its_metrics_speak(paper: Paper, conver
     assert len(paper.records) == 2
 
 
-def test_time_billed_by_the_connection_is_counted_beside_raw_events(paper: Paper, conversation: Conversation) -> None:
-    """The raw events tell the tokens; only the metrics tell how long the connection was."""
+def grown(conversation: Conversation, seconds: float, connection: str = "sess_1") -> None:
+    """The provider tells that a connection billed by time has gone on."""
+    nothing: dict[str, Any] = {"input_tokens": 0, "output_tokens": 0, "duration": 0.0}
+    nothing |= {"input_token_details": {}, "output_token_details": {}, "request_id": connection}
+    conversation.emit("metrics_collected", realtime_metrics(**nothing, session_duration=seconds))
+
+
+def test_time_billed_by_the_connection_is_one_record_a_connection(
+    paper: Paper, witness: ComponentWitness, conversation: Conversation
+) -> None:
+    """Beside raw events, which tell the tokens: written when it is over, whatever ends it."""
     conversation.emit("openai_server_event_received", {"type": "session.created"})
-    conversation.emit("metrics_collected", realtime_metrics(session_duration=2.5))
-    (record,) = paper.records
-    assert (record.units, record.operation) == ({"session_ms": 2500}, "realtime_session")
+    for _ in range(4):
+        grown(conversation, 2.5)
+    assert paper.records == []
+    conversation.emit("session_reconnected", object())
+    grown(conversation, 1.0, "sess_2")
+    witness.stop()
+    assert [(record.units, record.operation, record.provenance) for record in paper.records] == [
+        ({"session_ms": 10_000}, "realtime_session", "reported"),
+        ({"session_ms": 1_000}, "realtime_session", "reported"),
+    ]
+    assert paper.pending == {}
+
+
+def test_a_long_connection_is_a_record_each_15_minutes(
+    paper: Paper, witness: ComponentWitness, conversation: Conversation
+) -> None:
+    """Each at a time within its own, so that a period's costs are in it."""
+    for quarter in range(3):
+        for second in (1, 2):
+            paper.clock = itertools.count(quarter * QUARTER + second * 1_000_000)
+            grown(conversation, 60)
+    witness.stop()
+    assert [(record.units["session_ms"], quarter_of(record.at)) for record in paper.records] == [
+        (120_000, 0),
+        (120_000, QUARTER),
+        (120_000, 2 * QUARTER),
+    ]
+
+
+def test_a_connection_in_flight_survives_a_kill(paper: Paper, conversation: Conversation) -> None:
+    """What was told by then, and half of what is usually told at a time; marked, with bounds."""
+    grown(conversation, 30)
+    grown(conversation, 10)
+    (pend,) = paper.pending.values()
+    record = estimated(pend)
+    assert (record.provenance, record.units) == ("estimated", {"session_ms": 45_000})
+    assert (record.low, record.high) == ({"session_ms": 40_000}, {"session_ms": 50_000})
+
+
+def test_a_duplex_connection_that_broke_is_estimated_to_its_end(paper: Paper, witness: ComponentWitness) -> None:
+    """GPT-Live tells its end where it can; where it has not, the time since it last told something is ours."""
+
+    class Duplex(Conversation):
+        def __init__(self) -> None:
+            super().__init__()
+            self.duplex_session: EventEmitter[str] = EventEmitter()
+
+    told, broken = Duplex(), Duplex()
+    for conversation in (told, broken):
+        witness.listen_to_realtime(conversation)
+        grown(conversation, 5)
+    told.duplex_session.emit("openai_server_event_received", {"type": "session.closed"})
+    witness.stop()
+    assert [record.provenance for record in paper.records] == ["reported", "estimated"]
+    assert paper.records[1].low == {"session_ms": 5_000}
 
 
 def test_what_is_no_response_is_no_request(paper: Paper, conversation: Conversation) -> None:
@@ -437,20 +510,13 @@ def test_what_is_no_response_is_no_request(paper: Paper, conversation: Conversat
     assert paper.records == []
 
 
-def test_the_backend_of_a_duplex_model_is_counted_under_its_own_name(paper: Paper, conversation: Conversation) -> None:
+def test_the_backend_of_a_duplex_model_is_counted_under_its_own_name(
+    paper: Paper, witness: ComponentWitness, conversation: Conversation
+) -> None:
     """GPT-Live reports its backend's tokens as an LLM's, its voice as the connection's time."""
     conversation.emit("metrics_collected", llm_metrics(duration=0, metadata={"model_name": "gpt-5"}))
-    conversation.emit(
-        "metrics_collected",
-        realtime_metrics(
-            input_tokens=0,
-            output_tokens=0,
-            duration=0,
-            input_token_details={},
-            output_token_details={},
-            session_duration=1,
-        ),
-    )
+    grown(conversation, 1)
+    witness.stop()
     assert [(record.model, record.operation) for record in paper.records] == [
         ("gpt-5", "chat_completion"),
         ("gemini-live", "realtime_session"),

@@ -263,7 +263,8 @@ def _estimate(figures: Figures, prompt: Prompt, expected: Tokens, stable: Tokens
         held: int = getattr(stable, modality)
         margin = _margin(figures, modality, tokens, new)
         cached, fewest, most_cached = (min(whole_blocks(held * part), tokens) for part in (likely, least, most))
-        most_cached = min(whole_blocks(tokens + margin), most_cached + CACHE_BLOCK)
+        # A call's first prompt may be cached whole by another call's (openai-dotnet #1045: 1,408 of 1,459 tokens).
+        most_cached = min(whole_blocks(tokens + margin), most_cached + CACHE_BLOCK if figures.seen else tokens)
         units |= {f"input_{modality}": tokens - cached, f"cached_input_{modality}": cached}
         low |= {f"input_{modality}": tokens - margin - most_cached, f"cached_input_{modality}": fewest}
         high |= {f"input_{modality}": tokens + margin - fewest, f"cached_input_{modality}": most_cached}
@@ -274,6 +275,8 @@ def _estimate(figures: Figures, prompt: Prompt, expected: Tokens, stable: Tokens
 
 
 def _margin(figures: Figures, modality: str, tokens: int, new: int) -> float:
+    if not tokens:
+        return 0.0
     if not figures.seen:
         return max(LEAST_MARGIN, tokens * UNCALIBRATED)
     if modality == "image":
