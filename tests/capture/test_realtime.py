@@ -234,6 +234,230 @@ def test_a_failed_transcription_is_a_failed_request(paper: Paper, emit: Callable
     assert (record.success, record.error) == (False, "audio_unintelligible")
 
 
+# -- what the client's events tell -------------------------------------------------------------------------------------
+
+
+def ask(emit: Callable[..., None], event_id: str = "create_1", **response: Any) -> None:
+    """The client asks for a response, as LiveKit does."""
+    event = {"type": "response.create", "event_id": event_id, "response": response}
+    emit.session.emit("openai_client_event_queued", event)  # type: ignore[attr-defined]
+
+
+def created(emit: Callable[..., None], response_id: str = "resp_1", asked: str = "create_1") -> None:
+    emit("response.created", response={"id": response_id, "metadata": {"client_event_id": asked}})
+
+
+def give_up(emit: Callable[..., None], **how: bool) -> None:
+    emit.witness.give_up(**how)  # type: ignore[attr-defined]
+
+
+def whole_input(record: UsageRecord) -> int:
+    return sum(quantity for name, quantity in record.units.items() if "input" in name)
+
+
+def test_a_response_is_in_flight_from_its_request_on(paper: Paper, emit: Callable[..., None]) -> None:
+    """Under one pending id, which its announcement tells more of, and its figures settle."""
+    ask(emit)
+    created(emit)
+    done(emit)
+    assert [pend.record.request_id for pend in paper.pending] == [None, "resp_1"]
+    ((record, settles),) = paper.records
+    assert record.provenance == "reported"
+    assert {pend.id for pend in paper.pending} == {settles}
+
+
+def test_a_response_that_was_asked_for_and_never_announced_is_estimated_when_the_connection_breaks(
+    paper: Paper, emit: Callable[..., None]
+) -> None:
+    """It may have been read; or not even have been sent."""
+    done(emit)
+    ask(emit)
+    give_up(emit)
+    record, _ = paper.records[-1]
+    assert (record.provenance, record.low) == ("estimated", {})
+    assert whole_input(record) == 139 + 61 - 6
+
+
+def test_a_request_that_the_provider_refuses_is_a_failed_one(paper: Paper, emit: Callable[..., None]) -> None:
+    """Not billed; the error's code is kept, its text is not."""
+    ask(emit)
+    error = {"event_id": "create_1", "code": "conversation_already_has_active_response", "message": "my secret"}
+    emit("error", error=error)
+    ((record, _),) = paper.records
+    assert (record.success, record.units, record.error) == (False, {}, "conversation_already_has_active_response")
+
+
+def test_instructions_of_a_responses_own_are_counted_instead_of_the_sessions(
+    paper: Paper, emit: Callable[..., None]
+) -> None:
+    """`generate_reply(instructions=...)` replaces them for one response."""
+    emit("session.updated", session={"instructions": "Be kind. " * 50})
+    ask(emit, "a")
+    ask(emit, "b", instructions="Be kind. " * 50 + "Greet the caller, and say your name.")
+    plain, own = (pend.record for pend in paper.pending)
+    assert 5 <= whole_input(own) - whole_input(plain) <= 15
+
+
+def test_history_that_the_client_brings_is_read_from_the_first_response_on(
+    paper: Paper, emit: Callable[..., None]
+) -> None:
+    """Messages, calls and their outputs; told by the client, confirmed by the server, counted once."""
+    content = [{"type": "input_text", "text": "The caller is Ada, she moves her appointment to Thursday."}]
+    items: list[dict[str, Any]] = [
+        {"id": "a", "type": "message", "role": "user", "content": content},
+        {"id": "b", "type": "function_call", "name": "look_up", "arguments": '{"day": "Thursday"}', "call_id": "c"},
+        {"id": "c", "type": "function_call_output", "call_id": "c", "output": "Free at ten."},
+    ]
+    for item in items:
+        emit.session.emit("openai_client_event_queued", {"type": "conversation.item.create", "item": item})  # type: ignore[attr-defined]
+    ask(emit, "before")
+    for item in items:
+        emit("conversation.item.added", item=item)
+    ask(emit, "after")
+    before, after = (pend.record for pend in paper.pending)
+    assert before.units == after.units
+    assert 35 <= whole_input(after) <= 60
+
+
+def test_audio_that_is_committed_without_voice_detection_is_as_long_as_what_was_sent(
+    paper: Paper, emit: Callable[..., None]
+) -> None:
+    """Since the last commit; two seconds of 24 kHz pcm16, 100 ms at a time."""
+    client = emit.session  # type: ignore[attr-defined]
+    for _ in range(20):
+        client.emit("openai_client_event_queued", {"type": "input_audio_buffer.append", "audio": "A" * 6400})
+    emit("input_audio_buffer.committed", item_id="item_1")
+    emit("conversation.item.added", item={"id": "item_1", "type": "message", "content": [{"type": "input_audio"}]})
+    ask(emit)
+    assert paper.pending[-1].record.units == {"input_text": 5, "input_audio": 20}
+
+
+def test_an_image_is_said_to_be_uncounted_until_figures_tell_what_one_costs(
+    paper: Paper, emit: Callable[..., None]
+) -> None:
+    """No rule is published for realtime models."""
+    item = {
+        "id": "seen",
+        "type": "message",
+        "content": [{"type": "input_image", "image_url": "data:image/png;base64,"}],
+    }
+    emit.session.emit("openai_client_event_queued", {"type": "conversation.item.create", "item": item})  # type: ignore[attr-defined]
+    emit("response.created", response={"id": "resp_1"})
+    assert paper.pending[-1].record.metadata == {"uncounted_images": 1}
+    done(emit, usage=USAGE | {"input_tokens": 239, "input_token_details": {"text_tokens": 139, "image_tokens": 100}})
+    emit("response.created", response={"id": "resp_2"})
+    assert paper.pending[-1].record.metadata == {}
+    assert paper.pending[-1].record.units["input_image"] + paper.pending[-1].record.units["cached_input_image"] == 100
+
+
+# -- what the provider begins by itself --------------------------------------------------------------------------------
+
+HEARS_TURNS = {"audio": {"input": {"turn_detection": {"type": "server_vad"}}}}
+
+
+def speak(emit: Callable[..., None], item: str, began: int = 0) -> None:
+    emit("input_audio_buffer.speech_started", audio_start_ms=began, item_id=item)
+    emit("input_audio_buffer.speech_stopped", audio_end_ms=began + 2_000, item_id=item)
+    emit("input_audio_buffer.committed", item_id=item)
+
+
+def test_a_response_that_the_provider_begins_by_itself_is_in_flight_once_it_has_heard_the_caller_out(
+    paper: Paper, emit: Callable[..., None]
+) -> None:
+    """Should the connection break before it is announced, it was most likely read."""
+    emit("session.updated", session=HEARS_TURNS)
+    speak(emit, "item_1")
+    give_up(emit)
+    ((record, _),) = paper.records
+    assert (record.provenance, record.low, record.units) == ("estimated", {}, {"input_text": 5, "input_audio": 20})
+
+
+def test_what_the_provider_did_not_begin_is_forgotten(paper: Paper, emit: Callable[..., None]) -> None:
+    """It tells the end of everything that it begins: by the next turn, or by the time an end was waited for."""
+    emit("session.updated", session=HEARS_TURNS)
+    speak(emit, "item_1")
+    speak(emit, "item_2", 5_000)
+    give_up(emit, broken=False)
+    assert paper.records == []
+    assert paper.unpended == [pend.id for pend in paper.pending]
+
+
+def test_where_the_client_decides_when_to_answer_nothing_is_expected(paper: Paper, emit: Callable[..., None]) -> None:
+    """`create_response: false`, or no turn detection at all."""
+    turns = {"type": "server_vad", "create_response": False}
+    emit("session.updated", session={"audio": {"input": {"turn_detection": turns}}})
+    speak(emit, "item_1")
+    emit("session.updated", session={"audio": {"input": {"turn_detection": None}}})
+    speak(emit, "item_2", 5_000)
+    assert paper.pending == []
+
+
+# -- what comes after the end ------------------------------------------------------------------------------------------
+
+
+def test_figures_that_come_after_the_estimate_are_kept_beside_it(paper: Paper, emit: Callable[..., None]) -> None:
+    """Once, with the estimate's number; nothing more is recorded."""
+    emit("response.created", response={"id": "resp_1"})
+    give_up(emit)
+    done(emit)
+    done(emit)
+    assert [record.provenance for record, _ in paper.records] == ["estimated"]
+    assert [(late.of, late.units["output_audio"]) for late in paper.lates] == [(1, 43)]
+
+
+def test_a_transcription_in_flight_at_the_end_is_estimated_by_its_audio(
+    paper: Paper, emit: Callable[..., None]
+) -> None:
+    """It is billed when the audio is committed; its figures are kept if they come yet."""
+    emit("session.updated", session={"audio": {"input": {"transcription": {"model": "gpt-4o-transcribe"}}}})
+    speak(emit, "item_1")
+    give_up(emit)
+    ((record, _),) = paper.records
+    assert (record.service, record.provenance, record.units) == (
+        "transcriber",
+        "estimated",
+        {"input_audio": 20, "output_text": 8},
+    )
+    usage = {"type": "tokens", "input_tokens": 20, "output_tokens": 5}
+    emit("conversation.item.input_audio_transcription.completed", item_id="item_1", usage=usage)
+    assert len(paper.records) == 1
+    assert [late.units for late in paper.lates] == [{"input_audio": 20, "output_text": 5}]
+
+
+# -- other dialects ----------------------------------------------------------------------------------------------------
+
+
+def test_the_betas_names_of_events_are_understood(paper: Paper, emit: Callable[..., None]) -> None:
+    """A server that still speaks them; LiveKit translates them for Azure alone."""
+    emit("session.updated", session={"instructions": "Be kind.", "input_audio_transcription": {"model": "whisper-1"}})
+    emit("conversation.item.created", item={"id": "a", "content": [{"type": "input_text", "text": "Hello"}]})
+    emit("response.created", response={"id": "resp_1"})
+    emit("response.audio_transcript.delta", response_id="resp_1", delta="Hello")
+    emit("response.audio.delta", response_id="resp_1", delta="A" * 6400)
+    assert paper.mores[-1][1:] == (100, 1)
+    assert whole_input(paper.pending[0].record) > 10
+
+
+def test_azures_model_is_what_the_session_says(paper: Paper) -> None:
+    """LiveKit knows a deployment by its name, and of its model only a default."""
+    witness = RealtimeWitness(paper, lambda: ("gpt-realtime", "azure"), "r1")
+    witness.on_event({"type": "session.created", "session": {"model": "gpt-4o-mini-realtime-preview-2024-12-17"}})
+    witness.on_event({"type": "response.done", "response": {"id": "resp_1", "status": "completed", "usage": USAGE}})
+    assert [(record.model, record.provider) for record, _ in paper.records] == [
+        ("gpt-4o-mini-realtime-preview-2024-12-17", "azure")
+    ]
+
+
+def test_a_response_is_recorded_under_the_model_that_began_it(paper: Paper) -> None:
+    """A fallback adapter may have gone on to another one by the time its figures come."""
+    serving = ["gpt-realtime"]
+    witness = RealtimeWitness(paper, lambda: (serving[0], "openai"), "r1")
+    witness.on_event({"type": "response.created", "response": {"id": "resp_1"}})
+    serving[0] = "gpt-realtime-mini"
+    witness.on_event({"type": "response.done", "response": {"id": "resp_1", "status": "completed", "usage": USAGE}})
+    assert [record.model for record, _ in paper.records] == ["gpt-realtime"]
+
+
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
 anything = st.recursive(
     scalars, lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=4), x, max_size=3), max_leaves=5
@@ -245,7 +469,13 @@ known_types = st.sampled_from(
         "conversation.item.added",
         "input_audio_buffer.speech_started",
         "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "conversation.item.deleted",
+        "conversation.item.truncated",
         "response.created",
+        "response.output_item.added",
+        "response.output_item.done",
+        "error",
         "response.output_audio.delta",
         "response.output_audio_transcript.delta",
         "response.function_call_arguments.delta",

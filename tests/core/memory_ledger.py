@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from livekit_tokens.core.ledger import Batch, Checkpoint
+from livekit_tokens.core.lines import Late
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.sessions import IN_A_GAP, Part, ended
 from livekit_tokens.domain.usage import UsageRecord
@@ -15,6 +16,7 @@ class MemoryLedger:
         self.at: dict[str, Checkpoint] = {}
         self.records: dict[tuple[str, int], UsageRecord] = {}
         self.parts: dict[str, Part] = {}
+        self.late: list[Late] = []
         self.lost = 0
         self.batches = 0
         self.fail_next = 0
@@ -40,6 +42,7 @@ class MemoryLedger:
             self.records[key] = record
         for part in batch.parts:
             self.parts[part.key] = part
+        self.late += batch.late
         for key, part in self.parts.items():
             if batch.still_open is not None and part.status == "open" and key not in batch.still_open:
                 self.parts[key] = ended(part, part.started_at, IN_A_GAP, abandoned=True)

@@ -10,7 +10,7 @@ import pytest
 from livekit_tokens.core import spool
 from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.ledger import Batch
-from livekit_tokens.core.lines import More
+from livekit_tokens.core.lines import Late, More
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.sessions import IN_A_GAP, ended
@@ -211,3 +211,14 @@ async def test_a_beginning_that_is_read_in_pieces_ends_nobody(tmp_path: Path, mo
     await SpoolDrain(recorder.folder, recorder.source, ledger, piece=700).drain()
     assert len(statuses) > 40
     assert set(statuses) == {"open"}
+
+
+async def test_late_figures_come_home_with_the_number_of_their_estimate(tmp_path: Path) -> None:
+    """They take no number of their own: nothing is missing afterwards."""
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    estimate = recorder.record(a_record(provenance="estimated"))
+    recorder.late(Late(estimate, 9_000_000, {"output_audio": 7}))
+    recorder.record(a_record())
+    await drain_of(recorder, ledger).drain()
+    assert ledger.late == [Late(estimate, 9_000_000, {"output_audio": 7})]
+    assert (ledger.seqs(), ledger.lost) == ([1, 2], 0)

@@ -53,6 +53,15 @@ async def test_a_killed_call_is_finished_by_the_next_process(tmp_path: Path) -> 
     assert estimate.low["output_audio"] <= 6 <= estimate.high["output_audio"]
 
 
+async def test_a_request_that_was_expected_and_never_began_is_not_estimated(tmp_path: Path) -> None:
+    """Its owner had taken it back before it was killed."""
+    recorder = a_call(tmp_path)
+    recorder.unpend("r1.1")
+    killed(recorder)
+    recovered = await take_over(tmp_path, ledger := MemoryLedger())
+    assert (recovered.estimated, ledger.seqs()) == (0, [1])
+
+
 async def test_a_living_owner_is_left_alone(tmp_path: Path) -> None:
     """A spool whose lock is held is never touched."""
     recorder = a_call(tmp_path)

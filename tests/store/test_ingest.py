@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from livekit_tokens.core.ledger import START as FIRST
 from livekit_tokens.core.ledger import Checkpoint, Source
+from livekit_tokens.core.lines import Late
 from livekit_tokens.domain import units
 from livekit_tokens.domain.pricing import UNPRICED, Price, unpriced
 from livekit_tokens.domain.sessions import IN_A_GAP, Part, Stay
@@ -459,3 +460,19 @@ async def test_parts_that_ended_in_a_gap_are_abandoned_at_their_last_record(ledg
     assert (found[PART].status, found[PART].close_reason) == ("abandoned", IN_A_GAP)
     assert found[PART].ended_at == START + SECOND
     assert (found[OTHER_KEY].status, found["0c" * 16].status) == ("open", "open")
+
+
+async def test_late_figures_are_kept_beside_their_estimate_and_never_summed(ledger, connection):
+    """Once, under the source and the number of the estimate's record; also if they are replayed."""
+    late = Late(of=1, at=START + 9 * SECOND, units={"input_text": 12, "output_audio": 7})
+    first = replace(batch(record(provenance="estimated"), parts=[part()]), late=(late,))
+    again = replace(batch(before=first.after), late=(late,))
+
+    assert await connection.apply(first)
+    assert await connection.apply(again)
+
+    assert [dict(row) for row in await rows(ledger, schema.late_figures, "seq")] == [
+        {"source": SOURCE.id, "seq": 1, "at": late.at, "units": late.units}
+    ]
+    (summed,) = await rows(ledger, schema.sums, "bucket")
+    assert (summed["requests"], summed["input_text"], summed["output_audio"]) == (1, 10, 5)
