@@ -76,11 +76,18 @@ async def backup(settings: Settings, file: Path, *, keep: int, on_rows: OnRows) 
 
 
 async def restore(settings: Settings, file: Path, *, replace: bool, on_rows: OnRows) -> Copied:
-    """Put a backup in the ledger's place. Raises LedgerUnavailable or LedgerTooNew; then everything is as it was."""
-    from livekit_tokens.store.keeping import copies  # noqa: PLC0415
+    """Put a backup in the ledger's place; whom the ledger had forgotten stays forgotten.
+
+    Raises LedgerUnavailable or LedgerTooNew; then everything is as it was.
+    """
+    from livekit_tokens.store.keeping import copies, erasing, tending  # noqa: PLC0415
 
     async with _ledger(settings) as ledger:
-        return await copies.restore(ledger, file, now(), on_rows, replace=replace)
+        forgotten = await erasing.remembered(ledger)
+        restored = await copies.restore(ledger, file, now(), on_rows, replace=replace)
+        if forgotten is not None and await erasing.forget_again(ledger, forgotten):
+            await tending.vacuum(ledger)
+        return restored
 
 
 async def prune(

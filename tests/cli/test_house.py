@@ -197,3 +197,23 @@ def test_import_says_what_cannot_be_read(run, tmp_path):
     )
     assert run("import", "binary")[0] == 1
     assert "is a ledger of livekit-tokens" in run("import", "ledger.db")[2]
+
+
+def test_a_restore_through_the_command_keeps_people_forgotten(tmp_path):
+    machine = Machine(tmp_path)
+    machine.python(CALL.replace('"ada"', '"ada-4711"'))
+    machine.command("backup", "b.db")
+    assert machine.command("erase", "--user", "ada-4711").returncode == 0
+
+    assert machine.command("restore", "b.db", "--replace").returncode == 0
+
+    assert [Path(name).name for name in found_in(tmp_path, b"ada-4711")] == ["b.db"]
+
+
+def test_no_command_makes_a_ledger_where_there_is_none(run, tmp_path):
+    """A mistyped DATABASE_URL must not look like an empty ledger."""
+    for command in (["prune", "--older-than", "1d"], ["erase", "--user", "a"], ["db", "vacuum"], ["backup", "b.db"]):
+        code, out, err = run(*command)
+        assert (code, out) == (1, "")
+        assert err.startswith("livekit-tokens: no ledger at ")
+    assert not list(tmp_path.glob("*.db*"))

@@ -15,11 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.domain.erasure import Forgotten, Person, counts_of, without
+from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store.connection import StoreLedger
-from livekit_tokens.store.keeping.forgotten import KEY_NAME, remember, rename
-from livekit_tokens.store.schema import erasure_keys, idempotency, parts, records, sources, stays
+from livekit_tokens.store.keeping.forgotten import KEY, KEY_NAME, remember, rename
+from livekit_tokens.store.schema import erasure_keys, erasures, idempotency, parts, records, sources, stays
 from livekit_tokens.store.values import part_of
 
 _PAGE = 1000
@@ -46,18 +47,20 @@ async def erase(
     """Forget whoever is stored under these identities; `all_rooms` also renames rooms and sessions of theirs that do
     not seem to name them. Raises LedgerUnavailable or LedgerTooNew; then nothing has changed.
     """
+    async with ledger.reader():
+        pass  # there is a ledger: none is made for this
     opened: AbstractAsyncContextManager[AsyncConnection] = ledger.reader() if dry_run else ledger.writer()
     async with opened as conn:
         if not dry_run:
             await _alone(conn)
-        person, theirs, shared = await _found(conn, identities)
+        person, theirs, shared = await _found(conn, identities, now)
         erasing = _Erasing(conn, person, Forgotten(b"" if dry_run else await _key(conn)), now)
         erased = await erasing.count(theirs, shared, all_rooms=all_rooms)
         if not dry_run:
             await erasing.forget(theirs)
     if not dry_run:
         async with ledger.reader() as conn:
-            erased.left = await _left(conn, person)
+            erased.left = await _left(conn, person, now)
     return erased, person
 
 
@@ -76,11 +79,14 @@ async def _key(conn: AsyncConnection) -> bytes:
     return bytes(key)
 
 
-async def _found(conn: AsyncConnection, identities: frozenset[str]) -> tuple[Person, list[Part], list[Part]]:
+async def _found(
+    conn: AsyncConnection, identities: frozenset[str], now: Micros
+) -> tuple[Person, list[Part], list[Part]]:
     """The person, the parts that are theirs, and those of others in whose rooms they were."""
     ids = sorted(identities)
-    own = [part_of(row) for row in await conn.execute(sa.select(parts).where(parts.c.user_id.in_(ids)))]
-    stayed = stays.c.identity.in_(ids)
+    begun = sa.and_(parts.c.user_id.in_(ids), parts.c.started_at <= now)
+    own = [part_of(row) for row in await conn.execute(sa.select(parts).where(begun))]
+    stayed = _stayed(identities, now)
     named = (await conn.execute(sa.select(stays.c.name).where(stayed, stays.c.name.is_not(None)).distinct())).scalars()
     visited = sa.select(parts).where(parts.c.key.in_(sa.select(stays.c.part).where(stayed)))
     others = [part for row in await conn.execute(visited) if (part := part_of(row)).user not in identities]
@@ -104,7 +110,7 @@ class _Erasing:
             self.forgotten.remember("room", room, self.now)
         for session in sessions:
             self.forgotten.remember("session", session, self.now)
-        stayed = sa.select(sa.func.count()).select_from(stays).where(self._stayed())
+        stayed = sa.select(sa.func.count()).select_from(stays).where(_stayed(self.person.identities, self.now))
         counted = 0
         for keys in _pages(theirs):
             of_theirs = sa.select(sa.func.count()).select_from(records).where(records.c.part.in_(keys))
@@ -118,7 +124,9 @@ class _Erasing:
             await self._forget_part(part)
         for keys in _pages(theirs):
             await self._forget_records(keys)
-        await self.conn.execute(sa.update(stays).where(self._stayed()).values(identity=None, name=None))
+        await self.conn.execute(
+            sa.update(stays).where(_stayed(self.person.identities, self.now)).values(identity=None, name=None)
+        )
         await rename(self.conn, self.forgotten, named)
         for identity in self.person.identities:
             self.forgotten.remember("identity", identity, self.now)
@@ -126,11 +134,8 @@ class _Erasing:
             self.forgotten.remember("part", part.key, self.now)
         await remember(self.conn, self.forgotten.known)
 
-    def _stayed(self) -> sa.ColumnElement[bool]:
-        return stays.c.identity.in_(sorted(self.person.identities))
-
     def _visited(self) -> sa.Select[Any]:
-        here = parts.c.key.in_(sa.select(stays.c.part).where(self._stayed()))
+        here = parts.c.key.in_(sa.select(stays.c.part).where(_stayed(self.person.identities, self.now)))
         return sa.select(parts.c.session_id, parts.c.room).where(here)
 
     async def _forget_part(self, part: Part) -> None:
@@ -153,16 +158,55 @@ class _Erasing:
         await self.conn.execute(sa.delete(idempotency).where(idempotency.c.part.in_(keys)))
 
 
+def _stayed(identities: frozenset[str], now: Micros) -> sa.ColumnElement[bool]:
+    """Stays that began by then: who comes back later is a new person."""
+    return sa.and_(stays.c.identity.in_(sorted(identities)), stays.c.joined_at <= now)
+
+
 def _pages(theirs: Sequence[Part]) -> list[list[bytes]]:
     keys = [bytes.fromhex(part.key) for part in theirs]
     return [keys[begin : begin + _PAGE] for begin in range(0, len(keys), _PAGE)]
 
 
-async def _left(conn: AsyncConnection, person: Person) -> int:
+async def _left(conn: AsyncConnection, person: Person, now: Micros) -> int:
     """How many rows still hold an identity or a display name of the person's, in any column that could."""
     ids, names = sorted(person.identities), sorted(person.identities | person.names)
     either = [parts.c.user_id.in_(ids), parts.c.user_name.in_(names), parts.c.tenant.in_(ids)]
-    of_part = sa.select(sa.func.count()).select_from(parts).where(sa.or_(*either))
+    of_part = sa.select(sa.func.count()).select_from(parts).where(sa.or_(*either), parts.c.started_at <= now)
     stayed = sa.or_(stays.c.identity.in_(ids), sa.and_(stays.c.name.in_(names), stays.c.identity.is_(None)))
-    of_stay = sa.select(sa.func.count()).select_from(stays).where(stayed)
+    of_stay = sa.select(sa.func.count()).select_from(stays).where(stayed, stays.c.joined_at <= now)
     return int((await conn.execute(of_part)).scalar_one()) + int((await conn.execute(of_stay)).scalar_one())
+
+
+async def remembered(ledger: StoreLedger) -> Forgotten | None:
+    """All whom the ledger has forgotten; None where there is nobody, or no ledger that can be read."""
+    try:
+        async with ledger.reader() as conn:
+            if (key := (await conn.execute(KEY)).scalar()) is None:
+                return None
+            return Forgotten(key, {row.digest: row.at for row in await conn.execute(sa.select(erasures))})
+    except LedgerUnavailable:
+        return None
+
+
+async def forget_again(ledger: StoreLedger, forgotten: Forgotten) -> int:
+    """After a restore: whom the ledger had forgotten before it, and who is in the backup. Answers how many these were.
+
+    Raises LedgerUnavailable, also for a backup of another ledger, whose own erasures are under another key.
+    """
+    async with ledger.writer() as conn:
+        there = (await conn.execute(KEY)).scalar()
+        if there is None:
+            await conn.execute(sa.insert(erasure_keys).values(name=KEY_NAME, value=forgotten.key))
+        elif there != forgotten.key:
+            raise LedgerUnavailable(
+                "the backup is restored, and it is another ledger's, with erasures of its own: whom the one before had "
+                "forgotten must be erased by hand"
+            )
+        await remember(conn, forgotten.known)
+        known = [sa.select(parts.c.user_id).distinct(), sa.select(stays.c.identity).distinct()]
+        people = {name for asked in known for name in (await conn.execute(asked)).scalars() if name}
+    again = {name: forgotten.digest("identity", name) for name in people if forgotten.has("identity", name)}
+    for name, digest in sorted(again.items()):
+        await erase(ledger, frozenset({name}), forgotten.known[digest], all_rooms=False, dry_run=False)
+    return len(again)

@@ -48,6 +48,8 @@ class Pruned:
 async def prune(ledger: StoreLedger, asked: Pruning, now: Callable[[], Micros], on_rows: OnRows) -> Pruned:
     """Remove what is asked for. Raises LedgerUnavailable; what was removed by then is removed, the rest is not."""
     await ledger.check_is_there()
+    async with ledger.reader():
+        pass  # there is a ledger: none is made for this
     connection = await ledger.connect()
     removed = {records: 0, sums: 0, parts: 0}
     try:
