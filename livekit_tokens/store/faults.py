@@ -25,7 +25,8 @@ _ADVICE = (
 
 
 class Unstorable(LedgerUnavailable):
-    """A value of the batch cannot be stored as it is: a NUL in a text (PostgreSQL), half a surrogate pair (both)."""
+    """A value of the batch cannot be stored as it is: a NUL in a text or a name longer than an index holds
+    (PostgreSQL), half a surrogate pair (both)."""
 
 
 @contextmanager
@@ -61,7 +62,7 @@ def _unavailable(where: object, fault: BaseException) -> LedgerUnavailable | Led
     kind: type[LedgerUnavailable | LedgerConflict] = LedgerUnavailable
     if _is(fault, "IntegrityConstraintViolationError", "IntegrityError"):
         kind = LedgerConflict
-    elif _is(fault, "DataError", "UnicodeError", "OverflowError"):
+    elif _is(fault, "DataError", "UnicodeError", "OverflowError", "ProgramLimitExceededError"):
         # The driver's words would quote the value, and a log never says what was said.
         kind, text = Unstorable, "a value of the batch cannot be stored"
     said = "has what its checkpoint says is missing" if kind is LedgerConflict else "is not available"

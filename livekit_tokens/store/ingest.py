@@ -25,6 +25,9 @@ from livekit_tokens.store.sums import sum_rows
 _Line = TypeVar("_Line", Part, Stay, UsageRecord)
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_INDEXED = {"session_id", "user", "service", "provider", "model", "operation", "agent", "feature"}
+_LONGEST_INDEXED = 400
+"""Bytes. Six such names are in the key of a sum, and a row of PostgreSQL's B-tree holds 2,704 in all."""
 _RECORD_COLUMNS = [column.name for column in records_table.columns]
 
 
@@ -178,9 +181,10 @@ async def _write_all(conn: AsyncConnection, statements: Statements, sql: str, ro
 
 
 def storable(batch: Batch) -> Batch:
-    """The batch with U+FFFD in place of what a text cannot hold: NUL (PostgreSQL) and halves of surrogate pairs.
+    """The batch with U+FFFD in place of what a text cannot hold: NUL (PostgreSQL) and halves of surrogate pairs; names
+    that are longer than an index holds (PostgreSQL) are cut, and end in a hash of the whole.
 
-    One such character must not stop a source's whole spool for ever.
+    One such character, or such a name, must not stop a source's whole spool for ever.
     """
     return replace(
         batch,
@@ -192,7 +196,16 @@ def storable(batch: Batch) -> Batch:
 
 def _storable(value: _Line) -> _Line:
     cleaned: dict[str, Any] = {f.name: _clean(getattr(value, f.name)) for f in fields(value)}
-    return replace(value, **cleaned)
+    indexed = {name: _cut(text) for name in _INDEXED & cleaned.keys() if (text := cleaned[name])}
+    return replace(value, **cleaned | indexed)
+
+
+def _cut(text: str) -> str:
+    whole = text.encode()
+    if len(whole) <= _LONGEST_INDEXED:
+        return text
+    digest = hashlib.sha256(whole).hexdigest()[:32]
+    return f"{whole[: _LONGEST_INDEXED - len(digest) - 1].decode(errors='ignore')}~{digest}"
 
 
 def _clean(value: object) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 from dataclasses import replace
 
 import pytest
@@ -299,6 +300,22 @@ async def test_a_character_that_cannot_be_stored_does_not_stop_the_spool(ledger,
     (stored,) = await rows(ledger, schema.records)
     assert stored["agent"] in (text, "a\ufffdb")
     assert stored["metadata"]["label"] in (text, "a\ufffdb")
+
+
+async def test_a_name_longer_than_an_index_holds_does_not_stop_a_source(ledger, connection) -> None:
+    """PostgreSQL's indexes hold 2,704 bytes a row: names are cut there, and stay apart by a hash of the whole."""
+    dice = random.Random(3)
+    long, other = ("".join(chr(dice.randrange(0xC0, 0x2000)) for _ in range(3000)) for _ in range(2))
+    names = dict.fromkeys(("service", "provider", "model", "operation", "agent", "feature"), long[:200])
+    parts = [part(session_id=long, user=long), part(OTHER_KEY, session_id=long[:2999] + other)]
+    first = batch(record(**names), record(feature=long), record(OTHER_KEY, feature=long + other), parts=parts)
+
+    assert await connection.apply(first)
+
+    stored = await rows(ledger, schema.parts)
+    assert len({row["session_id"] for row in stored}) == 2
+    assert all(long.startswith(row["session_id"][:100]) for row in stored)
+    assert len({row["feature"] for row in await rows(ledger, schema.records)}) == 3
 
 
 names = st.sampled_from(["a", "b", "Ärger", "c/d", ""])
