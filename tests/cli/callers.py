@@ -12,7 +12,19 @@ from livekit_tokens.domain.times import SECOND
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.store.connection import StoreLedger
 
-NAMES = ("ann", 'Müller, "Bob"', "=1+1", "two\nlines", "🎉 party", "אבג \u202eevil", "-2+3", "@SUM(A1)", "\t=cmd", None)
+NAMES = (
+    "ann",
+    'Müller, "Bob"',
+    "=1+1",
+    "two\nlines",
+    "🎉 party",
+    "אבג \u202eevil",
+    "-2+3",
+    "@SUM(A1)",
+    "\t=cmd",
+    "<b>Tom</b> & co",
+    None,
+)
 DAY = 24 * 3600 * SECOND
 
 

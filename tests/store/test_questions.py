@@ -153,6 +153,26 @@ async def test_a_comparison_holds_both_periods(database_url, seed):
     }
 
 
+async def test_what_came_and_what_went_are_both_compared(database_url):
+    """Nothing before, or nothing now."""
+    old, new = part(1, user="old"), part(2, user="new")
+    world = World((old, new), (record(old, NOW - 3 * DAY), record(new, NOW - DAY), record(new, NOW - DAY)))
+    async with reports_over(database_url, world) as reports:
+        answer = await reports.compare(to_datetime(NOW - 2 * DAY), to_datetime(NOW), by="user")
+    changes = {c.key["user"]: (c.before.requests, c.totals.requests) for c in answer.groups}
+    assert changes == {"new": (0, 2), "old": (1, 0)}
+
+
+async def test_among_requests_that_cost_the_same_the_one_with_most_tokens_is_dearest(database_url):
+    """Also where nothing has a price."""
+    p = part(1)
+    spent = [record(p, service="tts", units={"input_text": n}) for n in (1, 4, 2, 3)]
+    async with reports_over(database_url, World((p,), tuple(spent))) as reports:
+        top = await reports.top_requests(limit=2)
+    assert [e.line.record.units["input_text"] for e in top.entries] == [4, 3]
+    assert top.more
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_performance_is_that_of_the_records(database_url, seed):
     """Times beyond 32 bits, errors without a class, scores: by provider, model and operation, and of all."""
