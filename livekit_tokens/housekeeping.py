@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from livekit_tokens.core.importing import Imported
     from livekit_tokens.store.connection import StoreLedger
     from livekit_tokens.store.keeping.checking import OnDay
-    from livekit_tokens.store.keeping.copies import Copied, OnRows
+    from livekit_tokens.store.keeping.copies import OnRows
     from livekit_tokens.store.keeping.erasing import Erased
+    from livekit_tokens.store.keeping.files import Copied
     from livekit_tokens.store.keeping.pruning import Pruned
     from livekit_tokens.store.keeping.tending import Vacuumed
 

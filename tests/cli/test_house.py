@@ -217,3 +217,22 @@ def test_no_command_makes_a_ledger_where_there_is_none(run, tmp_path):
         assert (code, out) == (1, "")
         assert err.startswith("livekit-tokens: no ledger at ")
     assert not list(tmp_path.glob("*.db*"))
+
+
+def test_retention_is_applied_by_a_process_that_tracks_calls(tmp_path):
+    """By its background, on its own; what is newer stays, and the sums of both."""
+    machine = Machine(tmp_path, env={"LIVEKIT_TOKENS_RETENTION_DAYS": "30"})
+    old = """
+import time
+for days in (10, 40):
+    own.recorder.record(UsageRecord(part=key, at=now() - days * 86_400_000_000, service="agent", provider="openai",
+                                    model="gpt-realtime", operation="realtime_response", units={"input_text": 7}))
+time.sleep(3)
+"""
+    machine.python(CALL + old)
+
+    with sqlite3.connect(machine.ledger) as ledger:
+        assert ledger.execute("SELECT COUNT(*) FROM records").fetchone() == (2,)
+        assert ledger.execute("SELECT SUM(input_text) FROM sums").fetchone() == (21,)
+        assert ledger.execute("SELECT daily, records, ended_at IS NULL FROM prunings").fetchall() == [(1, 1, 0)]
+    assert machine.command("db", "check").returncode == 0

@@ -10,7 +10,7 @@ import typer
 from livekit_tokens.cli.options import Json
 
 if TYPE_CHECKING:
-    from livekit_tokens.store.keeping.copies import Copied
+    from livekit_tokens.store.keeping.files import Copied
 
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup: a ledger in one SQLite file.")]
 

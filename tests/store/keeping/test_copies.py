@@ -75,6 +75,7 @@ async def test_a_ledger_moves_from_one_database_to_the_other(sqlite_url, postgre
     one, other = StoreLedger(sqlite_url, clock=lambda: START), StoreLedger(postgres_url)
     connection = await one.connect()
     assert await connection.apply(batch(record(metadata={"x": True}), parts=[part(tags={"a": "b"})]))
+    await connection.aclose()
     await backup(one, tmp_path / "b.db", 0, told)
 
     await restore(other, tmp_path / "b.db", NOW, told)
