@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from livekit_tokens.capture.conversation import ConversationListener
 from livekit_tokens.capture.flights import Flight, Own
 from livekit_tokens.core.estimates import prompt
@@ -11,6 +13,9 @@ from livekit_tokens.core.estimates.output import with_answer as with_one_more
 from livekit_tokens.core.estimates.prompt import Figures, Reading
 from livekit_tokens.domain.units import Units
 
+_READ = 4
+"""So many prompts are kept to see what of the next one may be cached."""
+
 
 class Expectations:
     """Follows one realtime session's figures."""
@@ -19,20 +24,26 @@ class Expectations:
         self._conversation = conversation
         self._connection = 0
         self._figures = Figures()
+        self._read: deque[prompt.Prompt] = deque(maxlen=_READ)
         self._answers = Answers()
+        self._usual: Usual | None = None
 
     def of(self, own: Own = (None, None)) -> tuple[Reading, Usual]:
         """What a response reads that begins now, and what answers are like; `own`: see `Own`."""
         if self._connection != self._conversation.connections:
             self._connection = self._conversation.connections
             self._figures = prompt.on_a_new_connection(self._figures)
+            self._read.clear()
         self._conversation.now = trimmed(self._conversation.now)
-        reading = prompt.reading_of(self._figures, prompt.prompt_of(self._conversation.now, *own))
-        return reading, usual_of(self._answers, self._conversation.round_trip_ms)
+        reading = prompt.reading_of(self._figures, prompt.prompt_of(self._conversation.now, *own), self._read)
+        round_trip = self._conversation.round_trip_ms
+        if self._usual is None or self._usual.round_trip_ms != round_trip:
+            self._usual = usual_of(self._answers, round_trip)
+        return reading, self._usual
 
     def begun(self, reading: Reading) -> None:
-        """The provider has begun to read that."""
-        self._figures = prompt.begun(self._figures, reading)
+        """The provider has begun to read that: it may be cached from now on."""
+        self._read.append(reading.prompt)
 
     def keep(self, flight: Flight, output: Units) -> None:
         """The next response reads what this one put out."""
@@ -62,7 +73,7 @@ class Expectations:
                 output_audio=units.get("output_audio", 0),
                 cut=cut,
             )
-            self._answers = with_one_more(self._answers, answer)
+            self._answers, self._usual = with_one_more(self._answers, answer), None
             self.keep(flight, output_of(units))
 
     def _leave_out(self, reading: Reading, units: Units) -> Reading:

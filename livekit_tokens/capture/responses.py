@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from livekit_tokens.capture.conversation import ConversationListener
 from livekit_tokens.capture.expectations import Expectations, output_of
 from livekit_tokens.capture.flights import Flight, Flights, Own
@@ -108,8 +110,8 @@ class Responses:
     def _take_off(self, response_id: str | None, own: Own = (None, None)) -> Flight:
         reading, usual = self._expectations.of(own)
         if response_id is None:  # not announced yet
-            usual = replace(usual, first_ms=None)
-        pend = self._unsettled.begin(self._expected(response_id, reading), usual)
+            usual = msgspec.structs.replace(usual, first_ms=None)
+        pend = self._unsettled.begin(self._expected(response_id, reading), reading.expected, usual)
         now = time.monotonic()
         return Flight(pend, reading, usual, now, now, own)
 
@@ -118,16 +120,14 @@ class Responses:
         flight.announced = time.monotonic()
         flight.reading, flight.usual = self._expectations.of(flight.own)
         record = self._expected(response_id, flight.reading, flight)
-        flight.pend = Pend(flight.pend.id, flight.pend.at, record, flight.usual)
+        flight.pend = Pend(flight.pend.id, flight.pend.at, record, flight.reading.expected, flight.usual)
         self._unsettled.again(flight.pend)
 
     def _expected(self, response_id: str | None, reading: Reading, asked: Flight | None = None) -> UsageRecord:
         """Its record as far as it is known before anything was put out."""
-        expected = reading.estimate
-        metadata = {"uncounted_images": reading.uncounted_images} if reading.uncounted_images else {}
-        low = expected.low if response_id is not None else {}  # unannounced, it may not have been read
+        images = reading.expected.images
         return self._record(
-            response_id, expected.units, "estimated", asked, low=low, high=expected.high, metadata=metadata
+            response_id, {}, "estimated", asked, metadata={"uncounted_images": images} if images else {}
         )
 
     def _overtake(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from livekit_tokens.core.estimates.output import Usual
+from livekit_tokens.core.estimates.prompt import Expected
 from livekit_tokens.core.lines import Late, More, Pend
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.units import Units
@@ -46,10 +47,11 @@ class Unsettled:
         """How many may still bring their figures."""
         return len(self._awaited)
 
-    def begin(self, record: UsageRecord, usual: Usual | None = None) -> Pend:
-        """A request is in flight. Without `usual` its record says all that can be estimated."""
+    def begin(self, record: UsageRecord, expected: Expected | None = None, usual: Usual | None = None) -> Pend:
+        """A request is in flight. Without `expected` its record says all that can be estimated."""
         self._numbers += 1
-        pend = Pend(f"{self._prefix}.{self._numbers}", self.writer.now(), record, usual, complete=usual is None)
+        name = f"{self._prefix}.{self._numbers}"
+        pend = Pend(name, self.writer.now(), record, expected, usual, complete=expected is None)
         self._awaited.add(pend.id)
         self._all_settled.clear()
         self.writer.pend(pend)

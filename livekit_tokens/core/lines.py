@@ -11,6 +11,7 @@ from zlib import crc32
 import msgspec
 
 from livekit_tokens.core.estimates.output import Arrived, Usual
+from livekit_tokens.core.estimates.prompt import Expected
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.units import Units
@@ -60,12 +61,14 @@ class Use(msgspec.Struct, tag="use", frozen=True, omit_defaults=True):
 class Pend(msgspec.Struct, tag="pend", frozen=True, omit_defaults=True):
     """A request in flight: its record as far as it can be estimated now. Written again, it replaces itself.
 
-    `usual`: what a realtime conversation's answers are like. `complete`: no output follows; the record says all.
+    `input` and `usual`: what a realtime response is expected to read, and what its conversation's answers are like.
+    `complete`: no output follows; the record says all.
     """
 
     id: str
     at: Micros
     record: UsageRecord
+    input: Expected | None = None
     usual: Usual | None = None
     complete: bool = False
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from livekit_tokens.core import spool
 from livekit_tokens.core.estimates.output import Usual
+from livekit_tokens.core.estimates.prompt import Expected
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.lines import Line, Pend
 from livekit_tokens.core.recorder import Recorder
@@ -38,8 +39,8 @@ def a_record(at: int = 5_000_000, key: str = KEY, **fields: object) -> UsageReco
 
 
 def a_pend(name: str = "r1.1", at: int = 6_000_000) -> Pend:
-    read = {"input_text": 40, "input_audio": 60}
-    return Pend(name, at, a_record(at, units=read, low=read, high=read, provenance="estimated"), Usual())
+    read = Expected((40, 60, 0), (0, 0, 0), (0, 0, 0), (1.0, 0.0, 1.0), calibrated=True)
+    return Pend(name, at, a_record(at, units={}, provenance="estimated", request_id="resp_1"), read, Usual())
 
 
 def lines_in(folder: Path, segment: int = 1) -> list[Line]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from zlib import crc32
 
 from livekit_tokens.core.estimates.output import Usual
+from livekit_tokens.core.estimates.prompt import Expected
 from livekit_tokens.core.lines import More, Pend
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.sessions import Part, Stay, ended
@@ -21,6 +22,7 @@ from livekit_tokens.domain.usage import UsageRecord
 from tests.soak.told import Teller
 
 MODELS = ("gpt-realtime", "gpt-realtime-mini", "gpt-4o-transcribe")
+_READS = Expected((40, 60, 0), (3, 3, 0), (0, 0, 0), (1.0, 0.0, 1.0), calibrated=True)
 _MOST_PARTS, _MOST_IN_FLIGHT = 3, 4
 
 
@@ -94,7 +96,7 @@ class Load:
             return
         request = self._new_request()
         record = replace(self._record(request, self._rng.choice(self._parts).key), units={}, provenance="unknown")
-        pend = Pend(f"p{request}", now(), record, Usual())
+        pend = Pend(f"p{request}", now(), record, _READS, Usual())
         self._teller.emitted(request)
         self._recorder.pend(pend)
         self._teller.in_flight(request)

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from livekit_tokens.core.estimates.framing import ITEM_FRAMING, OUTPUT_FRAMING_NOT_KEPT, heard_tokens, said_tokens
 from livekit_tokens.domain.units import Units
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """Tokens by modality."""
+class Tokens(NamedTuple):
+    """Tokens by modality. Their sum is by modality too, not a longer tuple."""
 
     text: int = 0
     audio: int = 0
     image: int = 0
 
-    def __add__(self, other: Tokens) -> Tokens:
+    def __add__(self, other: Tokens) -> Tokens:  # type: ignore[override]
         return Tokens(self.text + other.text, self.audio + other.audio, self.image + other.image)
 
     def __sub__(self, other: Tokens) -> Tokens:
@@ -35,8 +35,7 @@ class Tokens:
 NO_TOKENS = Tokens()
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One item and what it costs to read, framing included.
 
     `images` are counted only: no published rule says what one costs a realtime model. `heard_ms` is set once an
@@ -60,11 +59,13 @@ class Trimming:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """`instructions` and `tools` in tokens, then the items in the server's order."""
+    """`instructions` and `tools` in tokens, then the items in the server's order, and what these hold together."""
 
     instructions: int = 0
     tools: int = 0
     items: tuple[Item, ...] = ()
+    held: Tokens = NO_TOKENS
+    images: int = 0
     trimming: Trimming | None = None
 
     def __contains__(self, item_id: object) -> bool:
@@ -86,11 +87,18 @@ def with_item(conversation: Conversation, item: Item, after: str | None = None) 
         at = 0
     elif after is not None:
         at = next((n + 1 for n, there in enumerate(items) if there.id == after), at)
-    return replace(conversation, items=(*items[:at], item, *items[at:]))
+    return Conversation(
+        conversation.instructions,
+        conversation.tools,
+        (*items[:at], item, *items[at:]),
+        conversation.held + item.tokens,
+        conversation.images + item.images,
+        conversation.trimming,
+    )
 
 
 def without_item(conversation: Conversation, item_id: str) -> Conversation:
-    return replace(conversation, items=tuple(item for item in conversation.items if item.id != item_id))
+    return _holding(conversation, (item for item in conversation.items if item.id != item_id))
 
 
 def with_answer(conversation: Conversation, item_ids: Iterable[str], output: Units) -> Conversation:
@@ -102,10 +110,10 @@ def with_answer(conversation: Conversation, item_ids: Iterable[str], output: Uni
         return conversation
     text = max(0, output.get("output_text", 0) - OUTPUT_FRAMING_NOT_KEPT)
     whole = Tokens(text, output.get("output_audio", 0))
-    return replace(
+    return _holding(
         conversation,
-        items=tuple(
-            _cut(replace(item, tokens=whole if item.id == there[0] else Tokens())) if item.id in there else item
+        (
+            _cut(item._replace(tokens=whole if item.id == there[0] else NO_TOKENS)) if item.id in there else item
             for item in conversation.items
         ),
     )
@@ -116,11 +124,19 @@ def truncated(conversation: Conversation, item_id: str, heard_ms: int) -> Conver
 
     Source: OpenAI API reference, `conversation.item.truncated`.
     """
+    return _holding(
+        conversation,
+        (_cut(item._replace(heard_ms=heard_ms)) if item.id == item_id else item for item in conversation.items),
+    )
+
+
+def _holding(conversation: Conversation, items: Iterable[Item]) -> Conversation:
+    held = tuple(items)
     return replace(
         conversation,
-        items=tuple(
-            _cut(replace(item, heard_ms=heard_ms)) if item.id == item_id else item for item in conversation.items
-        ),
+        items=held,
+        held=sum((item.tokens for item in held), NO_TOKENS),
+        images=sum(item.images for item in held),
     )
 
 
@@ -128,16 +144,16 @@ def _cut(item: Item) -> Item:
     if item.heard_ms is None:
         return item
     audio = min(item.tokens.audio, said_tokens(item.heard_ms))
-    return replace(item, tokens=Tokens(min(item.tokens.text, ITEM_FRAMING), audio))
+    return item._replace(tokens=Tokens(min(item.tokens.text, ITEM_FRAMING), audio))
 
 
 def trimmed(conversation: Conversation) -> Conversation:
     """The conversation as the next response reads it: without its oldest messages, if it has outgrown its limit."""
     trimming = conversation.trimming
-    held = sum(item.tokens.total for item in conversation.items)
+    held = conversation.held.total
     if trimming is None or held <= trimming.limit:
         return conversation
     items = list(conversation.items)
     while items and held > trimming.limit * trimming.keep:
         held -= items.pop(0).tokens.total
-    return replace(conversation, items=tuple(items))
+    return _holding(conversation, items)

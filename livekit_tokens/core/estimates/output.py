@@ -7,8 +7,10 @@ drop. How the conversation's earlier answers went (pace, length, framing) is lea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+
+import msgspec
 
 from livekit_tokens.core.estimates.bounds import NOTHING, Estimate, kept
 from livekit_tokens.core.estimates.framing import AUDIO_MS_PER_TOKEN, OUTPUT_FRAMING, said_tokens
@@ -29,8 +31,7 @@ FRAMING_SLACK = 4
 REMEMBERED = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Usual:
+class Usual(msgspec.Struct, frozen=True, array_like=True):
     """What this conversation's answers are like, as far as its figures have told.
 
     `framing`: text tokens billed beyond the transcript. `pace`: milliseconds of audio a millisecond. `round_trip_ms`:
@@ -138,7 +139,7 @@ def _text(framing: int, arrived: float, likely: float, most: float) -> Estimate:
 def _expected_more(arrived: Arrived, lengths_ms: tuple[int, ...]) -> float:
     """How much more there is likely to be, given that an answer may also have come to its end meanwhile."""
     rest = [min(arrived.ahead, length - arrived.audio_ms) for length in lengths_ms if length > arrived.audio_ms]
-    return fmean([*rest, arrived.ahead])
+    return _mean([*rest, arrived.ahead])
 
 
 def generated_ahead(usual: Usual, arrived: float, first_piece: float, span_ms: float, lag_ms: float) -> int:
@@ -190,14 +191,18 @@ def with_answer(answers: Answers, answer: Answer) -> Answers:
 def usual_of(answers: Answers, round_trip_ms: float) -> Usual:
     """What the conversation's answers are like."""
     return Usual(
-        framing=max(0, round(median(answers.framings))) if answers.framings else OUTPUT_FRAMING,
+        framing=max(0, sorted(answers.framings)[len(answers.framings) // 2]) if answers.framings else OUTPUT_FRAMING,
         pace=_pace(answers.spoken),
         round_trip_ms=round_trip_ms,
-        behind_ms=fmean(answers.behind_ms or answers.waits_ms or (0.0,)),
-        piece_ms=fmean(answers.pieces_ms or (0.0,)),
-        first_ms=fmean(answers.firsts_ms) if answers.firsts_ms else None,
+        behind_ms=_mean(answers.behind_ms or answers.waits_ms or (0.0,)),
+        piece_ms=_mean(answers.pieces_ms or (0.0,)),
+        first_ms=_mean(answers.firsts_ms) if answers.firsts_ms else None,
         lengths_ms=answers.lengths_ms,
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _pace(spoken: tuple[tuple[int, float], ...]) -> float | None:

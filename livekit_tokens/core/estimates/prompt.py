@@ -7,13 +7,16 @@ earlier estimates had; before its first figures they are 15%.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from statistics import median
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
 
 from livekit_tokens.core.estimates.bounds import Estimate, kept
 from livekit_tokens.core.estimates.conversation import NO_TOKENS, Conversation, Item, Tokens
 from livekit_tokens.core.estimates.framing import CACHE_BLOCK, ITEM_FRAMING, whole_blocks
 from livekit_tokens.domain.units import Units
+from livekit_tokens.domain.usage import frozen_for_readers
 
 UNCALIBRATED = 0.15
 """Of a prompt's tokens, before the conversation's first figures: its framing and tools are OpenAI's own secret.
@@ -33,24 +36,21 @@ REMEMBERED = 8
 
 MODALITIES = ("text", "audio", "image")
 
+Three = tuple[int, int, int]
+"""Of text, audio and image tokens."""
 
-@dataclass(frozen=True, slots=True)
+
+@frozen_for_readers
 class Prompt:
     """What a response reads: instructions, tools and items, as counted, before what figures taught."""
 
     preamble: int
     items: tuple[Item, ...]
-
-    @property
-    def tokens(self) -> Tokens:
-        return sum((item.tokens for item in self.items), Tokens(text=self.preamble))
-
-    @property
-    def images(self) -> int:
-        return sum(item.images for item in self.items)
+    tokens: Tokens
+    images: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_for_readers
 class Share:
     """Of `stable` tokens that an earlier response had read just so, how many were cached; they come in blocks."""
 
@@ -71,12 +71,18 @@ class Share:
         return (self.cached + self.blocks * (CACHE_BLOCK - 1)) / self.stable
 
 
-@dataclass(frozen=True, slots=True)
+ALL_CACHED = (1.0, 0.0, 1.0)
+"""Likely, at least, at most; without figures of its own: all of it in whole blocks, as the published examples show."""
+
+
+@frozen_for_readers
 class Figures:
     """What a conversation's real figures have taught so far.
 
     `beyond`: by how much the last ones exceeded the count, with `count` items. `per_item`: by how much that grows
     with each item. `before_items`: what of it belongs to instructions and tools. `image`: tokens of one image.
+    `cached`: the share of what is stable that comes from the cache: likely, at least, at most. `off`: by how much its
+    estimates usually were off, in text and audio tokens; None before there were two.
     """
 
     seen: int = 0
@@ -85,45 +91,83 @@ class Figures:
     per_item: float = 0.0
     before_items: float = 0.0
     image: float | None = None
+    cached: tuple[float, float, float] = ALL_CACHED
+    off: tuple[int, int] | None = None
     steps: tuple[float, ...] = ()
     misses: tuple[Tokens, ...] = ()
     shares: tuple[Share, ...] = ()
-    read: tuple[Prompt, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+class Expected(msgspec.Struct, frozen=True, array_like=True):
+    """What a response is expected to read: the numbers that its estimate is made from, once one is needed.
+
+    `tokens` by modality, each with its `margin`; `stable` are those that an earlier response had read just so;
+    `cached` as in Figures. `images` are those of which nobody knows what they cost.
+    """
+
+    tokens: Three
+    margin: Three
+    stable: Three
+    cached: tuple[float, float, float]
+    calibrated: bool
+    images: int = 0
+
+
+@frozen_for_readers
 class Reading:
-    """What a response reads, what of it was `stable` since an earlier one, and the estimate."""
+    """A prompt and what is expected of it."""
 
     prompt: Prompt
-    stable: Tokens
-    expected: Tokens
-    estimate: Estimate
-
-    @property
-    def uncounted_images(self) -> int:
-        return 0 if self.expected.image else self.prompt.images
+    expected: Expected
 
 
 def prompt_of(conversation: Conversation, instructions: int | None = None, tools: int | None = None) -> Prompt:
     """What a response reads; `instructions` and `tools` are its own, where it was asked for with such."""
-    parts = (
-        conversation.instructions if instructions is None else instructions,
-        conversation.tools if tools is None else tools,
+    instructions = conversation.instructions if instructions is None else instructions
+    tools = conversation.tools if tools is None else tools
+    preamble = (instructions + ITEM_FRAMING if instructions else 0) + (tools + ITEM_FRAMING if tools else 0)
+    held = conversation.held
+    return Prompt(
+        preamble, conversation.items, Tokens(held.text + preamble, held.audio, held.image), conversation.images
     )
-    return Prompt(sum(part + ITEM_FRAMING for part in parts if part), conversation.items)
 
 
-def reading_of(figures: Figures, prompt: Prompt) -> Reading:
-    """The estimate of a response that reads this."""
-    stable = _stable(figures, prompt)
-    expected = _expected(figures, prompt)
-    return Reading(prompt, stable, expected, _estimate(figures, prompt, expected, stable))
+def reading_of(figures: Figures, prompt: Prompt, read: Sequence[Prompt] = ()) -> Reading:
+    """What is expected of a response that reads this; `read` are the prompts that earlier ones have read."""
+    grown = len(prompt.items) - figures.count
+    text = max(0, round(prompt.tokens.text + figures.beyond.text + figures.per_item * grown))
+    audio = max(0, prompt.tokens.audio + figures.beyond.audio)
+    image = 0 if figures.image is None else round(prompt.images * figures.image)
+    expected = Expected(
+        (text, audio, image),
+        _margins(figures, text, audio, image, abs(grown)),
+        _stable(figures, prompt, read),
+        figures.cached,
+        figures.seen > 0,
+        0 if image else prompt.images,
+    )
+    return Reading(prompt, expected)
 
 
-def begun(figures: Figures, reading: Reading) -> Figures:
-    """What is known once the provider has begun to read it: it may be cached from now on."""
-    return replace(figures, read=(*figures.read[-3:], reading.prompt))
+def estimate_of(expected: Expected) -> Estimate:
+    """Units and bounds of what is expected."""
+    likely, least, most = expected.cached
+    units: dict[str, float] = {}
+    low: dict[str, float] = {}
+    high: dict[str, float] = {}
+    for modality, tokens, margin, stable in zip(
+        MODALITIES, expected.tokens, expected.margin, expected.stable, strict=True
+    ):
+        cached, fewest, most_cached = (min(whole_blocks(stable * share), tokens) for share in (likely, least, most))
+        # A call's first prompt may be cached whole by another call's (openai-dotnet #1045: 1,408 of 1,459 tokens).
+        most_cached = min(whole_blocks(tokens + margin), most_cached + CACHE_BLOCK if expected.calibrated else tokens)
+        units |= {f"input_{modality}": tokens - cached, f"cached_input_{modality}": cached}
+        low |= {f"input_{modality}": tokens - margin - most_cached, f"cached_input_{modality}": fewest}
+        high |= {f"input_{modality}": tokens + margin - fewest, f"cached_input_{modality}": most_cached}
+    if expected.images:
+        images = expected.images * MOST_IMAGE_TOKENS
+        high |= {"input_image": images, "cached_input_image": images}
+    return Estimate(kept(**units), kept(**low), kept(**high))
 
 
 def left_out(reading: Reading, units: Units) -> int:
@@ -131,8 +175,10 @@ def left_out(reading: Reading, units: Units) -> int:
 
     Source: OpenAI API reference, RealtimeTruncation. Only where the real figures fall short by more than estimates do.
     """
-    surplus = reading.expected.text + reading.expected.audio - real_input(units).text - real_input(units).audio
-    if surplus <= max(LEAST_TRIMMED, TRIMMED_SHARE * (reading.expected.text + reading.expected.audio)):
+    real = real_input(units)
+    whole = reading.expected.tokens[0] + reading.expected.tokens[1]
+    surplus = whole - real.text - real.audio
+    if surplus <= max(LEAST_TRIMMED, TRIMMED_SHARE * whole):
         return 0
     for count, item in enumerate(reading.prompt.items):
         if surplus < item.tokens.total / 2:
@@ -143,78 +189,87 @@ def left_out(reading: Reading, units: Units) -> int:
 
 def without_oldest(reading: Reading, count: int) -> Reading:
     """The same, had it been known that the oldest items are left out: nothing of it can have been cached."""
-    prompt = Prompt(reading.prompt.preamble, reading.prompt.items[count:])
-    return replace(reading, prompt=prompt, stable=NO_TOKENS) if count else reading
+    if not count:
+        return reading
+    prompt, gone = reading.prompt, reading.prompt.items[:count]
+    tokens = prompt.tokens - sum((item.tokens for item in gone), NO_TOKENS)
+    images = prompt.images - sum(item.images for item in gone)
+    kept_prompt = Prompt(prompt.preamble, prompt.items[count:], tokens, images)
+    return Reading(kept_prompt, msgspec.structs.replace(reading.expected, stable=(0, 0, 0)))
 
 
 def taught(figures: Figures, reading: Reading, units: Units) -> Figures:
     """What is known once a response's real figures have come."""
-    real = real_input(units)
-    prompt, count = reading.prompt, len(reading.prompt.items)
-    beyond = real - prompt.tokens
+    real, prompt = real_input(units), reading.prompt
+    count, beyond = len(prompt.items), real - prompt.tokens
     steps, grown = figures.steps, count - figures.count
     if figures.seen and grown > 0 and abs(step := (beyond.text - figures.beyond.text) / grown) <= PLAUSIBLE_FRAMING:
         steps = (*steps, step)[-REMEMBERED:]
-    per_item = median(steps) if steps else 0.0
-    miss = Tokens(abs(reading.expected.text - real.text), abs(reading.expected.audio - real.audio))
-    share = _share(reading.stable, units)
-    return replace(
-        figures,
+    per_item = sorted(steps)[len(steps) // 2] if steps else 0.0
+    text, audio, _ = reading.expected.tokens
+    miss = Tokens(abs(text - real.text), abs(audio - real.audio))
+    share = _share(reading.expected.stable, units)
+    shares = figures.shares if share is None else (*figures.shares, share)[-REMEMBERED:]
+    misses = (*figures.misses, miss)[-REMEMBERED:] if figures.seen else ()
+    return Figures(
         seen=figures.seen + 1,
         beyond=beyond,
         count=count,
-        steps=steps,
         per_item=per_item,
         before_items=figures.before_items if figures.seen else beyond.text - per_item * count,
         image=real.image / prompt.images if prompt.images and real.image else figures.image,
-        misses=(*figures.misses, miss)[-REMEMBERED:] if figures.seen else (),
-        shares=(*figures.shares, share)[-REMEMBERED:] if share is not None else figures.shares,
+        cached=figures.cached if share is None else _cached_share(shares),
+        off=_usually_off(misses) if misses else None,
+        steps=steps,
+        misses=misses,
+        shares=shares,
     )
+
+
+def _usually_off(misses: tuple[Tokens, ...]) -> tuple[int, int]:
+    # One surprise among many (messages that were left out unseen) does not widen every bound after it.
+    skipped = -2 if len(misses) >= 4 else -1
+    return sorted(miss.text for miss in misses)[skipped], sorted(miss.audio for miss in misses)[skipped]
 
 
 def on_a_new_connection(figures: Figures) -> Figures:
     """The server knows nothing of the old conversation; what its figures taught about framing still holds."""
-    return replace(figures, beyond=Tokens(text=round(figures.before_items)), count=0, read=())
+    return replace(figures, beyond=Tokens(round(figures.before_items)), count=0)
 
 
 def real_input(units: Units) -> Tokens:
     """The input of real figures, cached or not, by modality."""
-    return Tokens(*(units.get(f"input_{m}", 0) + units.get(f"cached_input_{m}", 0) for m in MODALITIES))
-
-
-def _expected(figures: Figures, prompt: Prompt) -> Tokens:
-    counted, beyond = prompt.tokens, figures.beyond
-    grown = figures.per_item * (len(prompt.items) - figures.count)
+    get = units.get
     return Tokens(
-        max(0, round(counted.text + beyond.text + grown)),
-        max(0, counted.audio + beyond.audio),
-        round(prompt.images * figures.image) if figures.image is not None else 0,
+        get("input_text", 0) + get("cached_input_text", 0),
+        get("input_audio", 0) + get("cached_input_audio", 0),
+        get("input_image", 0) + get("cached_input_image", 0),
     )
 
 
-def _stable(figures: Figures, prompt: Prompt) -> Tokens:
+def _stable(figures: Figures, prompt: Prompt, read: Sequence[Prompt]) -> Three:
     """What begins this prompt just as it began an earlier one: only that can come from the cache.
 
     Source: OpenAI's guides on prompt caching and on managing the Realtime API's costs.
     """
-    same = max(
-        (_common(earlier.items, prompt.items) for earlier in figures.read if earlier.preamble == prompt.preamble),
-        default=None,
-    )
-    if same is None:
-        return NO_TOKENS
-    tokens = Prompt(prompt.preamble, prompt.items[:same]).tokens
-    images = sum(item.images for item in prompt.items[:same])
+    same = -1
+    for earlier in read:
+        if earlier.preamble == prompt.preamble:
+            same = max(same, _common(earlier.items, prompt.items))
+    if same < 0:
+        return 0, 0, 0
+    tokens, images = prompt.tokens, prompt.images
+    for item in prompt.items[same:]:  # few, and the others many
+        tokens, images = tokens - item.tokens, images - item.images
     unchanged = same >= figures.count  # then all that the last figures held beyond the count is in it
     beyond = figures.beyond.text if unchanged else figures.before_items + figures.per_item * same
-    return Tokens(
-        max(0, round(tokens.text + beyond)),
-        max(0, tokens.audio + (figures.beyond.audio if unchanged else 0)),
-        round(images * (figures.image or 0)),
-    )
+    audio = tokens.audio + (figures.beyond.audio if unchanged else 0)
+    return max(0, round(tokens.text + beyond)), max(0, audio), round(images * (figures.image or 0))
 
 
 def _common(before: tuple[Item, ...], now: tuple[Item, ...]) -> int:
+    if now[: len(before)] == before:  # the usual case, in one comparison
+        return len(before)
     same = 0
     for left, right in zip(before, now, strict=False):
         if left is not right and left != right:
@@ -223,10 +278,9 @@ def _common(before: tuple[Item, ...], now: tuple[Item, ...]) -> int:
     return same
 
 
-def _share(stable: Tokens, units: Units) -> Share | None:
+def _share(stable: Three, units: Units) -> Share | None:
     cached = blocks = whole = 0
-    for modality in MODALITIES:
-        held: int = getattr(stable, modality)
+    for modality, held in zip(MODALITIES, stable, strict=True):
         if held >= CACHE_BLOCK:
             cached += units.get(f"cached_input_{modality}", 0)
             blocks += 1
@@ -234,54 +288,28 @@ def _share(stable: Tokens, units: Units) -> Share | None:
     return Share(cached, blocks, whole) if whole else None
 
 
-def _cached_share(figures: Figures) -> tuple[float, float, float]:
-    """How much of what is stable comes from the cache: likely, at least, at most.
-
-    Without figures of its own: all of it in whole blocks, as the published examples show.
-    """
-    shares = figures.shares
-    if not shares:
-        return 1.0, 0.0, 1.0
+def _cached_share(shares: tuple[Share, ...]) -> tuple[float, float, float]:
     stable = sum(share.stable for share in shares)
-    likely = sum(share.likely * share.stable for share in shares) / stable
+    likely = [share.likely for share in shares]
+    usual = sum(one * share.stable for one, share in zip(likely, shares, strict=True)) / stable
+    least = min(share.least for share in shares)
     most = max(1.0, *(share.least for share in shares))
     if len(shares) < 3:
-        return min(likely, most), max(0.0, min(share.least for share in shares) - UNSURE_SHARE), most
-    spread = (max(share.likely for share in shares) - min(share.likely for share in shares)) / len(shares) + 0.05
-    least = min(share.least for share in shares) - spread
-    return min(likely, most), max(0.0, least), min(most, max(share.most for share in shares) + spread)
+        return min(usual, most), max(0.0, least - UNSURE_SHARE), most
+    spread = (max(likely) - min(likely)) / len(shares) + 0.05
+    return min(usual, most), max(0.0, least - spread), min(most, max(share.most for share in shares) + spread)
 
 
-def _estimate(figures: Figures, prompt: Prompt, expected: Tokens, stable: Tokens) -> Estimate:
-    likely, least, most = _cached_share(figures)
-    new = abs(len(prompt.items) - figures.count)
-    units: dict[str, float] = {}
-    low: dict[str, float] = {}
-    high: dict[str, float] = {}
-    for modality in MODALITIES:
-        tokens: int = getattr(expected, modality)
-        held: int = getattr(stable, modality)
-        margin = _margin(figures, modality, tokens, new)
-        cached, fewest, most_cached = (min(whole_blocks(held * part), tokens) for part in (likely, least, most))
-        # A call's first prompt may be cached whole by another call's (openai-dotnet #1045: 1,408 of 1,459 tokens).
-        most_cached = min(whole_blocks(tokens + margin), most_cached + CACHE_BLOCK if figures.seen else tokens)
-        units |= {f"input_{modality}": tokens - cached, f"cached_input_{modality}": cached}
-        low |= {f"input_{modality}": tokens - margin - most_cached, f"cached_input_{modality}": fewest}
-        high |= {f"input_{modality}": tokens + margin - fewest, f"cached_input_{modality}": most_cached}
-    if prompt.images and not expected.image:
-        images = prompt.images * MOST_IMAGE_TOKENS
-        high |= {"input_image": images, "cached_input_image": images}
-    return Estimate(kept(**units), kept(**low), kept(**high))
-
-
-def _margin(figures: Figures, modality: str, tokens: int, new: int) -> float:
-    if not tokens:
-        return 0.0
+def _margins(figures: Figures, text: int, audio: int, image: int, new: int) -> Three:
     if not figures.seen:
-        return max(LEAST_MARGIN, tokens * UNCALIBRATED)
-    if modality == "image":
-        return tokens * UNCALIBRATED
-    misses = sorted(getattr(miss, modality) for miss in figures.misses)
-    # One surprise among many (messages that were left out unseen) does not widen every bound after it.
-    usual = misses[-2] if len(misses) >= 4 else misses[-1] if misses else tokens * UNCALIBRATED / 3
-    return LEAST_MARGIN + max(1.5 * usual, new * (ITEM_MARGIN if modality == "text" else 1))
+        return _uncalibrated(text), _uncalibrated(audio), _uncalibrated(image)
+    off_text, off_audio = figures.off or (text * UNCALIBRATED / 3, audio * UNCALIBRATED / 3)
+    return (
+        round(LEAST_MARGIN + max(1.5 * off_text, new * ITEM_MARGIN)) if text else 0,
+        round(LEAST_MARGIN + max(1.5 * off_audio, new)) if audio else 0,
+        round(image * UNCALIBRATED),
+    )
+
+
+def _uncalibrated(tokens: int) -> int:
+    return max(LEAST_MARGIN, round(tokens * UNCALIBRATED)) if tokens else 0

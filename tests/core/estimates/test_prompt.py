@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from livekit_tokens.core.estimates.conversation import Conversation, Tokens, message, with_item
 from livekit_tokens.core.estimates.prompt import (
     Figures,
+    Prompt,
     Reading,
-    begun,
+    estimate_of,
     left_out,
     on_a_new_connection,
     prompt_of,
@@ -35,19 +36,23 @@ def talked(real: Mapping[int, dict[str, int]], conversation: Conversation) -> tu
     for turn in sorted(real):
         conversation = grown(conversation, 1)
         reading = reading_of(figures, prompt_of(conversation))
-        figures = taught(begun(figures, reading), reading, real[turn])
+        figures = taught(figures, reading, real[turn])
     return figures, conversation
 
 
+def units_of(reading: Reading) -> dict[str, int]:
+    return estimate_of(reading.expected).units
+
+
 def whole(reading: Reading) -> Tokens:
-    return real_input(reading.estimate.units)
+    return real_input(units_of(reading))
 
 
 def test_without_figures_everything_is_counted_and_nothing_is_cached() -> None:
     """Instructions, tools and items, each framed; bounds of 15%."""
     reading = reading_of(Figures(), prompt_of(grown(Conversation(instructions=100, tools=50), 1)))
-    assert reading.estimate.units == {"input_text": 105 + 55 + 25}
-    assert (reading.estimate.low, reading.estimate.high) == (
+    assert units_of(reading) == {"input_text": 105 + 55 + 25}
+    assert (estimate_of(reading.expected).low, estimate_of(reading.expected).high) == (
         {},  # another call may have had the same instructions cached
         {"input_text": 213, "cached_input_text": 185},
     )
@@ -72,30 +77,19 @@ def test_instructions_of_its_own_replace_the_sessions() -> None:
     figures, conversation = talked({1: {"input_text": 500}}, Conversation(instructions=100))
     reading = reading_of(figures, prompt_of(conversation, instructions=130))
     assert whole(reading).text == 530
-    assert "cached_input_text" not in reading.estimate.units
+    assert "cached_input_text" not in units_of(reading)
 
 
 def test_what_was_read_before_comes_from_the_cache_in_whole_blocks() -> None:
     """As much of it as came from there before, of each modality."""
-    conversation = grown(Conversation(instructions=495), 10, text=0, audio_ms=2_000)
-    prompt = prompt_of(conversation)
+    prompt = prompt_of(grown(Conversation(instructions=495), 10, text=0, audio_ms=2_000))
     assert prompt.tokens == Tokens(text=550, audio=200)
+    cached = {"input_text": 38, "cached_input_text": 512, "input_audio": 8, "cached_input_audio": 192}
     figures = Figures()
-    for cached in (0, 0, 0):
-        reading = reading_of(figures, prompt)
-        figures = taught(
-            begun(figures, reading),
-            reading,
-            {
-                "input_text": 550 - 512 if reading.stable.text else 550,
-                "cached_input_text": 512 if reading.stable.text else 0,
-                "input_audio": 8 if reading.stable.text else 200,
-                "cached_input_audio": 192 if reading.stable.text else 0,
-            },
-        )
-        assert cached == 0
-    units = reading_of(figures, prompt).estimate.units
-    assert units == {"input_text": 38, "cached_input_text": 512, "input_audio": 8, "cached_input_audio": 192}
+    for _ in range(3):
+        figures = taught(figures, reading_of(figures, prompt, [prompt]), cached)
+    assert units_of(reading_of(figures, prompt, [prompt])) == cached
+    assert units_of(reading_of(figures, prompt)) == {"input_text": 550, "input_audio": 200}
 
 
 def test_messages_that_were_left_out_unseen_are_noticed_by_the_figures() -> None:
@@ -103,11 +97,11 @@ def test_messages_that_were_left_out_unseen_are_noticed_by_the_figures() -> None
     figures, conversation = talked({1: {"input_text": 130}}, Conversation(instructions=100))
     conversation = grown(conversation, 9, text=45)
     reading = reading_of(figures, prompt_of(conversation))
-    real = {"input_text": real_input(reading.estimate.units).text - 25 - 3 * 50}
+    real = {"input_text": real_input(units_of(reading)).text - 25 - 3 * 50}
     assert left_out(reading, real) == 4
     figures = taught(figures, without_oldest(reading, 4), real)
     assert abs(figures.beyond.text) <= 1
-    assert left_out(reading, reading.estimate.units) == 0
+    assert left_out(reading, units_of(reading)) == 0
 
 
 def test_a_new_connection_keeps_what_was_learned_of_framing_alone() -> None:
@@ -116,18 +110,18 @@ def test_a_new_connection_keeps_what_was_learned_of_framing_alone() -> None:
     figures, _ = talked(real, Conversation(instructions=100))
     again = reading_of(on_a_new_connection(figures), prompt_of(grown(Conversation(instructions=100), 1)))
     assert abs(whole(again).text - (105 + 40 + 29)) <= 4
-    assert again.stable == Tokens()
+    assert again.expected.stable == (0, 0, 0)
 
 
 def test_images_are_bounded_before_figures_and_counted_after() -> None:
     """No rule is published for what a realtime model charges for one."""
     conversation = with_item(Conversation(instructions=100), message("seen", images=1))
     before = reading_of(Figures(), prompt_of(conversation))
-    assert (before.uncounted_images, "input_image" in before.estimate.units) == (1, False)
-    assert before.estimate.high["input_image"] >= 765
+    assert (before.expected.images, "input_image" in units_of(before)) == (1, False)
+    assert estimate_of(before.expected).high["input_image"] >= 765
     figures = taught(Figures(), before, {"input_text": 110, "input_image": 255})
     after = reading_of(figures, prompt_of(with_item(conversation, message("seen too", images=1))))
-    assert (after.uncounted_images, real_input(after.estimate.units).image) == (0, 510)
+    assert (after.expected.images, real_input(units_of(after)).image) == (0, 510)
 
 
 @given(
@@ -138,13 +132,15 @@ def test_images_are_bounded_before_figures_and_counted_after() -> None:
 def test_an_estimate_lies_within_its_bounds(turns: list[tuple[int, int]], preamble: int, share: float) -> None:
     """Whatever was said, and however much of it was cached."""
     conversation, figures = Conversation(instructions=preamble), Figures()
+    read: list[Prompt] = []
     for text, audio_ms in turns:
         conversation = grown(conversation, 1, text, audio_ms)
-        reading = reading_of(figures, prompt_of(conversation))
-        estimate = reading.estimate
+        reading = reading_of(figures, prompt_of(conversation), read)
+        read.append(reading.prompt)
+        estimate = estimate_of(reading.expected)
         for unit in {*estimate.units, *estimate.low, *estimate.high}:
             assert estimate.low.get(unit, 0) <= estimate.units.get(unit, 0) <= estimate.high.get(unit, 0)
-        cached = int(reading.stable.text * share)
-        real = {"input_text": reading.expected.text - min(cached, reading.expected.text)}
-        real |= {"cached_input_text": reading.expected.text - real["input_text"]}
-        figures = taught(begun(figures, reading), reading, real)
+        cached = int(reading.expected.stable[0] * share)
+        real = {"input_text": reading.expected.tokens[0] - min(cached, reading.expected.tokens[0])}
+        real |= {"cached_input_text": reading.expected.tokens[0] - real["input_text"]}
+        figures = taught(figures, reading, real)
