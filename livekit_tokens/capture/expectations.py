@@ -27,9 +27,11 @@ class Expectations:
         self._read: deque[prompt.Prompt] = deque(maxlen=_READ)
         self._answers = Answers()
         self._usual: Usual | None = None
+        self._unlearned: list[tuple[Flight, Units, bool]] = []
 
     def of(self, own: Own = (None, None)) -> tuple[Reading, Usual]:
         """What a response reads that begins now, and what answers are like; `own`: see `Own`."""
+        self._catch_up()
         if self._connection != self._conversation.connections:
             self._connection = self._conversation.connections
             self._figures = prompt.on_a_new_connection(self._figures)
@@ -50,31 +52,27 @@ class Expectations:
         if flight.in_conversation:
             self._conversation.now = with_answer(self._conversation.now, flight.items, output)
 
-    def learn(self, flight: Flight | None, units: Units, *, item_id: str, cut: bool) -> None:
-        """The real figures of a response; `item_id` names the output of one that was never announced."""
-        if flight is None:  # nothing of it was announced, so nothing of it can have been deleted
-            reading, _ = self.of()
-            self.begun(reading)
-            self._figures = prompt.taught(self._figures, reading, units)
-            now = with_item(self._conversation.now, message(item_id))
-            self._conversation.now = with_answer(now, [item_id], output_of(units))
-        elif flight.in_conversation:
+    def learn(self, flight: Flight, units: Units, *, cut: bool) -> None:
+        """The real figures of a response. What they teach is worked out when the next one begins: a call that ends
+        here has no use for it."""
+        if flight.in_conversation:
+            self._unlearned.append((flight, units, cut))
+
+    def learn_of_unannounced(self, item_id: str, units: Units) -> None:
+        """The same of a response that was never announced: nothing of its output can have been deleted meanwhile."""
+        reading, _ = self.of()
+        self.begun(reading)
+        self._figures = prompt.taught(self._figures, reading, units)
+        now = with_item(self._conversation.now, message(item_id))
+        self._conversation.now = with_answer(now, [item_id], output_of(units))
+
+    def _catch_up(self) -> None:
+        for flight, units, cut in self._unlearned:
             reading = self._leave_out(flight.reading, units)
             self._figures = prompt.taught(self._figures, reading, units)
-            text = units.get("output_text", 0) + units.get("output_reasoning", 0)
-            arrived = flight.more(0, 0.0).arrived
-            answer = Answer(
-                arrived,
-                delta_ms=flight.delta,
-                first_piece_ms=flight.first_piece,
-                first_ms=flight.first_ms,
-                span_ms=flight.span_ms,
-                output_text=text,
-                output_audio=units.get("output_audio", 0),
-                cut=cut,
-            )
-            self._answers, self._usual = with_one_more(self._answers, answer), None
+            self._answers, self._usual = with_one_more(self._answers, _answer(flight, units, cut=cut)), None
             self.keep(flight, output_of(units))
+        self._unlearned.clear()
 
     def _leave_out(self, reading: Reading, units: Units) -> Reading:
         """The server may have left out the oldest messages, and it will not take them in again."""
@@ -82,6 +80,19 @@ class Expectations:
         for item in reading.prompt.items[:count]:
             self._conversation.now = without_item(self._conversation.now, item.id)
         return prompt.without_oldest(reading, count)
+
+
+def _answer(flight: Flight, units: Units, *, cut: bool) -> Answer:
+    return Answer(
+        flight.more(0, 0.0).arrived,
+        delta_ms=flight.delta,
+        first_piece_ms=flight.first_piece,
+        first_ms=flight.first_ms,
+        span_ms=flight.span_ms,
+        output_text=units.get("output_text", 0) + units.get("output_reasoning", 0),
+        output_audio=units.get("output_audio", 0),
+        cut=cut,
+    )
 
 
 def output_of(units: Units) -> Units:

@@ -189,10 +189,11 @@ class Responses:
             flight = self._flights.take(text(mapping(response.get("metadata")).get("client_event_id")))
         record = self._done_record(response, response_id, flight)
         if record.provenance == "reported" and record.units:
-            told = (text(mapping(item).get("id")) for item in items(response.get("output")))
-            item_id = next(filter(None, told), response_id or "")
-            cut = response.get("status") != "completed"
-            self._expectations.learn(known, record.units, item_id=item_id, cut=cut)
+            if known is not None:
+                self._expectations.learn(known, record.units, cut=response.get("status") != "completed")
+            else:
+                told = (text(mapping(item).get("id")) for item in items(response.get("output")))
+                self._expectations.learn_of_unannounced(next(filter(None, told), response_id or ""), record.units)
         elif flight is not None:
             self._expectations.keep(flight, output_of(record.units))
         self._settle(response_id, flight, record)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from livekit_tokens.core.estimates.framing import ITEM_FRAMING, OUTPUT_FRAMING_NOT_KEPT, heard_tokens, said_tokens
 from livekit_tokens.domain.units import Units
+from livekit_tokens.domain.usage import frozen_for_readers
 
 
 class Tokens(NamedTuple):
@@ -57,7 +58,7 @@ class Trimming:
     keep: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_for_readers
 class Conversation:
     """`instructions` and `tools` in tokens, then the items in the server's order, and what these hold together."""
 

@@ -8,12 +8,12 @@ drop. How the conversation's earlier answers went (pace, length, framing) is lea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
 from livekit_tokens.core.estimates.bounds import NOTHING, Estimate, kept
 from livekit_tokens.core.estimates.framing import AUDIO_MS_PER_TOKEN, OUTPUT_FRAMING, said_tokens
+from livekit_tokens.domain.usage import frozen_for_readers
 
 REAL_TIME = 1.0
 """Milliseconds of audio a millisecond: the slowest pace at which a voice can be listened to."""
@@ -28,7 +28,7 @@ UNSEEN_AT_MOST = 0.25
 """Upper bound of what did not arrive, against the estimate of it and against what did."""
 FRAMING_SLACK = 4
 """Text tokens: a delta's tokens are counted one by one, and may merge where two deltas meet."""
-REMEMBERED = 12
+REMEMBERED = 8
 
 
 class Usual(msgspec.Struct, frozen=True, array_like=True):
@@ -54,7 +54,7 @@ class Usual(msgspec.Struct, frozen=True, array_like=True):
         return self.round_trip_ms + self.behind_ms
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_for_readers
 class Arrived:
     """What has arrived of a response: milliseconds of audio, and tokens of its transcript, text or arguments.
 
@@ -68,7 +68,7 @@ class Arrived:
     whole: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_for_readers
 class Answer:
     """A response whose figures came: what had `arrived`, its first delta, all that came together with that and when
     (since the announcement), and how long the rest took.
@@ -86,10 +86,11 @@ class Answer:
     cut: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_for_readers
 class Answers:
     """The conversation's last answers with figures, as they count for what is usual."""
 
+    pace: float | None = None
     framings: tuple[int, ...] = ()
     spoken: tuple[tuple[int, float], ...] = ()
     firsts_ms: tuple[float, ...] = ()
@@ -173,7 +174,8 @@ def with_answer(answers: Answers, answer: Answer) -> Answers:
         framings = (*framings, answer.output_text - arrived.tokens)[-REMEMBERED:]
     if answer.span_ms > 0 and arrived.audio_ms > answer.first_piece_ms:
         spoken = (*spoken, (arrived.audio_ms - answer.first_piece_ms, answer.span_ms))[-REMEMBERED:]
-    pace = _pace(spoken) or REAL_TIME
+    learned = _pace(spoken)
+    pace = learned or REAL_TIME
     firsts = answers.firsts_ms if answer.first_ms is None else (*answers.firsts_ms, answer.first_ms)[-REMEMBERED:]
     lengths, behind = answers.lengths_ms, answers.behind_ms
     real_ms = answer.output_audio * AUDIO_MS_PER_TOKEN
@@ -185,14 +187,14 @@ def with_answer(answers: Answers, answer: Answer) -> Answers:
         pieces = (*pieces, (answer.first_piece_ms + answer.delta_ms) / 2 / pace)[-REMEMBERED:]
     if answer.cut and arrived.audio_ms:
         behind = (*behind, max(0.0, real_ms - arrived.audio_ms) / pace)[-REMEMBERED:]
-    return Answers(framings, spoken, firsts, lengths, waits, pieces, behind)
+    return Answers(learned, framings, spoken, firsts, lengths, waits, pieces, behind)
 
 
 def usual_of(answers: Answers, round_trip_ms: float) -> Usual:
     """What the conversation's answers are like."""
     return Usual(
         framing=max(0, sorted(answers.framings)[len(answers.framings) // 2]) if answers.framings else OUTPUT_FRAMING,
-        pace=_pace(answers.spoken),
+        pace=answers.pace,
         round_trip_ms=round_trip_ms,
         behind_ms=_mean(answers.behind_ms or answers.waits_ms or (0.0,)),
         piece_ms=_mean(answers.pieces_ms or (0.0,)),
@@ -206,5 +208,5 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _pace(spoken: tuple[tuple[int, float], ...]) -> float | None:
-    span = sum(span for _, span in spoken)
-    return sum(audio for audio, _ in spoken) / span if span else None
+    span = sum([span for _, span in spoken])
+    return sum([audio for audio, _ in spoken]) / span if span else None

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import mul
+from typing import NamedTuple
 
 import msgspec
 
@@ -50,25 +52,14 @@ class Prompt:
     images: int
 
 
-@frozen_for_readers
-class Share:
-    """Of `stable` tokens that an earlier response had read just so, how many were cached; they come in blocks."""
+class Share(NamedTuple):
+    """The cached part of `stable` tokens that an earlier response had read just so: as told it is `least`, and as it
+    comes in blocks, it may have been up to `most`."""
 
-    cached: int
-    blocks: int
+    likely: float
+    least: float
+    most: float
     stable: int
-
-    @property
-    def likely(self) -> float:
-        return (self.cached + self.blocks * CACHE_BLOCK / 2) / self.stable
-
-    @property
-    def least(self) -> float:
-        return self.cached / self.stable
-
-    @property
-    def most(self) -> float:
-        return (self.cached + self.blocks * (CACHE_BLOCK - 1)) / self.stable
 
 
 ALL_CACHED = (1.0, 0.0, 1.0)
@@ -229,7 +220,8 @@ def taught(figures: Figures, reading: Reading, units: Units) -> Figures:
 def _usually_off(misses: tuple[Tokens, ...]) -> tuple[int, int]:
     # One surprise among many (messages that were left out unseen) does not widen every bound after it.
     skipped = -2 if len(misses) >= 4 else -1
-    return sorted(miss.text for miss in misses)[skipped], sorted(miss.audio for miss in misses)[skipped]
+    text, audio, _ = zip(*misses, strict=True)
+    return sorted(text)[skipped], sorted(audio)[skipped]
 
 
 def on_a_new_connection(figures: Figures) -> Figures:
@@ -285,19 +277,20 @@ def _share(stable: Three, units: Units) -> Share | None:
             cached += units.get(f"cached_input_{modality}", 0)
             blocks += 1
             whole += held
-    return Share(cached, blocks, whole) if whole else None
+    if not whole:
+        return None
+    up_to = cached + blocks * (CACHE_BLOCK - 1)
+    return Share((cached + up_to) / 2 / whole, cached / whole, up_to / whole, whole)
 
 
 def _cached_share(shares: tuple[Share, ...]) -> tuple[float, float, float]:
-    stable = sum(share.stable for share in shares)
-    likely = [share.likely for share in shares]
-    usual = sum(one * share.stable for one, share in zip(likely, shares, strict=True)) / stable
-    least = min(share.least for share in shares)
-    most = max(1.0, *(share.least for share in shares))
+    likely, told, up_to, stable = zip(*shares, strict=True)
+    usual = sum(map(mul, likely, stable)) / sum(stable)
+    least, most = min(told), max(1.0, *told)
     if len(shares) < 3:
         return min(usual, most), max(0.0, least - UNSURE_SHARE), most
     spread = (max(likely) - min(likely)) / len(shares) + 0.05
-    return min(usual, most), max(0.0, least - spread), min(most, max(share.most for share in shares) + spread)
+    return min(usual, most), max(0.0, least - spread), min(most, max(up_to) + spread)
 
 
 def _margins(figures: Figures, text: int, audio: int, image: int, new: int) -> Three:
