@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from livekit_tokens.core import faults
 from livekit_tokens.langchain import attach_token_tracking
 from tests.capture.test_by_hand import World
 from tests.capture.wire.provider import Provider
+from tests.cli.machine import Machine
 
 USAGE = {
     "input_tokens": 100,
@@ -272,3 +274,15 @@ async def test_a_request_that_never_left_is_recorded_though_the_wire_is_on(world
 
 def spender(world: World) -> Any:
     return langchain.ByHand(lambda: world.process).spender()
+
+
+def test_the_example_records_its_users_thread(tmp_path: Path) -> None:
+    """As a person runs it, with a ledger of its own."""
+    machine = Machine(tmp_path)
+    machine.python((Path(__file__).parents[1] / "examples" / "langchain_chain.py").read_text())
+
+    told = json.loads(machine.command("report", "--session", "thread-123", "--json").stdout)
+
+    assert told["user"] == "ada"
+    spent = {name: count for name, count in told["totals"]["units"].items() if count}
+    assert spent == {"cached_input_text": 512, "input_text": 388, "output_text": 80}

@@ -43,13 +43,9 @@ def put_in_place(file: Path, path: Path) -> None:
     """SQLite itself writes over a ledger, under its own lock and through its -wal: processes that have it open see
     the backup from one transaction to the next. Only a damaged file is moved away first, with what is beside it.
     """
-    if _has_bytes(path):
-        if not _is_ours(path):
-            _move_away(path)
-    else:
-        for left_over in _beside(path):
-            left_over.unlink(missing_ok=True)
-    make_private(path)
+    if _has_bytes(path) and not _is_ours(path):
+        _move_away(path)
+    make_private(path)  # SQLite throws away a -wal that it finds beside an empty file
     with closing(connected(file, "ro")) as one, closing(connected(path, "rw")) as other:
         one.backup(other)
 

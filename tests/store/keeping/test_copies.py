@@ -143,6 +143,7 @@ async def test_what_lies_beside_a_ledger_that_is_gone_does_not_damage_the_restor
     await restore(StoreLedger(sqlite_url), tmp_path / "b.db", NOW, told)
 
     assert len((await contents(StoreLedger(sqlite_url)))["records"]) == 1
+    assert "fault" not in {found.state async for found in check(StoreLedger(sqlite_url), lambda _d, _o: None)}
 
 
 async def test_a_damaged_ledger_is_moved_away_with_its_wal(sqlite_url, tmp_path):
