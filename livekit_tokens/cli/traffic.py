@@ -45,7 +45,10 @@ async def _fill(settings: Settings, records: int, seed: int, end: Micros, *, add
                 "name an empty LIVEKIT_TOKENS_DATABASE_URL, or say --add"
             )
         source = Source(f"demo-{seed}-{records}-{end}", "demo", 0, end - _YEAR)
-        return await fill(connection, source, traffic(Period(end - _YEAR, end), records, seed), _progress(records))
+        filled = await fill(connection, source, traffic(Period(end - _YEAR, end), records, seed), _progress(records))
+        while await connection.roll_up(_SAY_SECONDS):
+            pass
+        return filled
     finally:
         await connection.aclose()
         await ledger.aclose()

@@ -83,6 +83,13 @@ class LedgerConnection(Protocol):
         """
         ...
 
+    async def roll_up(self, seconds: float) -> bool:
+        """Add up days that are over once more, so that long reports are quick, for about so long. True: more are due.
+
+        Reports are right with it and without it.
+        """
+        ...
+
     def stale(self) -> bool:
         """The database behind this connection is gone or has been replaced; connect again. No I/O beyond a stat."""
         ...

@@ -46,6 +46,10 @@ class Period:
         return self.until <= self.since
 
 
+ALWAYS = Period(0, 2 * LAST)
+"""All time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
     """A period as its whole 15-minute buckets and the two partial edges beside them; any of them may be empty."""

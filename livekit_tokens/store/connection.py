@@ -33,6 +33,7 @@ from livekit_tokens.store.engines import (
 from livekit_tokens.store.faults import Unstorable, driver_told, told
 from livekit_tokens.store.keeping import removal
 from livekit_tokens.store.revision import bring_up_to_date, is_current, revision_of
+from livekit_tokens.store.rolling import roll_up
 from livekit_tokens.store.schema import sources
 from livekit_tokens.store.statements import Statements, statements_of
 
@@ -203,6 +204,9 @@ class StoreConnection:
 
     async def apply(self, batch: Batch) -> bool:
         return await self._asked(self._apply(batch))
+
+    async def roll_up(self, seconds: float) -> bool:
+        return await self._asked(roll_up(self._conn, self._clock(), seconds))
 
     async def retain(self, days: int) -> bool:
         return await self._asked(self._retain(days))

@@ -1,11 +1,12 @@
-"""Usage added up: whole 15-minute buckets out of `sums`, the partial edges of a period out of `records`.
+"""Usage added up: rolled days out of `day_sums`, whole 15-minute buckets out of `sums`, the partial edges of a period
+out of `records`.
 
 The same SQL on SQLite and PostgreSQL; both use the tables' time index.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,20 +14,21 @@ import sqlalchemy as sa
 
 from livekit_tokens.core.reports import Question
 from livekit_tokens.domain import units as u
-from livekit_tokens.domain.periods import CUTTINGS, Cut, Period, split
+from livekit_tokens.domain.periods import ALWAYS, CUTTINGS, Cut, Period, split
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store.conditions import key_of, part_conditions, quantity, record_conditions, span_conditions
-from livekit_tokens.store.schema import INFORMATIONAL, parts, records, sums
-
-_UNITS = (*u.REGISTRY, *INFORMATIONAL.values())
-ADDED = ("requests", "failed_requests", "unpriced_requests", *_UNITS, "input_cost", "output_cost")
-"""The columns that are added up, in both tables' stead."""
+from livekit_tokens.store.cutting import number_of
+from livekit_tokens.store.rolling import beside
+from livekit_tokens.store.schema import ADDED, INFORMATIONAL, day_sums, parts, records, sums
 
 
-def grouped(question: Question) -> sa.Select[Any]:
-    """Sums and counts of sessions, one row a group: `k0`, `k1` ..., `sessions` and the columns of the sums."""
+def grouped(question: Question, rolled: Sequence[Period] = ()) -> sa.Select[Any]:
+    """Sums and counts of sessions, one row a group: `k0`, `k1` ..., `sessions` and the columns of the sums.
+
+    With `rolled` spans of rolled days, what lies in them is added, but not in `sessions`.
+    """
     keys = [f"k{i}" for i in range(len(question.by))]
-    pieces = [_amounts(piece, question) for piece in _pieces(question)]
+    pieces = [_amounts(piece, question) for piece in (*_pieces(question, rolled), *_rolled(rolled))]
     rows = sa.union_all(*pieces).subquery("usage")
     estimated = rows.c.provenance == "estimated"
     billed_tokens = sum((rows.c[name] for name in u.TOKENS), sa.literal_column("0"))
@@ -41,6 +43,18 @@ def grouped(question: Question) -> sa.Select[Any]:
     ).group_by(*(rows.c[key] for key in keys))
 
 
+def sessions_beside(question: Question, rolled: Sequence[Period]) -> sa.Select[Any]:
+    """Keys and each session that has a matching record outside of the rolled days."""
+    pieces = [_amounts(piece, question, ()) for piece in _pieces(question, rolled)]
+    rows = sa.union_all(*pieces).subquery("usage") if pieces else _amounts(_NOWHERE, question, ()).subquery("usage")
+    return sa.select(*(rows.c[f"k{i}"] for i in range(len(question.by))), rows.c.session).distinct()
+
+
+def sessions_rolled(question: Question, rolled: Sequence[Period]) -> sa.CompoundSelect[Any]:
+    """Keys and the digests of the sessions of each row of the rolled days."""
+    return sa.union_all(*(_amounts(piece, question, ("sessions",)) for piece in _rolled(rolled)))
+
+
 def calls(question: Question, now: Micros) -> sa.Select[Any]:
     """How many sessions have a matching record, and how long they went on: `domain.sessions.call_time` of each."""
     started: sa.ColumnElement[int] = parts.c.started_at
@@ -50,13 +64,15 @@ def calls(question: Question, now: Micros) -> sa.Select[Any]:
     # Where an earlier part of the session reaches into this one, it is counted already.
     reached = sa.func.max(ended).over(partition_by=parts.c.session_id, order_by=(started, parts.c.key), rows=(None, -1))
     since = _later(started, sa.func.coalesce(reached, started))
+    # The first part of each session is the session: counting different ids would be another sort.
+    first = sa.case((reached.is_(None), 1), else_=0)
     each = (
-        sa.select(parts.c.session_id, since.label("since"), ended.label("until"))
+        sa.select(first.label("first"), since.label("since"), ended.label("until"))
         .where(parts.c.key.in_(matching_parts(question)))
         .subquery()
     )
     length = sa.case((each.c.until > each.c.since, each.c.until - each.c.since), else_=0)
-    return sa.select(sa.func.count(each.c.session_id.distinct()), sa.func.coalesce(sa.func.sum(length), 0))
+    return sa.select(*(sa.func.coalesce(sa.func.sum(found), 0) for found in (each.c.first, length)))
 
 
 def _later(one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
@@ -86,17 +102,28 @@ def session_costs(question: Question) -> sa.Select[Any]:
 Piece = tuple[sa.Table, sa.ColumnElement[int], Period | None]
 """A table, the column of its times, and which of its rows are meant."""
 
+_NOWHERE: Piece = (sums, sums.c.bucket, Period(0, 0))
 
-def _pieces(question: Question) -> list[Piece]:
-    """Where a period's usage is found: a record stands in exactly one piece. Without a period, all sums.
+
+def _rolled(spans: Iterable[Period]) -> list[Piece]:
+    return [(day_sums, day_sums.c.day, span) for span in spans]
+
+
+def _pieces(question: Question, rolled: Sequence[Period] = ()) -> list[Piece]:
+    """Where a period's usage is found beside the rolled spans: a record stands in exactly one piece. Without a
+    period, all sums.
 
     Sums do not tell what was cancelled: that is found in the records, as far as they are kept.
     """
     period = question.period
     if question.cancelled:
         return [(records, records.c.at, period)]
-    if period is None:
-        return [(sums, sums.c.bucket, None)]
+    if rolled:
+        return [piece for rest in beside(period or ALWAYS, rolled) for piece in _pieces_of(rest)]
+    return [(sums, sums.c.bucket, None)] if period is None else _pieces_of(period)
+
+
+def _pieces_of(period: Period) -> list[Piece]:
     cut = split(period)
     spans: list[Piece] = [
         (records, records.c.at, cut.head),
@@ -106,22 +133,19 @@ def _pieces(question: Question) -> list[Piece]:
     return [piece for piece in spans if piece[2] is not None and not piece[2].empty] or spans[1:2]
 
 
-def _amounts(piece: Piece, question: Question) -> sa.Select[Any]:
+def _amounts(piece: Piece, question: Question, told: Sequence[str] = ("provenance", *ADDED)) -> sa.Select[Any]:
+    """Keys, session (rolled days do not know it) and the columns that are `told`, of a piece's matching rows."""
     table, at, span = piece
-    source: sa.FromClause = table.join(parts, parts.c.key == table.c.part)
-    within = span_conditions(at, span)
-    cuts = _cuts_table(question.cuts, span) if question.cuts and span is not None else None
-    if cuts is not None:
-        source, within = source.join(cuts, sa.and_(at >= cuts.c.since, at < cuts.c.until)), []
+    is_rolled = table is day_sums
+    source: sa.FromClause = table if is_rolled else table.join(parts, parts.c.key == table.c.part)
     return (
         sa.select(
-            *(_key(table, name, cuts).label(f"k{i}") for i, name in enumerate(question.by)),
-            parts.c.session_id.label("session"),
-            table.c.provenance,
-            *(_of_sums() if table is sums else amounts_of_records()),
+            *(_key(table, at, name, question.cuts).label(f"k{i}") for i, name in enumerate(question.by)),
+            (sa.null() if is_rolled else parts.c.session_id).label("session"),
+            *(_column(table, name) for name in told),
         )
         .select_from(source)
-        .where(*within, *record_conditions(table, question), *part_conditions(question))
+        .where(*span_conditions(at, span), *record_conditions(table, question), *part_conditions(question))
     )
 
 
@@ -137,8 +161,8 @@ def matching_parts(question: Question) -> sa.CompoundSelect[Any]:
     return sa.union_all(*found)
 
 
-def _of_sums() -> list[sa.ColumnElement[Any]]:
-    return [sums.c[name] for name in ADDED]
+def _column(table: sa.Table, name: str) -> sa.ColumnElement[Any]:
+    return _OF_RECORDS[name] if table is records and name in _OF_RECORDS else table.c[name]
 
 
 def amounts_of_records() -> list[sa.ColumnElement[Any]]:
@@ -159,22 +183,11 @@ def amounts_of_records() -> list[sa.ColumnElement[Any]]:
     return [columns[name].label(name) for name in ADDED]
 
 
-def _key(table: sa.Table, name: str, cuts: sa.CTE | None) -> sa.ColumnElement[Any]:
-    return cuts.c.number if name in CUTTINGS and cuts is not None else key_of(table, name)
+_OF_RECORDS = {column.name: column for column in amounts_of_records()}
 
 
-def _cuts_table(cuts: Sequence[Cut], span: Period) -> sa.CTE:
-    """The cuts inside a span, to be joined as ranges of the time index; the only condition on time.
-
-    A second one, on the whole span, makes SQLite search the span and go through all cuts for every row
-    (720 hours in a month of 120,000 sums: 5.7 s instead of 0.7 s).
-    """
-    inside = [(n, max(cut.span.since, span.since), min(cut.span.until, span.until)) for n, cut in enumerate(cuts)]
-    # Literals: there may be more cuts than a driver takes parameters. A table needs a row: an empty range.
-    rows = [row for row in inside if row[1] < row[2]] or [(0, 0, 0)]
-    columns = (sa.column(name, sa.BigInteger) for name in ("number", "since", "until"))
-    name = f"cuts_{span.since}"
-    return sa.values(*columns, name=name, literal_binds=True).data(rows).cte(name)
+def _key(table: sa.Table, at: sa.ColumnElement[int], name: str, cuts: Sequence[Cut]) -> sa.ColumnElement[Any]:
+    return number_of(at, cuts) if name in CUTTINGS else key_of(table, name)
 
 
 def _sum_if(condition: sa.ColumnElement[bool], amount: Any, name: str) -> sa.ColumnElement[int]:

@@ -21,7 +21,8 @@ from livekit_tokens.store.conditions import OF_PART, OF_RECORD, part_conditions
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.grouping import calls, dearest_groups, grouped, matching_parts, session_costs
 from livekit_tokens.store.keeping.pruned import pruned_until
-from livekit_tokens.store.schema import parts, records, stays, sums
+from livekit_tokens.store.rolled import grouped_from, spans_for
+from livekit_tokens.store.schema import IS_OPEN, parts, records, stays, sums
 from livekit_tokens.store.values import entry_of, group_of, part_of, record_line_of, stay_of, unpriced_of
 
 _AT_ONCE = 1000
@@ -67,7 +68,10 @@ class SqlReader:
         return answer
 
     async def _grouped(self, question: Question) -> list[Group]:
-        rows = await self._conn.execute(grouped(await self._as_kept(question)))
+        kept = await self._as_kept(question)
+        if spans := await spans_for(self._conn, kept):
+            return await grouped_from(self._conn, kept, spans)
+        rows = await self._conn.execute(grouped(kept))
         # Without a key there is always one row, of NULLs where nothing matched.
         found = (row._mapping for row in rows if row.sessions)  # noqa: SLF001 - SQLAlchemy's public name for it
         return [group_of(question, row) for row in found]
@@ -82,7 +86,7 @@ class SqlReader:
 
     async def calls(self, question: Question, now: Micros) -> Calls:
         sessions, time = (await self._conn.execute(calls(await self._as_kept(question), now))).one()
-        return Calls(sessions, int(time))
+        return Calls(int(sessions), int(time))
 
     async def newest_sessions(self, question: Question, limit: int) -> list[str]:
         question = await self._as_kept(question)
@@ -106,7 +110,7 @@ class SqlReader:
     async def open_sessions(self, limit: int) -> list[str]:
         listed = (
             sa.select(parts.c.session_id)
-            .where(parts.c.status == "open")
+            .where(IS_OPEN)
             .group_by(parts.c.session_id)
             .order_by(sa.func.min(parts.c.started_at).desc(), parts.c.session_id)
             .limit(limit)

@@ -21,6 +21,20 @@ Big = sa.BigInteger
 INFORMATIONAL = {name: f"info_{name}" for name in units.TOKENS}
 """Token units that only inform have columns of their own: they are never priced."""
 
+LABELS = ("service", "provider", "model", "operation", "agent", "feature", "provenance")
+"""What of a record's labels is in the key of its sum, beside part and bucket."""
+
+ADDED = (
+    "requests",
+    "failed_requests",
+    "unpriced_requests",
+    *units.REGISTRY,
+    *INFORMATIONAL.values(),
+    "input_cost",
+    "output_cost",
+)
+"""The columns of sums that are added up."""
+
 sources = sa.Table(
     "sources",
     metadata,
@@ -56,7 +70,13 @@ parts = sa.Table(
     sa.Index("parts_by_session", "session_id"),
     sa.Index("parts_by_user", "user_id", "started_at"),
     sa.Index("parts_by_start", "started_at"),
+    sa.Index(
+        "parts_open", "session_id", sqlite_where=sa.text("status = 'open'"), postgresql_where=sa.text("status = 'open'")
+    ),
 )
+
+IS_OPEN = parts.c.status == sa.literal_column("'open'")
+"""Not as a parameter: the index `parts_open` is used only where the query says it in so many words."""
 
 stays = sa.Table(
     "stays",
@@ -127,7 +147,27 @@ sums = sa.Table(
     sa.PrimaryKeyConstraint(
         "part", "bucket", "service", "provider", "model", "operation", "agent", "feature", "provenance"
     ),
-    sa.Index("sums_by_time", "bucket"),
+    # With the part: which calls a period had is then read from the index alone.
+    sa.Index("sums_by_time", "bucket", "part"),
+)
+
+rolled_days = sa.Table(
+    "rolled_days",
+    metadata,
+    # A UTC day whose sums are added up once more, in `day_sums`. Whoever changes one of them, or the session of one
+    # of its parts, ends that: by triggers, so that nobody can forget it (store/rolling.py).
+    sa.Column("day", Big, primary_key=True, autoincrement=False),
+)
+
+day_sums = sa.Table(
+    "day_sums",
+    metadata,
+    sa.Column("day", Big, nullable=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in LABELS),
+    *(sa.Column(name, Big, nullable=False) for name in ADDED),
+    # Eight bytes of the digest of each session that has such a record on that day.
+    sa.Column("sessions", sa.LargeBinary, nullable=False),
+    sa.PrimaryKeyConstraint("day", *LABELS),
 )
 
 idempotency = sa.Table(

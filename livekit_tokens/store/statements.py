@@ -14,8 +14,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 from livekit_tokens.domain.sessions import IN_A_GAP
-from livekit_tokens.store.schema import idempotency, late_figures, parts, records, sources, stays, sums
-from livekit_tokens.store.sums import ADDED
+from livekit_tokens.store.schema import (
+    ADDED,
+    IS_OPEN,
+    idempotency,
+    late_figures,
+    parts,
+    records,
+    sources,
+    stays,
+    sums,
+)
 
 checkpoints = sa.select(sources.c.id, sources.c.segment, sources.c.byte_offset, sources.c.seq).where(
     sources.c.id.in_(sa.bindparam("ids", expanding=True))
@@ -44,7 +53,7 @@ end_in_gap = (
     sa.update(parts)
     .where(
         parts.c.source == sa.bindparam("of_source"),
-        parts.c.status == "open",
+        IS_OPEN,
         parts.c.key.not_in(sa.bindparam("still_open", expanding=True)),
     )
     .values(

@@ -20,7 +20,6 @@ _LABELS = slice(_COLUMNS.index("service"), _COLUMNS.index("provenance") + 1)
 
 KEY = tuple(column.name for column in sums.primary_key)
 AMOUNTS = tuple(column.name for column in sums.columns if column.name not in KEY)
-ADDED = tuple(name for name in AMOUNTS if name != "first_at")
 
 _REQUESTS, _FAILED, _UNPRICED = (AMOUNTS.index(n) for n in ("requests", "failed_requests", "unpriced_requests"))
 _INPUT_COST, _OUTPUT_COST = AMOUNTS.index("input_cost"), AMOUNTS.index("output_cost")

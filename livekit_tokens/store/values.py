@@ -12,8 +12,7 @@ from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.summary import RecordLine
 from livekit_tokens.domain.totals import Totals
 from livekit_tokens.domain.usage import UsageRecord
-from livekit_tokens.store.grouping import ADDED
-from livekit_tokens.store.schema import INFORMATIONAL
+from livekit_tokens.store.schema import ADDED, INFORMATIONAL
 
 
 def part_of(row: Any) -> Part:

@@ -51,6 +51,9 @@ class MemoryLedger:
         self.batches += 1
         return True
 
+    async def roll_up(self, seconds: float) -> bool:
+        return False
+
     def stale(self) -> bool:
         return False
 

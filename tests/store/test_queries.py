@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from livekit_tokens.core.ledger import Batch, Checkpoint, Source
-from livekit_tokens.core.reports import Filters, Question, Report, Reports, open_reports
+from livekit_tokens.core.reports import Filters, Report, Reports, open_reports
 from livekit_tokens.domain.errors import BadSetting, UnknownSession
-from livekit_tokens.domain.periods import CUTTINGS, Period, cut, read_zone
+from livekit_tokens.domain.periods import CUTTINGS, Period, read_zone
 from livekit_tokens.domain.pricing import UNPRICED, Price
 from livekit_tokens.domain.sessions import Part, Stay, call_time
 from livekit_tokens.domain.times import QUARTER, SECOND, Micros, to_datetime, to_micros
@@ -25,7 +24,6 @@ from livekit_tokens.domain.totals import Totals, totals_of
 from livekit_tokens.domain.units import REGISTRY, TOKENS
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.store.connection import StoreLedger
-from livekit_tokens.store.grouping import grouped
 from livekit_tokens.store.queries import StoredUsage
 
 NOW = to_micros(datetime(2026, 11, 22, 12, 7, 31, tzinfo=UTC))
@@ -402,34 +400,6 @@ class TestTheListOfSessions:
             found = await reports.sessions(limit=2)
         assert [line.session.session_id for line in found.sessions] == ["room_1", "room_2"]
         assert found.more
-
-
-class TestThePlan:
-    @pytest.mark.parametrize("by", [("service", "model"), ("day",)])
-    async def test_whole_buckets_and_edges_are_found_by_the_time_indexes(self, database_url, by):
-        """A report of some days never reads a year: `sums_by_time` and `records_by_time` are what is searched."""
-        p = part(1)
-        rnd = random.Random(1)
-        many = World((p,), tuple(record(p, NOW - rnd.randrange(400 * 24 * 60) * MINUTE) for _ in range(3000)))
-        period = Period(NOW - 3 * 24 * 60 * MINUTE, NOW)
-        cuts = cut(period, "day", UTC) if by == ("day",) else ()
-        ledger = StoreLedger(database_url)
-        await write(ledger, many)
-        statement = grouped(Question(by, period, cuts=cuts))
-        postgres = database_url.startswith("postgresql")
-        if postgres:
-            async with ledger.writer() as conn:
-                await conn.exec_driver_sql("ANALYZE")
-        async with ledger.reader() as conn:
-            sql = str(statement.compile(conn.sync_connection, compile_kwargs={"literal_binds": True}))
-            explain = "EXPLAIN " if postgres else "EXPLAIN QUERY PLAN "
-            plan = "\n".join(str(row) for row in await conn.execute(sa.text(explain + sql.replace(":", r"\:"))))
-        await ledger.aclose()
-        for index in ("sums_by_time", "records_by_time"):
-            assert index in plan, plan
-        for table in ("sums", "records"):
-            assert f"SCAN {table}" not in plan
-            assert f"Seq Scan on {table}" not in plan
 
 
 SESSION_FIELDS = """

@@ -15,10 +15,10 @@ from livekit_tokens.domain.periods import DAY
 from livekit_tokens.domain.times import QUARTER, Micros, rfc3339
 from livekit_tokens.store.address import SqliteAddress
 from livekit_tokens.store.connection import StoreLedger
-from livekit_tokens.store.grouping import ADDED, amounts_of_records
+from livekit_tokens.store.grouping import amounts_of_records
 from livekit_tokens.store.keeping.pruned import not_pruned
 from livekit_tokens.store.migrations import HEAD
-from livekit_tokens.store.schema import idempotency, parts, prunings, records, sources, stays, sums
+from livekit_tokens.store.schema import ADDED, idempotency, parts, prunings, records, sources, stays, sums
 from livekit_tokens.store.sums import KEY
 
 OnDay = Callable[[int, int], None]

@@ -1,0 +1,74 @@
+"""Questions answered out of rolled days, where they can be: what only parts know (users, rooms, tags) cannot."""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from livekit_tokens.core.reports import Group, Question
+from livekit_tokens.domain.periods import CUTTINGS, DAY, Period
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.store.conditions import OF_RECORD, part_conditions
+from livekit_tokens.store.grouping import grouped, sessions_beside, sessions_rolled
+from livekit_tokens.store.rolling import rolled_in, session_digest, spans_of
+from livekit_tokens.store.values import group_of
+
+_FROM_DAYS = 2
+"""Fewer rolled days than this are not worth a second and a third query."""
+_MOST_SPANS = 50
+"""More spans than this make a long statement of little use: somebody rolls up, or fills the ledger's past, just now."""
+
+_TELLABLE = {*OF_RECORD, "kind", *CUTTINGS}
+
+
+async def spans_for(conn: AsyncConnection, question: Question) -> list[Period]:
+    """Spans of rolled days that a question can be answered from; none where it cannot, or where that is no gain."""
+    tellable = _TELLABLE.issuperset(question.by) and not question.cancelled and not part_conditions(question)
+    if not tellable or (
+        question.period is not None and question.period.until - question.period.since < _FROM_DAYS * DAY
+    ):
+        return []
+    days = _uncut(await rolled_in(conn, question.period), question)
+    spans = spans_of(days)
+    return spans if len(days) >= _FROM_DAYS and len(spans) <= _MOST_SPANS else []
+
+
+def _uncut(days: Sequence[Micros], question: Question) -> list[Micros]:
+    """Days that lie in one cut as a whole: the days of another time zone cut every day of UTC in two."""
+    if not question.cuts:
+        return list(days)
+    whole: list[Micros] = []
+    cuts = iter(question.cuts)
+    cut = next(cuts, None)
+    for day in days:
+        while cut is not None and cut.span.until <= day:
+            cut = next(cuts, None)
+        if cut is not None and cut.span.since <= day and day + DAY <= cut.span.until:
+            whole.append(day)
+    return whole
+
+
+async def grouped_from(conn: AsyncConnection, question: Question, spans: Sequence[Period]) -> list[Group]:
+    """What `grouped` says, out of rolled days and what is beside them."""
+    digests: defaultdict[tuple[Any, ...], list[bytes]] = defaultdict(list)
+    for *key, _, told in await conn.execute(sessions_rolled(question, spans)):
+        digests[tuple(key)].append(told)
+    for *key, session in await conn.execute(sessions_beside(question, spans)):
+        digests[tuple(key)].append(session_digest(session))
+    rows = await conn.execute(grouped(question, spans))
+    return [
+        group_of(
+            question, {**row, "sessions": _different(digests[tuple(row[f"k{i}"] for i in range(len(question.by)))])}
+        )
+        for row in rows.mappings()
+        if row["requests"]
+    ]
+
+
+def _different(digests: list[bytes]) -> int:
+    # As numbers of 8 bytes, whatever their order on this machine: they are only told apart.
+    return len(set(array("Q", b"".join(digests))))

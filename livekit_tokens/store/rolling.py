@@ -1,0 +1,140 @@
+"""Days that are over, rolled up: the sums of a UTC day without their parts, so that a year is a few thousand rows.
+
+A rolled day is what its sums say, or it is not there: triggers end it with the first change of one of them, whoever
+makes it. So nothing has to remember it, reports may use it or not, and a late record only costs rolling it once more.
+Sessions cannot be added up, as one may go on over midnight: each row holds the digests of its own, to be united.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from livekit_tokens.domain.periods import DAY, HOUR, Period
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.store.schema import ADDED, LABELS, day_sums, parts, rolled_days, sums
+
+_REST: Micros = HOUR
+"""A day is rolled up so long after its end: until then most of what is late has come."""
+
+_TRIGGERS = 5
+"""Of revision 0005."""
+
+DIGEST_BYTES = 8
+"""Two of a million sessions have the same digest with a probability of 3 in 100 million."""
+
+
+def session_digest(session_id: str) -> bytes:
+    return hashlib.sha256(session_id.encode("utf-8", "replace")).digest()[:DIGEST_BYTES]
+
+
+async def roll_up(conn: AsyncConnection, now: Micros, seconds: float) -> bool:
+    """Roll up days that are due, newest first, each in a transaction of its own; stop after about `seconds`.
+
+    True: more are due.
+    """
+    until = time.monotonic() + seconds
+    due = await _due(conn, now)
+    for day in due:
+        if time.monotonic() > until:
+            return True
+        async with conn.begin():
+            await _lock(conn)
+            if not await rolled_in(conn, Period(day, day + DAY)):
+                await _roll(conn, day)
+    return False
+
+
+async def rolled_in(conn: AsyncConnection, period: Period | None) -> list[Micros]:
+    """Days that are rolled up and lie in the period as a whole, in order; none where the triggers are missing.
+
+    Who makes `sums` anew, to partition it, makes it without them.
+    """
+    if not await _is_guarded(conn):
+        return []
+    chosen = sa.select(rolled_days.c.day).order_by(rolled_days.c.day)
+    if period is not None:
+        chosen = chosen.where(rolled_days.c.day >= period.since, rolled_days.c.day <= period.until - DAY)
+    return list((await conn.execute(chosen)).scalars())
+
+
+async def _due(conn: AsyncConnection, now: Micros) -> list[Micros]:
+    if not await _is_guarded(conn):
+        return []
+    ends = (sa.select(end(sums.c.bucket)).scalar_subquery() for end in (sa.func.min, sa.func.max))
+    first, last = (await conn.execute(sa.select(*ends))).one()
+    done = set(await rolled_in(conn, None))
+    await conn.rollback()
+    if first is None:
+        return []
+    over = min(last, now - _REST - DAY)
+    return [day for day in range(over - over % DAY, first - first % DAY - 1, -DAY) if day not in done]
+
+
+async def _lock(conn: AsyncConnection) -> None:
+    """Nobody adds to the sums meanwhile, and nobody else rolls up."""
+    if conn.dialect.name == "sqlite":
+        await conn.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        await conn.exec_driver_sql("LOCK TABLE sums IN SHARE ROW EXCLUSIVE MODE")
+
+
+async def _roll(conn: AsyncConnection, day: Micros) -> None:
+    await conn.execute(sa.delete(day_sums).where(day_sums.c.day == day))
+    if rows := await _rows_of(conn, day):
+        await conn.execute(sa.insert(day_sums), rows)
+    await conn.execute(sa.insert(rolled_days), {"day": day})
+
+
+async def _rows_of(conn: AsyncConnection, day: Micros) -> list[dict[str, object]]:
+    within = (sums.c.bucket >= day, sums.c.bucket < day + DAY)
+    labels = [sums.c[name] for name in LABELS]
+    source = sums.join(parts, parts.c.key == sums.c.part)
+    added = sa.select(*labels, *(sa.func.sum(sums.c[name]).label(name) for name in ADDED))
+    told = sa.select(*labels, parts.c.session_id).distinct()
+    sessions: defaultdict[Sequence[object], list[bytes]] = defaultdict(list)
+    for *key, session in await conn.execute(told.select_from(source).where(*within)):
+        sessions[tuple(key)].append(session_digest(session))
+    rows = await conn.execute(added.select_from(source).where(*within).group_by(*labels))
+    return [
+        {
+            **row,
+            **{name: int(row[name]) for name in ADDED},
+            "day": day,
+            "sessions": b"".join(sorted(sessions[tuple(row[name] for name in LABELS)])),
+        }
+        for row in rows.mappings()
+    ]
+
+
+async def _is_guarded(conn: AsyncConnection) -> bool:
+    if conn.dialect.name == "sqlite":
+        asked = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ('sums', 'parts')"
+    else:
+        asked = (
+            "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D' "
+            "AND tgrelid IN ('sums'::regclass, 'parts'::regclass)"
+        )
+    return int((await conn.exec_driver_sql(asked)).scalar_one()) >= _TRIGGERS
+
+
+def spans_of(days: Iterable[Micros]) -> list[Period]:
+    """Days, in order, as the spans that they make together."""
+    spans: list[Period] = []
+    for day in days:
+        if spans and spans[-1].until == day:
+            spans[-1] = Period(spans[-1].since, day + DAY)
+        else:
+            spans.append(Period(day, day + DAY))
+    return spans
+
+
+def beside(period: Period, spans: Sequence[Period]) -> list[Period]:
+    """What of a period is in none of the spans, which lie in it and are in order."""
+    edges = [period.since, *(edge for span in spans for edge in (span.since, span.until)), period.until]
+    return [Period(since, until) for since, until in zip(edges[::2], edges[1::2], strict=True) if since < until]

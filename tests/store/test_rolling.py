@@ -1,0 +1,220 @@
+"""Rolled days: a report says the same with them and without; whoever changes a day ends its roll-up."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import sqlalchemy as sa
+
+from livekit_tokens.core.ledger import Source
+from livekit_tokens.core.reports import Reports, open_reports
+from livekit_tokens.demo.filling import fill
+from livekit_tokens.demo.traffic import traffic
+from livekit_tokens.domain.periods import DAY, HOUR, Period
+from livekit_tokens.domain.pricing import Price
+from livekit_tokens.domain.times import to_datetime
+from livekit_tokens.store import rolled
+from livekit_tokens.store.connection import StoreConnection, StoreLedger
+from livekit_tokens.store.queries import StoredUsage
+from livekit_tokens.store.rolling import beside, rolled_in, spans_of
+from livekit_tokens.store.schema import day_sums, parts, rolled_days, sums
+from tests.store.batches import batch, part, record
+
+FIRST = 1_794_960_000_000_000
+"""2026-11-18 00:00 UTC."""
+NOW = FIRST + 8 * DAY + 7 * HOUR
+LONG, FIRST_HALF, SECOND_HALF = "0e" * 16, "0c" * 16, "0d" * 16
+
+
+@pytest.fixture
+async def ledger(database_url):
+    made = StoreLedger(database_url, pricing=lambda record: Price(len(record.model), 3), clock=lambda: NOW)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def connection(ledger):
+    opened = await ledger.connect()
+    await fill(opened, Source("demo", "h", 1, FIRST), traffic(Period(FIRST + HOUR, NOW), 1_500, seed=4))
+    await opened.apply(_long_and_divided())
+    yield opened
+    await opened.aclose()
+
+
+def _long_and_divided():
+    """A call that goes on for three days, and a session with two parts on different days."""
+    calls = [part(LONG, "long_1", started_at=FIRST + DAY, room="r")]
+    calls += [part(key, "divided_1", started_at=FIRST + DAY) for key in (FIRST_HALF, SECOND_HALF)]
+    spent = [record(LONG, at=FIRST + day * DAY + 5 * HOUR) for day in (1, 2, 4)]
+    spent += [record(FIRST_HALF, at=FIRST + 2 * DAY), record(SECOND_HALF, at=FIRST + 6 * DAY - 1)]
+    return batch(*spent, parts=calls)
+
+
+def reports(ledger: StoreLedger) -> Reports:
+    return open_reports(StoredUsage(ledger), now=lambda: NOW)
+
+
+async def roll_all(connection: StoreConnection) -> None:
+    while await connection.roll_up(10):
+        pass
+
+
+async def rolled_now(ledger: StoreLedger) -> list[int]:
+    async with ledger.reader() as conn:
+        return [(day - FIRST) // DAY for day in await rolled_in(conn, None)]
+
+
+QUESTIONS = [
+    {},
+    {"by": ("operation",)},
+    {"by": ("day", "operation")},
+    {"by": ("day", "model"), "timezone": "America/New_York"},
+    {"by": ("week",), "timezone": "Asia/Kathmandu"},
+    {"by": ("month", "kind")},
+    {"by": ("hour",)},
+    {"by": ("feature",), "model": "gpt-realtime"},
+    {"by": ("agent", "provider"), "service": "agent", "feature": "booking"},
+    {"by": ("user",)},
+    {"by": ("model",), "user": "user-0001"},
+    {"by": ("tag:env",)},
+    {"by": ("service",), "model": "no-such-model"},
+]
+PERIODS = [
+    (FIRST - 3 * DAY, NOW),
+    (FIRST + 7 * HOUR + 123_456_789, NOW),
+    (FIRST + DAY, FIRST + 6 * DAY),
+    (FIRST + DAY + 1, FIRST + 6 * DAY + 1),
+]
+
+
+async def test_reports_are_the_same_with_rolled_days_and_without(ledger, connection):
+    """Every kind of question over every kind of period: totals, groups, counts of sessions, to the nano-dollar."""
+    asked = [
+        {"since": to_datetime(since), "until": to_datetime(until), **question}
+        for question in QUESTIONS
+        for since, until in PERIODS
+    ]
+    before = [(await reports(ledger).report(**question)).to_dict() for question in asked]
+    await roll_all(connection)
+    assert await rolled_now(ledger) == list(range(8))
+    after = [(await reports(ledger).report(**question)).to_dict() for question in asked]
+    assert after == before
+
+
+async def test_long_reports_are_answered_from_rolled_days(ledger, connection, monkeypatch):
+    """What could not have been found otherwise: a roll-up that says something else is believed."""
+    await roll_all(connection)
+    async with ledger.writer() as conn:
+        await conn.execute(sa.update(day_sums).values(requests=1_000_000))
+    assert (await reports(ledger).report(since=to_datetime(FIRST))).totals.requests > 1_000_000
+    assert (await reports(ledger).report(since=to_datetime(FIRST), by=("user",))).totals.requests == 1_505
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        sa.insert(sums).from_select(
+            [c.name for c in sums.columns],
+            sa.select(*(sa.literal("late") if c.name == "feature" else c for c in sums.columns)).where(
+                sums.c.part == bytes.fromhex(FIRST_HALF)
+            ),
+        ),
+        sa.update(sums).where(sums.c.part == bytes.fromhex(FIRST_HALF)).values(output_cost=7),
+        sa.delete(sums).where(sums.c.part == bytes.fromhex(FIRST_HALF)),
+        sa.update(parts).where(parts.c.key == bytes.fromhex(FIRST_HALF)).values(session_id="other_1"),
+        sa.delete(parts).where(parts.c.key == bytes.fromhex(FIRST_HALF)),
+    ],
+    ids=["a new sum", "another price", "a pruned sum", "another session", "an erased part"],
+)
+async def test_whoever_changes_a_day_ends_its_roll_up(ledger, connection, change):
+    """By whatever statement, of whatever program: that day, and no other, is told by its sums again."""
+    await roll_all(connection)
+    async with ledger.writer() as conn:
+        await conn.execute(change)
+    assert await rolled_now(ledger) == [0, 1, 3, 4, 5, 6, 7]
+    await roll_all(connection)
+    assert await rolled_now(ledger) == list(range(8))
+
+
+async def test_a_late_record_is_in_the_next_report(ledger, connection):
+    """An orphan's spool comes home a week later."""
+    await roll_all(connection)
+    before = await reports(ledger).report(since=to_datetime(FIRST))
+    late = batch(record(LONG, at=FIRST + 3 * DAY), source=Source("late", "h", 1, FIRST), first_seq=99)
+    assert await connection.apply(late)
+    assert 3 not in await rolled_now(ledger)
+    after = await reports(ledger).report(since=to_datetime(FIRST))
+    assert after.totals.requests == before.totals.requests + 1
+
+
+async def test_a_part_that_changes_nothing_of_its_sessions_keeps_its_days(ledger, connection):
+    """Parts are written whole at every change; most changes are no other session."""
+    await roll_all(connection)
+    closed = part(LONG, "long_1", started_at=FIRST + DAY, room="r", status="closed", ended_at=NOW)
+    assert await connection.apply(batch(parts=[closed], source=Source("late", "h", 1, FIRST)))
+    assert await rolled_now(ledger) == list(range(8))
+
+
+async def test_without_its_triggers_a_table_is_not_trusted(ledger, connection):
+    """Who makes `sums` anew, to partition it, makes it without them: reports are slower then, and right."""
+    await roll_all(connection)
+    async with ledger.writer() as conn:
+        on = " ON sums" if conn.dialect.name == "postgresql" else ""
+        await conn.exec_driver_sql(f"DROP TRIGGER sums_updated{on}")
+        await conn.execute(sa.update(sums).values(requests=sums.c.requests + 1))
+    told = (await reports(ledger).report(since=to_datetime(FIRST))).totals.requests
+    async with ledger.reader() as conn:
+        assert told == (await conn.execute(sa.select(sa.func.sum(sums.c.requests)))).scalar_one()
+    assert await rolled_now(ledger) == []
+    assert await connection.roll_up(1) is False
+
+
+async def test_a_day_is_rolled_up_an_hour_after_its_end(database_url):
+    """Not before: most of what is late has come by then. Days without usage are done as well."""
+    moment = [FIRST + DAY + HOUR - 1]
+    ledger = StoreLedger(database_url, clock=lambda: moment[0])
+    connection = await ledger.connect()
+    await connection.apply(batch(record(at=FIRST - 2 * DAY), record(at=FIRST + HOUR), parts=[part()]))
+    await roll_all(connection)
+    assert await rolled_now(ledger) == [-2, -1]
+    moment[0] += 1
+    await roll_all(connection)
+    assert await rolled_now(ledger) == [-2, -1, 0]
+    await connection.aclose()
+    await ledger.aclose()
+
+
+async def test_two_processes_may_roll_up_at_once(ledger, connection):
+    """Each day is done once, and neither of them fails."""
+    other = await ledger.connect()
+    await asyncio.gather(roll_all(connection), roll_all(other))
+    assert await rolled_now(ledger) == list(range(8))
+    async with ledger.reader() as conn:
+        told = (await conn.execute(sa.select(sa.func.sum(day_sums.c.requests)))).scalar_one()
+        there = sa.select(sa.func.sum(sums.c.requests)).where(sums.c.bucket < FIRST + 8 * DAY)
+        assert told == (await conn.execute(there)).scalar_one()
+    await other.aclose()
+
+
+async def test_a_roll_up_ends_in_time_and_goes_on_later(ledger, connection):
+    """A call's process shares its time with it."""
+    assert await connection.roll_up(0) is True
+    async with ledger.reader() as conn:
+        assert (await conn.execute(sa.select(sa.func.count()).select_from(rolled_days))).scalar_one() == 0
+    assert await connection.roll_up(60) is False
+
+
+def test_spans_are_days_put_together_and_what_is_beside_them():
+    """Neighbours make one span; the rest of a period is what no span holds."""
+    spans = spans_of([0, DAY, 3 * DAY])
+    assert spans == [Period(0, 2 * DAY), Period(3 * DAY, 4 * DAY)]
+    assert beside(Period(-5, 4 * DAY), spans) == [Period(-5, 0), Period(2 * DAY, 3 * DAY)]
+    assert beside(Period(1, 2), []) == [Period(1, 2)]
+
+
+def test_sessions_that_two_days_share_are_counted_once():
+    """Digests are united, not added."""
+    one, other = b"\1" * 8, b"\2" * 8
+    assert rolled._different([one + other, other, b""]) == 2
