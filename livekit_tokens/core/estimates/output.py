@@ -125,7 +125,7 @@ def _unheard(usual: Usual, arrived: Arrived) -> Estimate:
     if arrived.whole:
         return NOTHING
     likely = kept(output_text=usual.framing + 1, output_audio=said_tokens(arrived.ahead)) if arrived.ahead else {}
-    first_words = said_tokens(round(FIRST_WORDS_MS * max(1.0, usual.pace or 0.0)))
+    first_words = said_tokens(max(arrived.ahead, round(FIRST_WORDS_MS * max(1.0, usual.pace or 0.0))))
     return Estimate(likely, {}, kept(output_text=2 * OUTPUT_FRAMING + usual.framing, output_audio=first_words))
 
 
