@@ -340,6 +340,7 @@ class Connection:
         output = response.output(self.till.count_text, self.till.frames)
         if response.has_item:
             self.conversation.put(response.item_id, b.kept(output, self.till.frames))
+        read, cached, output = self.till.knobs.bills or (read, cached, output)
         failed = status == "failed"
         units = {} if failed else b.response_units(read, cached, output)
         usage = None if failed else b.response_usage(read, cached, output)

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from livekit_tokens.demo.bill import Tokens
+
 RATE = 24_000
 CHUNK_MS = 200
 WORD_MS = 400
@@ -56,6 +58,8 @@ class Knobs:
     ends: Literal["completed", "incomplete", "failed"] = "completed"
     call_tools: bool = False
     """Answer with a call of the session's first tool, unless the last item is a tool's output."""
+    bills: tuple[Tokens, Tokens, Tokens] | None = None
+    """What each response is billed, whatever it was: all input, the cached part of it, output."""
     context: tuple[int, float] | None = None
     """Above so many tokens after the instructions, the oldest items are left out until this share of it remains."""
     hears_early_cancel: bool = True

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from livekit_tokens.demo.bill import Tokens
 from livekit_tokens.demo.plan import Knobs
 
 pytestmark = pytest.mark.e2e
@@ -116,6 +117,25 @@ async def test_the_ledger_equals_the_bill_unit_by_unit(provider, worker, caller,
     assert [line for line in text if line.startswith("Service:")] == ["Service: TRANSCRIBER", "Service: AGENT"]
     assert "User: Ada Lovelace" in text
     assert f"Total Tokens: {report['totals']['total_tokens']:,}" in text
+
+
+async def test_the_golden_turn_costs_what_openai_bills_for_it(provider, worker, caller, tmp_path):
+    """139 tokens in (96 of them audio, 64 of those cached) and 61 out (43 audio) of gpt-realtime: $0.0042616 exactly,
+    in the ledger's record and in its totals."""
+    provider.knobs = Knobs(script=(0.6,), bills=(Tokens(43, 96), Tokens(0, 64), Tokens(18, 43)))
+    agent = await worker("realtime_agent.py")
+    ada = await caller(identity="ada")
+    await ada.hear_out()
+    await provider.bill.until(lambda bill: bill.entries[0].delivered)
+    await ada.leave()
+    await agent.job_ended(await agent.job())
+
+    (line,) = asked(tmp_path, "sessions")["sessions"]
+    session = asked(tmp_path, "report", "--session", line["session_id"], "--records")
+    (record,) = session["records"]
+    assert (record["input_tokens"], record["output_tokens"]) == (139, 61)
+    assert (record["input_cost_usd"], record["output_cost_usd"]) == ("0.001221600", "0.003040000")
+    assert record["cost_usd"] == session["totals"]["cost_usd"] == "0.004261600"
 
 
 async def test_a_killed_job_is_brought_home(provider, worker, caller, tmp_path):
