@@ -36,6 +36,12 @@ class FilterArguments(TypedDict, total=False):
     tags: Mapping[str, str]
 
 
+class About(FilterArguments, total=False):
+    """What a question is about beside its period: filters, and the zone in which days are cut."""
+
+    timezone: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """What a record and its part must be; None does not ask. All of `tags` must match."""
@@ -92,16 +98,16 @@ class Scope:
         return period_dict(self.period, self.timezone)
 
 
-def scope_of(
-    since: datetime | None, until: datetime | None, timezone: str, filters: FilterArguments, now: Micros
-) -> Scope:
-    """Raises BadSetting for a period, a zone or a tag that cannot be asked about."""
+def scope_of(since: datetime | None, until: datetime | None, about: About, *, timezone: str, now: Micros) -> Scope:
+    """In `timezone` unless `about` names another. Raises BadSetting for what cannot be asked about."""
     try:
         begin, end = (None if at is None else to_micros(at) for at in (since, until))
     except ValueError as fault:
         raise BadSetting(str(fault)) from fault
-    read_zone(timezone)
-    return Scope(between(begin, end, now), timezone, Filters(**filters), now)
+    zone = about.get("timezone") or timezone
+    read_zone(zone)
+    filters = {name: value for name, value in about.items() if name != "timezone"}
+    return Scope(between(begin, end, now), zone, Filters(**filters), now)  # type: ignore[arg-type]
 
 
 def check_by(by: Sequence[str]) -> tuple[str, ...]:

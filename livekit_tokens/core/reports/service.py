@@ -12,7 +12,7 @@ from livekit_tokens.core.reports.analysis import CostAnalysis, cost_analysis
 from livekit_tokens.core.reports.asking import (
     DEFAULT_BY,
     DEFAULT_LIMIT,
-    FilterArguments,
+    About,
     Scope,
     check_by,
     check_cutting,
@@ -62,12 +62,11 @@ class Reports:
         until: datetime | None = None,
         *,
         by: Sequence[str] = DEFAULT_BY,
-        timezone: str | None = None,
-        **filters: Unpack[FilterArguments],
+        **about: Unpack[About],
     ) -> Report:
         """What was spent, by at most two of GROUPINGS or `tag:KEY`. Raises BadSetting for what cannot be asked."""
         checked = check_by(by)
-        scope = self._scope(since, until, timezone, filters)
+        scope = self._scope(since, until, about)
         async with self.store.reader() as reader:
             return await spending(reader, scope, checked)
 
@@ -82,25 +81,19 @@ class Reports:
         until: datetime | None = None,
         *,
         limit: int = DEFAULT_LIMIT,
-        timezone: str | None = None,
-        **filters: Unpack[FilterArguments],
+        **about: Unpack[About],
     ) -> SessionList:
         """The newest sessions of a period with what they spent in it."""
         check_limit(limit)
-        scope = self._scope(since, until, timezone, filters)
+        scope = self._scope(since, until, about)
         async with self.store.reader() as reader:
             return await listed_sessions(reader, scope, limit)
 
     async def missing(
-        self,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        *,
-        timezone: str | None = None,
-        **filters: Unpack[FilterArguments],
+        self, since: datetime | None = None, until: datetime | None = None, **about: Unpack[About]
     ) -> Missing:
         """What has no price, why, and what is known of its price now."""
-        scope = self._scope(since, until, timezone, filters)
+        scope = self._scope(since, until, about)
         async with self.store.reader() as reader:
             return await missing(reader, scope, self.pricing)
 
@@ -118,13 +111,12 @@ class Reports:
         cutting: str = "day",
         per: str | None = None,
         lines: int = DEFAULT_LINES,
-        timezone: str | None = None,
-        **filters: Unpack[FilterArguments],
+        **about: Unpack[About],
     ) -> Series:
         """Spending by hour, day, week or month, also where it was none; `per` splits it into the dearest `lines`."""
         check_limit(lines)
         cut_by, split = check_cutting(cutting), None if per is None else check_timeless([per], "a line")[0]
-        scope = self._scope(since, until, timezone, filters)
+        scope = self._scope(since, until, about)
         async with self.store.reader() as reader:
             return await series(reader, scope, cut_by, split, lines)
 
@@ -135,13 +127,12 @@ class Reports:
         until: datetime | None = None,
         *,
         limit: int = DEFAULT_TOP,
-        timezone: str | None = None,
-        **filters: Unpack[FilterArguments],
+        **about: Unpack[About],
     ) -> Top:
         """The dearest users, tenants, agents, sessions, models, operations or features; by cost, then by tokens."""
         check_ranked(kind)
         check_limit(limit)
-        scope = self._scope(since, until, timezone, filters)
+        scope = self._scope(since, until, about)
         async with self.store.reader() as reader:
             return await top(reader, scope, kind, limit)
 
@@ -151,12 +142,11 @@ class Reports:
         until: datetime | None = None,
         *,
         limit: int = DEFAULT_TOP,
-        timezone: str | None = None,
-        **filters: Unpack[FilterArguments],
+        **about: Unpack[About],
     ) -> TopRequests:
         """The dearest single requests; by cost, then by tokens."""
         check_limit(limit)
-        scope = self._scope(since, until, timezone, filters)
+        scope = self._scope(since, until, about)
         async with self.store.reader() as reader:
             return await top_requests(reader, scope, limit)
 
@@ -168,14 +158,13 @@ class Reports:
         before: tuple[datetime, datetime] | None = None,
         by: Sequence[str] = DEFAULT_BY,
         limit: int = DEFAULT_LIMIT,
-        timezone: str | None = None,
-        **filters: Unpack[FilterArguments],
+        **about: Unpack[About],
     ) -> Comparison:
         """A period beside the one `before` (since, until): by default as long, and ending where it begins."""
         checked = check_timeless(by, "a comparison")
         check_limit(limit)
-        scope = self._scope(since, until, timezone, filters)
-        then = period_before(scope.period) if before is None else self._scope(*before, timezone, filters).period
+        scope = self._scope(since, until, about)
+        then = period_before(scope.period) if before is None else self._scope(*before, about).period
         async with self.store.reader() as reader:
             return await compare(reader, scope, then, checked, limit)
 
@@ -192,38 +181,27 @@ class Reports:
         until: datetime | None = None,
         *,
         limit: int = DEFAULT_LIMIT,
-        timezone: str | None = None,
-        **filters: Unpack[FilterArguments],
+        **about: Unpack[About],
     ) -> Statement:
         """What one user or tenant spent: by service and model, by day, and the newest sessions. Raises UnknownName."""
         check_limit(limit)
-        scope = self._scope(since, until, timezone, filters)
+        scope = self._scope(since, until, about)
         async with self.store.reader() as reader:
             return await statement(reader, scope, whose, name, limit)
 
     async def performance(
-        self,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        *,
-        timezone: str | None = None,
-        **filters: Unpack[FilterArguments],
+        self, since: datetime | None = None, until: datetime | None = None, **about: Unpack[About]
     ) -> PerformanceReport:
         """Success, errors, response times and scores, by provider, model and operation."""
-        scope = self._scope(since, until, timezone, filters)
+        scope = self._scope(since, until, about)
         async with self.store.reader() as reader:
             return await performance(reader, scope)
 
     async def session_costs(
-        self,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        *,
-        timezone: str | None = None,
-        **filters: Unpack[FilterArguments],
+        self, since: datetime | None = None, until: datetime | None = None, **about: Unpack[About]
     ) -> SessionCosts:
         """What the sessions of a period cost in it: average, p50, p95, most."""
-        scope = self._scope(since, until, timezone, filters)
+        scope = self._scope(since, until, about)
         async with self.store.reader() as reader:
             return await session_costs(reader, scope)
 
@@ -233,35 +211,24 @@ class Reports:
         until: datetime | None = None,
         *,
         by: Sequence[str] = ("provider", "model"),
-        timezone: str | None = None,
-        **filters: Unpack[FilterArguments],
+        **about: Unpack[About],
     ) -> ShareReport:
         """What part was cached, estimated, unknown, unpriced or failed, in all and by group."""
-        return ShareReport(await self.report(since, until, by=by, timezone=timezone, **filters))
+        return ShareReport(await self.report(since, until, by=by, **about))
 
     async def cache_hits(
-        self,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        *,
-        timezone: str | None = None,
-        **filters: Unpack[FilterArguments],
+        self, since: datetime | None = None, until: datetime | None = None, **about: Unpack[About]
     ) -> CacheReport:
         """What the application's own caches answered (`record_cache_hit`), by operation and layer: counts only."""
-        scope = self._scope(since, until, timezone, filters)
+        scope = self._scope(since, until, about)
         async with self.store.reader() as reader:
             return await cache_hits(reader, scope)
 
     async def cost_analysis(
-        self,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        *,
-        timezone: str | None = None,
-        **filters: Unpack[FilterArguments],
+        self, since: datetime | None = None, until: datetime | None = None, **about: Unpack[About]
     ) -> CostAnalysis:
         """What each operation costs, and what could be cheaper, with the figures behind it and the saving estimated."""
-        scope = self._scope(since, until, timezone, filters)
+        scope = self._scope(since, until, about)
         async with self.store.reader() as reader:
             return await cost_analysis(reader, scope, self.pricing)
 
@@ -271,34 +238,28 @@ class Reports:
         until: datetime | None = None,
         *,
         cutting: str = "day",
-        timezone: str | None = None,
-        **filters: Unpack[FilterArguments],
+        **about: Unpack[About],
     ) -> Overview:
         """A period at a glance, all of it out of one snapshot: what a page or a dashboard shows."""
         cut_by = check_cutting(cutting)
-        scope = self._scope(since, until, timezone, filters)
+        scope = self._scope(since, until, about)
         async with self.store.reader() as reader:
             return await overview(reader, scope, cut_by, self.pricing)
 
     async def records(
-        self,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        **filters: Unpack[FilterArguments],
+        self, since: datetime | None = None, until: datetime | None = None, **about: Unpack[About]
     ) -> AsyncGenerator[Entry]:
         """Every usage record of a period, oldest first, in constant memory: `async for entry in ledger.records()`.
 
         Who stops before the end closes it, as `contextlib.aclosing` does: until then the snapshot is held.
         """
-        scope = self._scope(since, until, None, filters)
+        scope = self._scope(since, until, about)
         async with self.store.reader() as reader, aclosing(reader.entries(scope.question())) as entries:
             async for entry in entries:
                 yield entry
 
-    def _scope(
-        self, since: datetime | None, until: datetime | None, timezone: str | None, filters: FilterArguments
-    ) -> Scope:
-        return scope_of(since, until, timezone or self.timezone, filters, self.now())
+    def _scope(self, since: datetime | None, until: datetime | None, about: About) -> Scope:
+        return scope_of(since, until, about, timezone=self.timezone, now=self.now())
 
 
 def open_reports(
