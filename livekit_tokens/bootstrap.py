@@ -23,6 +23,7 @@ from livekit_tokens.core import faults, homes, spool
 from livekit_tokens.core.background import Background
 from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
 from livekit_tokens.core.recorder import Recorder, Recording, Unrecorded
+from livekit_tokens.core.syncing import Syncing
 from livekit_tokens.core.takeover import Recovered, take_over
 from livekit_tokens.domain import sessions
 from livekit_tokens.domain.pricing import Prices
@@ -68,6 +69,7 @@ class Runtime:
         self._process: Process | None = None
         self._said_disabled = False
         self.background: Background | None = None
+        self._syncing: Syncing | None = None
         # One book for the receipt and for the ledger: both have the same prices.
         prices = price_book(settings)
         self.recorder: Recording = Unrecorded(prices)
@@ -84,6 +86,9 @@ class Runtime:
             )
             if _child_may_open:
                 self.background.start()
+            if settings.durability == "power":
+                self._syncing = Syncing(recorder.sync)
+                self._syncing.start()
             atexit.register(self._leave)
 
     async def flush(self, seconds: float) -> bool:
@@ -110,6 +115,7 @@ class Runtime:
             naming=Naming(own.identities, own.user_from, own.tenant_from),
             rejoin_grace=own.rejoin_grace_seconds,
             tags=own.tags,
+            waits_for_disk=own.durability == "power",
         )
 
     def open_sessions(self) -> list[SessionSummary]:
@@ -122,6 +128,8 @@ class Runtime:
             logger.warning("tracking is off (ENABLED=false): calls are not counted")
 
     def _written(self) -> None:
+        if self._syncing is not None:
+            self._syncing.written()
         if self.background is not None:
             self.background.written()
 

@@ -15,6 +15,7 @@ from platformdirs import user_data_path
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from livekit_tokens.core.syncing import Durability
 from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.identity import IDENTITY, Identities, Kept, Source, read_source
 from livekit_tokens.domain.periods import read_zone
@@ -35,6 +36,7 @@ _ACCEPTED = {
     "tenant_from": "attribute:NAME or metadata:FIELD",
     "timezone": "an IANA name such as Europe/Berlin, or UTC",
     "tags": "key=value pairs such as env=prod,version=1.4",
+    "durability": "process (a killed process loses nothing) or power (nor does a power cut, but the last moment)",
     "prices_file": "a TOML file's path",
     "retention_days": "a whole number of days from 1, or nothing to keep records for ever",
     "log_level": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
@@ -85,6 +87,7 @@ class Settings(BaseSettings):
     tenant_from: Annotated[Source | None, NoDecode, BeforeValidator(_read_source)] = None
     timezone: str = "UTC"
     tags: Annotated[dict[str, str], NoDecode, BeforeValidator(_read_tags)] = Field(default_factory=dict)
+    durability: Durability = "process"
     prices_file: Path | None = None
     retention_days: int | None = Field(default=None, ge=1, le=36_500)
     log_level: Annotated[

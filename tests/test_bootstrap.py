@@ -243,3 +243,34 @@ def test_a_fallback_folder_that_somebody_else_may_write_is_not_used(tmp_path: Pa
     elsewhere = {"LIVEKIT_TOKENS_SPOOL_DIR": str(tmp_path / "file" / "spool")}
     run(tmp_path, RECORD + "record('a')", **elsewhere)
     assert not list(planted.rglob("*.jsonl"))
+
+
+COUNT_SYNCS = """
+import os, time
+syncs, really_sync = [], os.fsync
+os.fsync = lambda fd: (syncs.append(fd), really_sync(fd))
+"""
+
+
+@pytest.mark.parametrize(("durability", "synced"), [("process", "False"), ("power", "True")])
+def test_a_record_is_brought_to_the_disk_by_itself_only_where_that_is_asked(
+    tmp_path: Path, durability: str, synced: str
+) -> None:
+    """DURABILITY=power: some moments later, without a part's end or a rotation, and nobody waits for it."""
+    code = COUNT_SYNCS + RECORD + "record('a'); time.sleep(0.6); print(bool(syncs)); sys.stdout.flush(); os._exit(0)"
+    assert run(tmp_path, code, LIVEKIT_TOKENS_DURABILITY=durability).stdout.strip() == synced
+
+
+@pytest.mark.parametrize(("durability", "synced"), [("process", "False"), ("power", "True")])
+def test_recording_by_hand_waits_for_the_disk_only_where_that_is_asked(
+    tmp_path: Path, durability: str, synced: str
+) -> None:
+    """What `durable when it returns` means is what DURABILITY says; a part's end is always synced."""
+    code = COUNT_SYNCS + (
+        "from livekit_tokens import record_usage\n"
+        "record_usage(model='gpt-4o', units={'input_text': 1}, session_id='s')\n"
+        "before = len(syncs)\n"
+        "record_usage(model='gpt-4o', units={'input_text': 1}, session_id='s')\n"
+        "print(len(syncs) > before)"
+    )
+    assert run(tmp_path, code, LIVEKIT_TOKENS_DURABILITY=durability).stdout.strip() == synced

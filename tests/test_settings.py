@@ -31,7 +31,7 @@ def test_the_defaults_need_nothing(monkeypatch, tmp_path):
     assert settings.database_url.endswith("livekit-tokens/ledger.db")
     assert settings.spool_dir.parts[-2:] == ("livekit-tokens", "spool")
     assert (settings.enabled, settings.rejoin_grace_seconds, settings.timezone) == (True, 15, "UTC")
-    assert (settings.tags, settings.log_level) == ({}, "INFO")
+    assert (settings.tags, settings.log_level, settings.durability) == ({}, "INFO", "process")
 
 
 def test_the_environment_is_read(monkeypatch):

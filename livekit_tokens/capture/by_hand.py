@@ -73,6 +73,9 @@ class ByHand:
     ) -> UsageRecord:
         """Record one billed request; durable when it returns. Sync, microseconds, waits for no network and no ledger.
 
+        Durable is as DURABILITY says: it survives this process being killed; with `power` a power cut, too, for which
+        it waits some milliseconds for the disk, but not within a call, whose loop must not wait: there, within 0.1 s.
+
         What it spent is one of three: `usage`, any OpenAI-shaped usage object or dict; `units`, a dict of disjoint
         units (`input_text`, `output_audio`, ...); or counts, of which `input_tokens` includes `cached_tokens`, as
         providers say it. Without any of them the request is `unknown`, or, where it failed, free.
@@ -120,7 +123,10 @@ class ByHand:
             "metadata": read(lambda: described.labels(metadata)) or {},
         }
         told |= _figures(spent, read, told)
-        return self._write(spender, spender.new_record(**told | {n: v for n, v in said.items() if v is not None}))
+        written = self._write(spender, spender.new_record(**told | {n: v for n, v in said.items() if v is not None}))
+        if not in_call and (process := self._process_of()).waits_for_disk and not process.recorder.sync():
+            faults.note("usage recorded by hand is not on disk yet")
+        return written
 
     def spender(self) -> Spender:
         """Who pays for what is spent here and now: the call or the session that is open, else nobody's session."""

@@ -64,8 +64,9 @@ class OpenParts:
 @dataclass(frozen=True, slots=True)
 class Process:
     """What the process gives to capture: its recorder, a wait for its ledger, the wall clock, new keys for parts,
-    how people are named, how long a caller may be gone (seconds) before the call counts as over, and the tags of its
-    every part. It remembers what is open, and what was recorded by hand."""
+    how people are named, how long a caller may be gone (seconds) before the call counts as over, the tags of its
+    every part, and whether recording by hand waits for the disk, as no call does. It remembers what is open, and what
+    was recorded by hand."""
 
     recorder: Recording
     flush: Flush
@@ -74,6 +75,7 @@ class Process:
     naming: Naming = BY_IDENTITY
     rejoin_grace: float = 15.0
     tags: Mapping[str, str] = field(default_factory=dict)
+    waits_for_disk: bool = False
     open_parts: OpenParts = field(default_factory=OpenParts)
     closed_parts: ClosedParts = field(default_factory=ClosedParts)
     told: Told = field(default_factory=Told)

@@ -53,6 +53,7 @@ class SpoolWriter:
         self._waiting_bytes = 0
         self._retry_at = 0.0
         self._retired: list[int] = []
+        self._entered = 0  # the newest segment whose name is on disk for certain
         with self.lock:
             self._rotate()
 
@@ -87,8 +88,9 @@ class SpoolWriter:
         with self.lock:
             done = not self._waiting
             fd = os.dup(self._fd) if self._fd >= 0 else -1
+            segment = self._segment
         self._sync_retired()
-        return fd >= 0 and _synced(fd) and done
+        return fd >= 0 and _synced(fd) and self._name_synced(segment) and done
 
     def close(self) -> None:
         """Give the source up: whoever takes its lock next may finish it."""
@@ -182,6 +184,17 @@ class SpoolWriter:
         for fd in retired:
             _synced(fd)
 
+    def _name_synced(self, segment: int) -> bool:
+        """A file is found again after a power cut only if its folder was synced, too, and the folder's own."""
+        if segment > self._entered:
+            try:
+                done = [_synced(os.open(path, os.O_RDONLY)) for path in (self.folder, self.folder.parent)]
+            except OSError as error:
+                faults.note("spool could not be synced", error)
+                return False
+            self._entered = segment if all(done) else self._entered
+        return segment <= self._entered
+
     def _restore_if_gone(self) -> None:
         """Somebody removed the spool under us (a cleaner of temporary files): writing on would be writing into nothing.
 
@@ -195,6 +208,7 @@ class SpoolWriter:
                     self._lock_fd = spool.lock_again(self.folder, self._lock_fd)
                 if not self._is_there():
                     self._fd = _copied(self._fd, self._path(self._segment))
+                self._entered = 0
             except OSError as error:
                 faults.note("the spool was removed from under this process and cannot be put back", error)
             else:

@@ -21,6 +21,7 @@ from tests.soak.killed_recorders import killed_recorders
 from tests.soak.lengths import long_and_short_calls
 from tests.soak.many_writers import many_writers
 from tests.soak.orphans import orphaned_spools
+from tests.soak.power_cuts import power_cuts
 from tests.soak.result import Result
 from tests.soak.short_writes import short_writes
 from tests.soak.two_takers import two_takers
@@ -85,6 +86,7 @@ EXPERIMENTS = (
     Experiment("two takers", two_takers, full=20, short=2),
     Experiment("two takers, PostgreSQL", _on_postgres(two_takers), full=10, short=2),
     Experiment("200 orphaned spools", orphaned_spools, full=200, short=200),
+    Experiment("power cut, DURABILITY=power", power_cuts, full=20, short=2),
     Experiment("short writes", short_writes, full=20, short=2),
     Experiment("damaged spool", damaged_spools, full=30, short=4),
     Experiment("database locked", _database(faults.locked), full=10, short=2),

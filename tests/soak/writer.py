@@ -7,7 +7,7 @@ import resource
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,7 @@ class Writer:
         self._teller = teller
         self._writing = writing
         self._stopping = False
+        self._others: Callable[[], None] = lambda: None
         signal.signal(signal.SIGTERM, self._stop)
         self.clock = own_clock()
         # Before the background's thread is born, which would take it otherwise.
@@ -117,6 +118,13 @@ class Writer:
         self._background.start()
         self.load = Load(self._recorder, teller, writing.seed, writing.pause_s)
 
+    def sync(self) -> bool:
+        return self._recorder.sync()
+
+    def on_written(self, written: Callable[[], None]) -> None:
+        """Somebody else wants to hear of it, too."""
+        self._others = written
+
     @property
     def folder(self) -> Path:
         return self._recorder.folder
@@ -125,6 +133,7 @@ class Writer:
         self._stopping = True
 
     def _written(self) -> None:
+        self._others()
         if hasattr(self, "_background"):
             self._background.written()
 
