@@ -11,8 +11,8 @@ from livekit_tokens.cli.ranking import percent
 from livekit_tokens.cli.table import cell, cost, drawn, marks, plain_table, width
 from livekit_tokens.cli.text import period_text, plain
 from livekit_tokens.core.reports import Advice, CostAnalysis, OperationCost
-from livekit_tokens.domain.money import dollars_shown
-from livekit_tokens.domain.shares import share
+from livekit_tokens.domain.money import dollars, dollars_shown
+from livekit_tokens.domain.shares import share, shares_of
 
 
 def analysis_text(analysis: CostAnalysis, zone: tzinfo) -> str:
@@ -27,7 +27,7 @@ def analysis_text(analysis: CostAnalysis, zone: tzinfo) -> str:
         table.add_column(name, foot, justify="right", no_wrap=True, footer_style="bold")
     for line in analysis.operations:
         table.add_row(cell(line.operation), *_figures(line))
-    text = drawn(table, title, marks(analysis.whole.totals))
+    text = drawn(table, title, (*marks(analysis.whole.totals), _shares(analysis), _session(analysis)))
     return "\n".join([text, *_cache_hits(analysis), "", *_recommendations(analysis)])
 
 
@@ -36,6 +36,20 @@ def _figures(line: OperationCost) -> tuple[str, ...]:
     per_million = None if line.per_token is None else line.per_token * 1_000_000
     counts = (f"{totals.requests:,}", f"{totals.total_tokens:,}")
     return (*counts, cost(totals), _short(line.per_operation, 6), _short(per_million, 2))
+
+
+def _shares(analysis: CostAnalysis) -> str:
+    shares = shares_of(analysis.whole.totals)
+    cached, estimated = percent(shares.cached_input), percent(shares.estimated_tokens)
+    return f"{cached} of the input from the provider's cache; {estimated} of the tokens estimated"
+
+
+def _session(analysis: CostAnalysis) -> str | None:
+    costs = analysis.sessions.costs
+    if costs.average is None or not costs.largest:
+        return None
+    shown = (costs.average, costs.percentile(50) or 0, costs.percentile(95) or 0, costs.largest)
+    return "a session cost {} on average; p50 {}, p95 {}, at most {}".format(*(f"${dollars(n):,.4f}" for n in shown))
 
 
 def _cache_hits(analysis: CostAnalysis) -> Iterator[str]:

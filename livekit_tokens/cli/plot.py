@@ -16,6 +16,7 @@ from livekit_tokens.domain.money import NANOS_PER_DOLLAR
 from livekit_tokens.domain.summary import cost_text
 
 _HEIGHT = 16
+_LABEL_ROOM = 11
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 _MEASURES: Mapping[str, Callable[[Point], int]] = {
@@ -56,7 +57,11 @@ def _bars(points: Sequence[Point], of: str) -> list[str]:
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plot_size(width(), _HEIGHT)
-    plotext.bar([short_key(point.key) for point in points], heights, width=0.8)
+    places = list(range(len(points)))
+    plotext.bar(places, heights, width=0.8)
+    # Ticks of our own: plotext draws lots for them.
+    shown = places[:: max(1, -(-len(points) * _LABEL_ROOM // width()))]
+    plotext.xticks(shown, [short_key(points[place].key) for place in shown])
     plotext.ylim(0, max(heights) or 1)
     steps = round_steps(max(heights) or 1)
     plotext.yticks(steps, [f"{step:,g}" for step in steps])

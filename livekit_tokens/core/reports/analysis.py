@@ -8,10 +8,12 @@ from decimal import Context, Decimal
 from livekit_tokens.core.reports.advice import BY, Advice, Tariff, advise
 from livekit_tokens.core.reports.asking import Scope, period_dict
 from livekit_tokens.core.reports.cache_hits import CacheHits, hits_of
+from livekit_tokens.core.reports.economy import SessionCosts, session_costs
 from livekit_tokens.core.reports.reader import UsageReader
 from livekit_tokens.domain.money import Nanos, dollars, dollars_text
 from livekit_tokens.domain.periods import Period
 from livekit_tokens.domain.pricing import Pricing
+from livekit_tokens.domain.shares import shares_of
 from livekit_tokens.domain.totals import Totals
 from livekit_tokens.domain.usage import CACHE_SERVICE
 
@@ -56,6 +58,7 @@ class CostAnalysis:
     whole: OperationCost
     operations: tuple[OperationCost, ...]
     advice: tuple[Advice, ...]
+    sessions: SessionCosts
     cache_hits: tuple[CacheHits, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
@@ -64,6 +67,8 @@ class CostAnalysis:
             "period": period_dict(self.period, self.timezone),
             **{name: whole[name] for name in ("total_cost_usd", "total_tokens", "cost_per_token_usd")},
             "unpriced_requests": whole["unpriced_requests"],
+            "shares": shares_of(self.whole.totals).to_dict(),
+            "session_costs": self.sessions.to_dict(),
             "operation_costs": {line.operation: line.to_dict() for line in self.operations},
             "recommendations": [advice.to_dict() for advice in self.advice],
             "cache_hits": [line.to_dict() for line in self.cache_hits],
@@ -87,7 +92,8 @@ async def cost_analysis(reader: UsageReader, scope: Scope, pricing: Pricing) -> 
     # The last moment that belongs to the period, or now: a price of the future is not one that anybody pays.
     tariff = Tariff(pricing, min(scope.period.until - 1, scope.now))
     advice = advise(spent, cut_off, tariff)
-    return CostAnalysis(scope.period, scope.timezone, whole, tuple(operations), advice, hits_of(spent))
+    sessions = await session_costs(reader, scope)
+    return CostAnalysis(scope.period, scope.timezone, whole, tuple(operations), advice, sessions, hits_of(spent))
 
 
 def _ratio(cost: Nanos, count: int) -> Decimal | None:
