@@ -3,8 +3,8 @@
     python -m benchmarks.size [--full] [--postgres]     # --full: also 10 million (about 10 minutes, 4 GB of disk)
 
 Each size is a ledger of its own, filled as the drain does. `x` is the growth beside the size before it (10 times the
-records). Ingest is of the next 20,000 records into the full ledger. Times are the store's, the median of three; CPU time
-of this process where the database is SQLite (other processes of a busy machine do not count), the clock's elsewhere.
+records). Ingest is of the next 20,000 records into the full ledger. Times are the store's, the median of three: CPU
+time of this process where the database is SQLite, as other processes of a busy machine do not count; else the clock's.
 """
 
 from __future__ import annotations

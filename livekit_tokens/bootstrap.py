@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from livekit_tokens.capture.wire import counting
 from livekit_tokens.core import faults, homes, spool
 from livekit_tokens.core.background import Background
+from livekit_tokens.core.health import Health
 from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
 from livekit_tokens.core.recorder import Recorder, Recording, Unrecorded
 from livekit_tokens.core.syncing import Syncing
@@ -116,6 +117,25 @@ class Runtime:
             rejoin_grace=own.rejoin_grace_seconds,
             tags=own.tags,
             waits_for_disk=own.durability == "power",
+            health=self.health,
+        )
+
+    def health(self) -> Health:
+        """How the metering of this process fares."""
+        counts, last = faults.counts(), faults.last()
+        recorder, background = self.recorder, self.background
+        if not isinstance(recorder, Recorder) or background is None:
+            unkept = recorder.unkept if self.settings.enabled and isinstance(recorder, Unrecorded) else 0
+            return Health(records=unkept, unkept=unkept, faults=counts, last_error=last)
+        return Health(
+            records=recorder.records,
+            unkept=recorder.unkept,
+            waiting_bytes=recorder.waiting_bytes,
+            behind=background.behind,
+            lag_seconds=background.lag_seconds,
+            faults=counts,
+            last_error=last,
+            ledger_error=background.last_error,
         )
 
     def open_sessions(self) -> list[SessionSummary]:

@@ -15,6 +15,7 @@ from livekit_tokens.capture.who import BY_IDENTITY, Naming, Whose
 from livekit_tokens.capture.wire import counting
 from livekit_tokens.capture.writing import ClosedPart, ClosedParts, OnUsage, PartWriter
 from livekit_tokens.core import faults
+from livekit_tokens.core.health import Health
 from livekit_tokens.core.lines import Pend
 from livekit_tokens.core.recorder import Recording, Unrecorded
 from livekit_tokens.core.told import Told
@@ -65,8 +66,8 @@ class OpenParts:
 class Process:
     """What the process gives to capture: its recorder, a wait for its ledger, the wall clock, new keys for parts,
     how people are named, how long a caller may be gone (seconds) before the call counts as over, the tags of its
-    every part, and whether recording by hand waits for the disk, as no call does. It remembers what is open, and what
-    was recorded by hand."""
+    every part, whether recording by hand waits for the disk, as no call does, and how it fares. It remembers what is
+    open, and what was recorded by hand."""
 
     recorder: Recording
     flush: Flush
@@ -76,6 +77,7 @@ class Process:
     rejoin_grace: float = 15.0
     tags: Mapping[str, str] = field(default_factory=dict)
     waits_for_disk: bool = False
+    health: Callable[[], Health] = Health
     open_parts: OpenParts = field(default_factory=OpenParts)
     closed_parts: ClosedParts = field(default_factory=ClosedParts)
     told: Told = field(default_factory=Told)

@@ -25,7 +25,9 @@ from livekit_tokens.capture.spending import Payer
 from livekit_tokens.capture.who import Who, Whose
 from livekit_tokens.capture.wire import counting, watch
 from livekit_tokens.core import faults
+from livekit_tokens.core.health import Health
 from livekit_tokens.core.recorder import Unrecorded
+from livekit_tokens.core.watchdog import Watchdog
 from livekit_tokens.domain.providers import provider_of
 from livekit_tokens.domain.sessions import Part, session_id, suffix
 from livekit_tokens.domain.summary import SessionSummary
@@ -70,6 +72,7 @@ class Tracking(ByHand):
         self._ending: asyncio.Task[SessionSummary] | None = None
         self._asking = Asking(self._listen_to)
         self._closed_by_host = False
+        self._watchdog = Watchdog(self._alarm)
 
     @property
     def _session(self) -> AgentSession[Any] | None:
@@ -82,6 +85,10 @@ class Tracking(ByHand):
     def summary(self) -> SessionSummary:
         """The part as it stands now, from memory."""
         return self._live.summary()
+
+    def health(self) -> Health:
+        """How the metering of this process fares: records, what waits and what was lost, faults. From memory."""
+        return self._process.health()
 
     async def aclose(self) -> SessionSummary:
         """End the part if it has not ended; returns its final summary once it is durable. Idempotent."""
@@ -123,12 +130,23 @@ class Tracking(ByHand):
             self._listen_to(realtime)
 
     def _on_item(self, event: Any) -> None:
-        if isinstance(event.item, llm.AgentHandoff) and self._session is not None and not self._closed_by_host:
+        if self._session is None or self._closed_by_host:
+            return
+        if isinstance(event.item, llm.ChatMessage):
+            self._watchdog.said(event.item.role == "assistant", self._live.counted)
+        elif isinstance(event.item, llm.AgentHandoff):
             if self._over:
                 self._start_again()
             self._asking.expect_from(_model_of(self._session))
             self._components.follow(self._session, event.item.new_agent_id)
             self._look()
+
+    def _alarm(self, turns: int) -> None:
+        faults.note(
+            "a call goes on and none of it is counted: its model or plugins report no usage",
+            turns=turns,
+            session_id=self.session_id,
+        )
 
     def _start_again(self) -> None:
         """The same AgentSession goes on after its part had ended (started again, a caller came back): a new part."""

@@ -46,6 +46,7 @@ class PartWriter:
         self.agent = agent
         self._feature = feature or UNKNOWN_FEATURE
         self._on_usage = on_usage
+        self.counted = 0
         self._loop = _running_loop()
         self._witnessed: dict[str, UsageRecord] = {}
         self._witnessed_before: dict[str, UsageRecord] = {}
@@ -70,6 +71,8 @@ class PartWriter:
         `on_usage` hears of it in the loop in which the part began, whatever thread this is.
         """
         seq = self._recorder.record(record, settles)
+        if record.service != "tool":  # what the call itself spends, and no code of the host's beside it
+            self.counted += 1
         if settles is not None and record.request_id:
             self._witnessed[record.request_id] = record
             if len(self._witnessed) > _REMEMBERED:  # so many, and as many before: bounded, and cheap on a call's path

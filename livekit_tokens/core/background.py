@@ -1,4 +1,4 @@
-"""The background of a process that writes: one daemon thread with its own event loop, which drains and takes over.
+"""The background of a process that writes: one daemon thread with its own event loop, which drains and does chores.
 
 A call's loop is never used for it. Everything here can fail and be tried again: what counts is in the spool.
 """
@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from livekit_tokens.core import faults, spool
+from livekit_tokens.core.chores import EVERY_SECONDS, Chores
 from livekit_tokens.core.drain import SpoolDrain
+from livekit_tokens.core.health import Faults, leave_faults
 from livekit_tokens.core.ledger import Ledger, LedgerConnection
 from livekit_tokens.core.recorder import Recorder
-from livekit_tokens.core.takeover import take_over
 from livekit_tokens.domain.errors import LedgerTooNew
 from livekit_tokens.domain.pricing import SessionCharges, no_charges
 
@@ -27,12 +28,7 @@ GATHER_SECONDS = 0.5
 
 _FIRST_RETRY_SECONDS = 0.5
 _LAST_RETRY_SECONDS = 30.0
-_TAKEOVER_EVERY_SECONDS = 300.0
-_ROLL_SECONDS = 0.2
-"""A day of 30,000 records takes about 50 ms, once (benchmarks/size.py)."""
 _LONGEST_HOLD_SECONDS = 5.0
-_RETAIN_EVERY_SECONDS = 3600.0
-"""How often it is asked whether today's removal of old records is done; the ledger knows."""
 RETAIN_PAUSE_SECONDS = 0.05
 _PIECE_BYTES = 1 << 17
 """A call shares this process: small batches leave it the interpreter more often than large ones."""
@@ -51,9 +47,10 @@ class Background:
         retention_days: int | None = None,
     ) -> None:
         self._recorder = recorder
-        self._session_charges = session_charges
         self._ledger = ledger
-        self._root = root
+        self._chores = Chores(
+            recorder.source, ledger, root, session_charges=session_charges, retention_days=retention_days
+        )
         self._held: asyncio.Event | None = None
         self._dirty = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -63,11 +60,22 @@ class Background:
         self._connection: LedgerConnection | None = None
         self._drain: SpoolDrain | None = None
         self._retry_seconds = _FIRST_RETRY_SECONDS
-        self._retention_days = retention_days
-        self._retained_at = -_RETAIN_EVERY_SECONDS
-        self._took_over_at = -_TAKEOVER_EVERY_SECONDS
         self._thread = threading.Thread(target=self._run, name="livekit-tokens", daemon=True)
         self.last_error: str | None = None
+        self._in_ledger = 0
+        self._behind_since: float | None = None
+        self._told_faults: dict[str, int] = {}
+
+    @property
+    def behind(self) -> int:
+        """Records that are not in the ledger yet."""
+        return max(0, self._recorder.records - self._in_ledger)
+
+    @property
+    def lag_seconds(self) -> float:
+        """How long the oldest of them has waited."""
+        since = self._behind_since
+        return 0.0 if since is None or not self.behind else time.monotonic() - since
 
     def start(self) -> None:
         self._thread.start()
@@ -77,6 +85,8 @@ class Background:
         if self._dirty:
             return
         self._dirty = True
+        if self._behind_since is None:
+            self._behind_since = time.monotonic()
         loop, wake = self._loop, self._wake
         if loop is not None and wake is not None:
             try:
@@ -148,12 +158,11 @@ class Background:
         self._started.set()
         while True:
             if not self._dirty:
-                await self._wait(_TAKEOVER_EVERY_SECONDS)
+                await self._wait(EVERY_SECONDS)
             await asyncio.sleep(GATHER_SECONDS)
             if await self._drain_once():
                 self._retry_seconds = _FIRST_RETRY_SECONDS
-                await self._take_over_sometimes()
-                await self._retain_sometimes()
+                await self._do_chores()
             else:
                 await asyncio.sleep(self._retry_seconds)
                 self._retry_seconds = min(2 * self._retry_seconds, _LAST_RETRY_SECONDS)
@@ -165,6 +174,17 @@ class Background:
         self._wake.clear()
 
     async def _drain_once(self) -> bool:
+        """Bring what the spool holds into the ledger; False if that could not be done."""
+        began = time.monotonic()
+        done = await self._try_to_drain()
+        if self._drain is not None and self._drain.checkpoint is not None:
+            self._in_ledger = self._drain.checkpoint.seq
+        if done:
+            self._behind_since = began if self.behind else None
+        self._tell_faults()
+        return done
+
+    async def _try_to_drain(self) -> bool:
         assert self._turn is not None
         async with self._turn:
             self._dirty = False  # before reading: what is written from now on asks again
@@ -197,12 +217,20 @@ class Background:
                 return False
             return True
 
+    def _tell_faults(self) -> None:
+        """Where `doctor` looks for the faults of a living process."""
+        counts = faults.counts()
+        if counts != self._told_faults:
+            self._told_faults = counts
+            at = time.time_ns() // 1000
+            leave_faults(self._recorder.folder, Faults(at, counts, faults.last(), self._recorder.unkept))
+
     async def _make_room(self, drain: SpoolDrain) -> None:
         """The spool's disk is full: what is in the ledger already is no longer kept for replays."""
         faults.note("the spool's disk is full; what is in the ledger is not kept there for replays any more")
         if drain.checkpoint is not None:
             spool.forget_acknowledged(self._recorder.folder, drain.checkpoint, time.time(), spool.NO_REPLAY)
-        await self._take_over(spool.NO_REPLAY)
+        await self._chores.take_over(spool.NO_REPLAY)
         self._recorder.tend()
         await drain.drain()
 
@@ -228,58 +256,26 @@ class Background:
         self._dirty = True
         self._wake.set()
 
-    async def _take_over_sometimes(self) -> None:
-        if time.monotonic() - self._took_over_at < _TAKEOVER_EVERY_SECONDS:
-            return
-        self._took_over_at = time.monotonic()
+    async def _do_chores(self) -> None:
         assert self._turn is not None
-        async with self._turn:
-            await self._take_over(spool.REPLAY_SECONDS)
-            await self._roll_up()
+        if self._chores.are_due():
+            async with self._turn:
+                await self._chores.take_over()
+                if self._connection is not None:
+                    await self._chores.roll_up(self._connection)
+        if self._chores.retention_is_due():
+            # Batch by batch: a drain comes in between.
+            while await self._retain():
+                await asyncio.sleep(RETAIN_PAUSE_SECONDS)
+                if self._dirty:
+                    await self._drain_once()
 
-    async def _retain_sometimes(self) -> None:
-        """Remove old records, where a setting says so: batch by batch, a drain comes in between."""
-        if self._retention_days is None or time.monotonic() - self._retained_at < _RETAIN_EVERY_SECONDS:
-            return
-        self._retained_at = time.monotonic()
-        while await self._retain(self._retention_days):
-            await asyncio.sleep(RETAIN_PAUSE_SECONDS)
-            if self._dirty:
-                await self._drain_once()
-
-    async def _retain(self, days: int) -> bool:
+    async def _retain(self) -> bool:
         assert self._turn is not None
         async with self._turn:
             if self._connection is None or self._connection.stale():
                 return False
-            try:
-                return await self._connection.retain(days)
-            except Exception as error:  # noqa: BLE001 - as above
-                faults.note("old records could not be removed", error)
-                await self._disconnect()
-                return False
-
-    async def _take_over(self, replay_seconds: float) -> None:
-        source = self._recorder.source
-        try:
-            await take_over(
-                self._root,
-                self._ledger,
-                ledger_id=source.ledger,
-                own=source.id,
-                replay_seconds=replay_seconds,
-                session_charges=self._session_charges,
-            )
-        except Exception as error:  # noqa: BLE001 - as above
-            faults.note("spools of dead processes could not be taken over", error)
-
-    async def _roll_up(self) -> None:
-        try:
-            if self._connection is not None:
-                await self._connection.roll_up(_ROLL_SECONDS)
-        except Exception as error:  # noqa: BLE001 - as above
-            faults.note("days that are over could not be rolled up; reports are slower, and right", error)
-            await self._disconnect()
+            return await self._chores.retain(self._connection)
 
     async def _disconnect(self) -> None:
         connection, self._connection, self._drain = self._connection, None, None

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from livekit_tokens.core import spool
-from livekit_tokens.core.findings import Finding
+from livekit_tokens.core.findings import Finding, State
+from livekit_tokens.core.health import faults_in
 from livekit_tokens.core.ledger import START, Checkpoint
 from livekit_tokens.core.lines import Head, Use
 from livekit_tokens.core.places import size_text
@@ -86,6 +87,7 @@ def _look_at(folder: Path, against: Against) -> Generator[Finding, None, bool]:
             return (yield from _look_at_dead(folder, against))
         if folder.exists():
             yield _living(folder, against)
+            yield from _faults_of(folder, against.now)
     except FileNotFoundError:  # brought home and removed by another process just now
         return False
     except OSError as fault:
@@ -109,6 +111,17 @@ def _living(folder: Path, against: Against) -> Finding:
         todo = f"{_LOOK_AT_LEDGER}; that process's log says why it waits"
         return Finding("fault", subject, waiting.told(against.now), todo)
     return Finding("ok", subject, waiting.told(against.now))
+
+
+def _faults_of(folder: Path, now: Micros) -> Iterator[Finding]:
+    """What a living process has noted of its own faults: a fault while it is new, or where records were lost."""
+    if (found := faults_in(folder)) is None:
+        return
+    kinds = ", ".join(f"{kind} ({count:,})" for kind, count in sorted(found.counts.items()))
+    lost = f"{_counted(found.unkept, 'record')} could not be kept; " if found.unkept else ""
+    told = f"{lost}{kinds}; the last {_age(now - found.at)} ago: {found.last}"
+    state: State = "fault" if found.unkept or now - found.at < LATE else "note"
+    yield Finding(state, f"faults of {folder.name}", told, "that process's log says more")
 
 
 def _look_at_dead(folder: Path, against: Against) -> Generator[Finding, None, bool]:

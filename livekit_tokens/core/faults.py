@@ -15,18 +15,20 @@ _QUIET_SECONDS = 60.0
 _lock = threading.Lock()
 _counts: Counter[str] = Counter()
 _last_said: dict[str, float] = {}
+_last: list[str] = []
 
 
 def note(kind: str, error: BaseException | None = None, **fields: object) -> None:
     """Count a fault and say it, at most once per kind and minute. Never raises, never says what was said in a call."""
+    said = f": {reason(error)}" if error is not None else ""
     with _lock:
         _counts[kind] += 1
+        _last[:] = [f"{kind}{said}"]
         count = _counts[kind]
         now = time.monotonic()
         if now - _last_said.get(kind, -_QUIET_SECONDS) < _QUIET_SECONDS:
             return
         _last_said[kind] = now
-    said = f": {reason(error)}" if error is not None else ""
     logger.warning("%s%s", kind, said, extra={"fault": kind, "count": count, **fields})
     if error is not None and logger.isEnabledFor(logging.DEBUG):
         # Where, but not the error's own words: another library's may quote what was said.
@@ -37,6 +39,12 @@ def counts() -> dict[str, int]:
     """How often each kind of fault was met in this process."""
     with _lock:
         return dict(_counts)
+
+
+def last() -> str | None:
+    """The last one's kind and reason; None if there was none."""
+    with _lock:
+        return next(iter(_last), None)
 
 
 def reason(error: BaseException) -> str:

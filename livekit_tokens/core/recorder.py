@@ -42,6 +42,7 @@ class Unrecorded:
     def __init__(self, prices: Prices = NO_PRICES) -> None:
         self._prices = prices
         self._tallies: dict[str, Tally] = {}
+        self.unkept = 0
 
     def put_part(self, part: Part) -> None:
         if part.status == "open":
@@ -53,6 +54,7 @@ class Unrecorded:
 
     def record(self, record: UsageRecord, settles: str | None = None) -> int:  # noqa: ARG002
         self.tally(record.part).add(record)
+        self.unkept += 1
         return 0
 
     def pend(self, pend: Pend) -> None: ...
@@ -213,6 +215,11 @@ class Recorder:
             tallies = list(self._tallies.values())
         for tally in tallies:
             tally.sum_up()
+
+    @property
+    def records(self) -> int:
+        """How many were recorded, those that could not be kept included."""
+        return self._seq
 
     @property
     def waiting_bytes(self) -> int:

@@ -278,3 +278,17 @@ class TestPostgres:
         faults = asyncio.run(locked())
         assert list(faults) == ["ledger write"]
         assert "is locked: no write in 5 s" in faults["ledger write"]["told"]
+
+
+class TestFaultsOfOthers:
+    def test_what_a_living_process_has_noted_is_told(self, machine: Machine) -> None:
+        """Its own faults, by kind, with the last one's reason: doctor is another process, and its log elsewhere."""
+        just_now = UNREACHED.partition("real =")[0]
+        code = just_now + CALL + "import time; time.sleep(1.5); print('noted', flush=True); input(); os._exit(0)"
+        living = machine.start(code)
+        assert living.stdout is not None
+        living.stdout.readline()
+        (fault,) = [fault for subject, fault in machine.faults().items() if subject.startswith("faults of")]
+        living.communicate("\n")
+        assert fault["told"].startswith("the ledger cannot be written; the spool keeps it (")
+        assert fault["told"].endswith(" s ago: the ledger cannot be written; the spool keeps it: it is gone")

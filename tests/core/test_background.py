@@ -14,6 +14,7 @@ import pytest
 
 from livekit_tokens.core import background, spool
 from livekit_tokens.core.background import Background
+from livekit_tokens.core.health import faults_in
 from livekit_tokens.core.ledger import Batch
 from livekit_tokens.core.recorder import Recorder
 from tests.core.makers import a_record, a_recorder
@@ -198,3 +199,48 @@ def test_old_records_are_removed_where_a_setting_says_so_and_a_drain_comes_in_be
         time.sleep(0.01)
     assert ledger.asked == [30, 30, 30]
     assert ledger.seen == [1, 2, 2]
+
+
+def test_what_is_not_in_the_ledger_yet_is_told_and_for_how_long(start) -> None:
+    """While the ledger is away the distance grows; when it is back there is none."""
+    ledger = MemoryLedger()
+    recorder, own = start(ledger)
+    assert (own.behind, own.lag_seconds) == (0, 0.0)
+    ledger.fail_next = 1
+    recorder.record(a_record())
+    recorder.record(a_record())
+    own.written()
+    time.sleep(0.005)
+    assert own.behind == 2
+    assert own.lag_seconds >= 0.005
+    assert own.flush_blocking(5) or own.flush_blocking(5)
+    assert (own.behind, own.lag_seconds, own.last_error) == (0, 0.0, None)
+
+
+def test_a_ledger_that_went_back_is_behind_again(start) -> None:
+    """A backup was restored: what it lacks is not in the ledger, although it once was."""
+    ledger = MemoryLedger()
+    recorder, own = start(ledger)
+    recorder.record(a_record())
+    assert own.flush_blocking(5)
+    ledger.at.clear()
+    ledger.records.clear()
+    ledger.fail_next = 1
+    recorder.record(a_record())
+    assert own.flush_blocking(5) is False
+    assert own.behind == 1
+    assert own.flush_blocking(5)
+    assert own.behind == 0
+    assert ledger.seqs() == [1, 2]
+
+
+def test_faults_are_left_for_doctor(start) -> None:
+    """Another process looks at this one: what it noted is in its spool's folder."""
+    ledger = StrangeLedger(times=1)
+    recorder, own = start(ledger)
+    recorder.record(a_record())
+    assert own.flush_blocking(5) is False
+    found = faults_in(recorder.folder)
+    assert found is not None
+    assert found.last == "the ledger cannot be written; the spool keeps it: ModuleNotFoundError"
+    assert found.unkept == 0

@@ -1,0 +1,84 @@
+"""What a process that writes does now and then, beside its own drain: it brings home what dead processes left, rolls up
+days that are over, removes records that are older than they may be.
+
+Each chore may fail, is noted then, and is tried again later. A connection that has raised has closed itself.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from livekit_tokens.core import faults, spool
+from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
+from livekit_tokens.core.takeover import take_over
+from livekit_tokens.domain.pricing import SessionCharges, no_charges
+
+EVERY_SECONDS = 300.0
+"""How often it is looked for spools of dead processes, and for days to be rolled up."""
+
+_ROLL_SECONDS = 0.2
+"""A day of 30,000 records takes about 50 ms, once (benchmarks/size.py)."""
+_RETAIN_EVERY_SECONDS = 3600.0
+"""How often it is asked whether today's removal of old records is done; the ledger knows."""
+
+
+class Chores:
+    """Of the process whose source is `own`; `root` is its host's folder."""
+
+    def __init__(
+        self,
+        own: Source,
+        ledger: Ledger,
+        root: Path,
+        *,
+        session_charges: SessionCharges = no_charges,
+        retention_days: int | None = None,
+    ) -> None:
+        self._own = own
+        self._ledger = ledger
+        self._root = root
+        self._session_charges = session_charges
+        self._retention_days = retention_days
+        self._done_at = -EVERY_SECONDS
+        self._retained_at = -_RETAIN_EVERY_SECONDS
+
+    def are_due(self) -> bool:
+        """Asked and answered once for each time that they are."""
+        due = time.monotonic() - self._done_at >= EVERY_SECONDS
+        self._done_at = time.monotonic() if due else self._done_at
+        return due
+
+    def retention_is_due(self) -> bool:
+        """The same, where a setting says how long records are kept."""
+        due = self._retention_days is not None and time.monotonic() - self._retained_at >= _RETAIN_EVERY_SECONDS
+        self._retained_at = time.monotonic() if due else self._retained_at
+        return due
+
+    async def take_over(self, replay_seconds: float = spool.REPLAY_SECONDS) -> None:
+        try:
+            await take_over(
+                self._root,
+                self._ledger,
+                ledger_id=self._own.ledger,
+                own=self._own.id,
+                replay_seconds=replay_seconds,
+                session_charges=self._session_charges,
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on
+            faults.note("spools of dead processes could not be taken over", error)
+
+    @staticmethod
+    async def roll_up(connection: LedgerConnection) -> None:
+        try:
+            await connection.roll_up(_ROLL_SECONDS)
+        except Exception as error:  # noqa: BLE001 - as above
+            faults.note("days that are over could not be rolled up; reports are slower, and right", error)
+
+    async def retain(self, connection: LedgerConnection) -> bool:
+        """Remove a batch of old records; True: there are more."""
+        try:
+            return self._retention_days is not None and await connection.retain(self._retention_days)
+        except Exception as error:  # noqa: BLE001 - as above
+            faults.note("old records could not be removed", error)
+            return False
