@@ -23,14 +23,10 @@ from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture import tracking
 from livekit_tokens.capture.part import Process
 from livekit_tokens.core.ledger import Source
-from livekit_tokens.core.lines import Late, More, Pend
-from livekit_tokens.core.recorder import Recorder, Recording
-from livekit_tokens.core.tally import Tally
+from livekit_tokens.core.recorder import Recorder, Recording, Unrecorded
 from livekit_tokens.core.vocabulary import count_tokens
 from livekit_tokens.demo.bill import Billed
 from livekit_tokens.demo.provider import Provider
-from livekit_tokens.domain.sessions import Part, Stay
-from livekit_tokens.domain.usage import UsageRecord
 
 MODEL = "gpt-realtime"
 PATIENCE = 12.0
@@ -41,49 +37,19 @@ IMAGE = (
 )
 
 
-class Mortal(Recording):
+class Mortal:
     """A recorder whose process can be killed: from then on nothing reaches its spool, and its lock is free."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
-        self.alive = True
+        self._serves: Recording = recorder
 
     def kill(self) -> None:
-        self.alive = False
+        self._serves = Unrecorded()
         self.recorder.aclose_files()
 
-    def put_part(self, part: Part) -> None:
-        if self.alive:
-            self.recorder.put_part(part)
-
-    def put_stay(self, stay: Stay) -> None:
-        if self.alive:
-            self.recorder.put_stay(stay)
-
-    def record(self, record: UsageRecord, settles: str | None = None) -> int:
-        return self.recorder.record(record, settles) if self.alive else 0
-
-    def pend(self, pend: Pend) -> None:
-        if self.alive:
-            self.recorder.pend(pend)
-
-    def more(self, more: More) -> None:
-        if self.alive:
-            self.recorder.more(more)
-
-    def unpend(self, pending: str) -> None:
-        if self.alive:
-            self.recorder.unpend(pending)
-
-    def late(self, late: Late) -> None:
-        if self.alive:
-            self.recorder.late(late)
-
-    def tally(self, part: str) -> Tally:
-        return self.recorder.tally(part)
-
-    def sync(self) -> bool:
-        return True
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._serves, name)
 
 
 @dataclass(slots=True)
