@@ -35,7 +35,6 @@ class Flight:
     first_output: float | None = None
     spoke_at: float = 0.0
     last_output: float = 0.0
-    delta: int = 0
     first_piece: int = 0
     overtaken: bool = False
     audio_bytes: int = 0
@@ -73,7 +72,7 @@ class Flight:
         if self.first_output is None:
             self.first_output = now
         if first:
-            self.spoke_at, self.delta = now, amount
+            self.spoke_at = now
         if now - self.spoke_at <= _FIRST_PIECE_SECONDS:
             self.first_piece = amount
 

@@ -36,15 +36,15 @@ class Usual(msgspec.Struct, frozen=True, array_like=True):
 
     `framing`: text tokens billed beyond the transcript. `pace`: milliseconds of audio a millisecond. `round_trip_ms`:
     from the client to the provider and back. `behind_ms`: for how long the provider keeps what it has generated
-    before it sends it, `piece_ms`: for how long the first piece is in the making before that. `first_ms`: from a
-    response's announcement to its first output. `lengths_ms`: audio of the last whole answers. None: not known yet.
+    before it sends it, `making_ms`: half of the time that it takes to make what it sends at a time. `first_ms`: from
+    a response's announcement to its first output. `lengths_ms`: audio of the last whole answers. None: not known yet.
     """
 
     framing: int = OUTPUT_FRAMING
     pace: float | None = None
     round_trip_ms: float = 0.0
     behind_ms: float = 0.0
-    piece_ms: float = 0.0
+    making_ms: float = 0.0
     first_ms: float | None = None
     lengths_ms: tuple[int, ...] = ()
 
@@ -70,14 +70,13 @@ class Arrived:
 
 @frozen_for_readers
 class Answer:
-    """A response whose figures came: what had `arrived`, its first delta, all that came together with that and when
-    (since the announcement), and how long the rest took.
+    """A response whose figures came: what had `arrived`, what of it came at first and when (since the announcement),
+    and how long the rest took.
 
     `output_text` and `output_audio` are the real ones; `cut`: it did not end by itself.
     """
 
     arrived: Arrived
-    delta_ms: int
     first_piece_ms: int
     first_ms: float | None
     span_ms: float
@@ -95,8 +94,7 @@ class Answers:
     spoken: tuple[tuple[int, float], ...] = ()
     firsts_ms: tuple[float, ...] = ()
     lengths_ms: tuple[int, ...] = ()
-    waits_ms: tuple[float, ...] = ()
-    pieces_ms: tuple[float, ...] = ()
+    making_ms: tuple[float, ...] = ()
     behind_ms: tuple[float, ...] = ()
 
 
@@ -125,8 +123,8 @@ def _unheard(usual: Usual, arrived: Arrived) -> Estimate:
     if arrived.whole:
         return NOTHING
     likely = kept(output_text=usual.framing + 1, output_audio=said_tokens(arrived.ahead)) if arrived.ahead else {}
-    first_words = said_tokens(max(arrived.ahead, round(FIRST_WORDS_MS * max(1.0, usual.pace or 0.0))))
-    return Estimate(likely, {}, kept(output_text=2 * OUTPUT_FRAMING + usual.framing, output_audio=first_words))
+    most = said_tokens(round(max(FIRST_WORDS_MS * max(1.0, usual.pace or 0.0), AHEAD_AT_MOST * arrived.ahead)))
+    return Estimate(likely, {}, kept(output_text=2 * OUTPUT_FRAMING + usual.framing, output_audio=most))
 
 
 def _text(framing: int, arrived: float, likely: float, most: float) -> Estimate:
@@ -163,7 +161,7 @@ def unheard(usual: Usual, lag_ms: float) -> int:
     """
     if usual.first_ms is None or usual.pace is None or not lag_ms:
         return 0
-    within = min(lag_ms + usual.piece_ms, usual.first_ms)
+    within = min(lag_ms + usual.making_ms, usual.first_ms)
     return round(usual.pace * within / 2 * within / max(1.0, usual.first_ms))
 
 
@@ -181,13 +179,12 @@ def with_answer(answers: Answers, answer: Answer) -> Answers:
     real_ms = answer.output_audio * AUDIO_MS_PER_TOKEN
     if answer.output_audio and not answer.cut:
         lengths = (*lengths, real_ms)[-REMEMBERED:]
-    waits, pieces = answers.waits_ms, answers.pieces_ms
-    if arrived.audio_ms:  # what comes in bursts waits until one is full: half of it in the mean
-        waits = (*waits, (answer.first_piece_ms - answer.delta_ms) / 2 / pace)[-REMEMBERED:]
-        pieces = (*pieces, (answer.first_piece_ms + answer.delta_ms) / 2 / pace)[-REMEMBERED:]
+    making = answers.making_ms
+    if arrived.audio_ms:  # of what is sent at a time, half is in the making at any moment
+        making = (*making, answer.first_piece_ms / 2 / pace)[-REMEMBERED:]
     if answer.cut and arrived.audio_ms:
         behind = (*behind, max(0.0, real_ms - arrived.audio_ms) / pace)[-REMEMBERED:]
-    return Answers(learned, framings, spoken, firsts, lengths, waits, pieces, behind)
+    return Answers(learned, framings, spoken, firsts, lengths, making, behind)
 
 
 def usual_of(answers: Answers, round_trip_ms: float) -> Usual:
@@ -196,8 +193,8 @@ def usual_of(answers: Answers, round_trip_ms: float) -> Usual:
         framing=max(0, sorted(answers.framings)[len(answers.framings) // 2]) if answers.framings else OUTPUT_FRAMING,
         pace=answers.pace,
         round_trip_ms=round_trip_ms,
-        behind_ms=_mean(answers.behind_ms or answers.waits_ms or (0.0,)),
-        piece_ms=_mean(answers.pieces_ms or (0.0,)),
+        behind_ms=_mean(answers.behind_ms or answers.making_ms or (0.0,)),
+        making_ms=_mean(answers.making_ms or (0.0,)),
         first_ms=_mean(answers.firsts_ms) if answers.firsts_ms else None,
         lengths_ms=answers.lengths_ms,
     )

@@ -23,7 +23,6 @@ def answer(**changes: object) -> Answer:
     """Four seconds of speech within one second, 200 ms at a time, whole."""
     values = {
         "arrived": Arrived(4_000, 12, whole=True),
-        "delta_ms": 200,
         "first_piece_ms": 200,
         "first_ms": 100.0,
         "span_ms": 950.0,
