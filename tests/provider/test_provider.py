@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -17,9 +18,17 @@ from livekit.agents import llm
 from livekit.plugins import openai
 from openai.types.realtime import AudioTranscription
 
-from livekit_tokens.demo.bill import Billed, Conversation, Tokens, response_units, transcription_of
+from livekit_tokens.demo.bill import (
+    Billed,
+    Conversation,
+    Frames,
+    Tokens,
+    response_units,
+    rough_count,
+    transcription_of,
+)
 from livekit_tokens.demo.hearing import Ear
-from livekit_tokens.demo.plan import QUICK, Knobs, tone
+from livekit_tokens.demo.plan import QUICK, Knobs, draw_plan, tone
 from livekit_tokens.demo.provider import Provider
 
 CALM = replace(QUICK, speech=(4.0, 4.0), speed=(4.0, 4.0), ahead=(0.1, 0.1), first_output=(0.02, 0.02))
@@ -434,3 +443,96 @@ async def test_livekit_loses_the_usage_of_a_response_under_way_when_it_closes():
     assert [m for m in metrics if m.request_id] == []
     assert (entry.status, entry.delivered) == ("cancelled", False)
     assert entry.units["output_audio"] > 0
+
+
+# What the accuracy bench draws.
+
+
+async def test_latency_holds_events_back_each_way_and_in_order():
+    """100 ms to the provider and 100 ms back; nothing overtakes."""
+    loop = asyncio.get_running_loop()
+    async with connected(replace(CALM, latency=0.1)) as (_, client):
+        began = loop.time()
+        await client.send("response.create")
+        await client.until("response.output_audio.delta", count=3)
+
+    assert loop.time() - began >= 0.2
+    order = [event["type"] for event in client.events if event["type"].startswith("response.")]
+    assert order[:2] == ["response.created", "response.output_item.added"]
+
+
+async def test_a_socket_that_drops_takes_along_what_was_under_way():
+    """It was generated and billed, and the provider goes on until it notices."""
+    async with connected(replace(CALM, latency=0.1)) as (provider, client):
+        await client.send("response.create")
+        await client.until("response.output_audio.delta", count=4)
+        provider.connections[-1].drop()
+        (entry,) = await settled(provider)
+
+    # 100 ms kept, 100 ms under way, 100 ms until it is noticed: at one piece every 50 ms.
+    assert 4 * 4 + 5 * 4 <= entry.units["output_audio"] <= 4 * 4 + 9 * 4
+
+
+async def test_bursts_bring_several_pieces_at_a_time():
+    """The first when all of them are made; the last may be smaller."""
+    plan = draw_plan(random.Random(1), replace(CALM, burst=8), 0, spoken=True)
+    assert [round(due - plan.first - plan.ahead, 3) for due, _ in plan.deliveries()] == [0.35] * 8 + [0.75] * 8 + [
+        0.95
+    ] * 4
+
+
+async def test_frames_of_ones_own_are_billed():
+    """An item framed by 9, tools for half of their JSON."""
+    tool = {"type": "function", "name": "look_up", "parameters": {"type": "object", "properties": {}}}
+    frames = Frames(item=9, tools=0.5)
+    async with (
+        Provider(1, QUICK, frames=frames) as provider,
+        aiohttp.ClientSession() as http,
+        http.ws_connect(f"{provider.base_url}/realtime?model=gpt-realtime") as ws,
+    ):
+        client = Client(ws)
+        await client.send("session.update", session={"instructions": "Be kind.", "tools": [tool]})
+        usage = (await client.answer())["usage"]
+
+    assert usage["input_token_details"]["text_tokens"] == 9 + 3 + 9 + round(rough_count(json.dumps(tool)) * 0.5)
+
+
+def test_a_trimmed_conversation_leaves_out_its_oldest_items_for_good():
+    """Above 50 tokens, until no more than 60% of them remain; nobody is told."""
+    conversation = Conversation()
+    for name in "abcd":
+        conversation.put(name, Tokens(15))
+    conversation.trim(50, 0.6)
+
+    assert conversation.read([], 0)[0] == Tokens(30)
+    conversation.put("e", Tokens(15))
+    conversation.trim(50, 0.6)
+    assert conversation.read([], 0)[0] == Tokens(45)
+
+
+async def test_a_cancel_that_comes_too_early_can_be_refused():
+    """Then the response goes on, and has to be cancelled again once it is announced."""
+    knobs = replace(CALM, created=(0.1, 0.1), hears_early_cancel=False)
+    async with connected(knobs) as (provider, client):
+        await client.send("response.create")
+        await client.send("response.cancel")
+        error = (await client.until("error"))["error"]
+        await client.until("response.output_audio.delta")
+        await client.send("response.cancel")
+        await client.until("response.done")
+
+    assert error["code"] == "response_cancel_not_active"
+    assert provider.billed_units()["output_audio"] > 0
+
+
+async def test_a_response_may_end_without_having_been_announced():
+    """Only its `response.done` is sent, with all that was billed."""
+    async with connected(replace(CALM, announced=False)) as (provider, client):
+        await client.send("response.create")
+        await asyncio.sleep(0.2)
+        await client.send("response.cancel")
+        done = (await client.until("response.done"))["response"]
+
+    assert [event["type"] for event in client.events if event["type"].startswith("response.")] == ["response.done"]
+    assert done["usage"] == provider.bill.entries[0].usage
+    assert provider.billed_units()["output_audio"] > 0
