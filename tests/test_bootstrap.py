@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -274,3 +275,36 @@ def test_recording_by_hand_waits_for_the_disk_only_where_that_is_asked(
         "print(len(syncs) > before)"
     )
     assert run(tmp_path, code, LIVEKIT_TOKENS_DURABILITY=durability).stdout.strip() == synced
+
+
+HEALTH = "import json; runtime().background and runtime().background.flush_blocking(20); "
+
+
+def test_the_health_of_a_process_is_told(tmp_path: Path) -> None:
+    """Records, and nothing that waits, was lost or went wrong."""
+    told = run(tmp_path, RECORD + "record('a'); " + HEALTH + "print(json.dumps(runtime().health().to_dict()))").stdout
+    assert json.loads(told) == {
+        "records": 1,
+        "unkept": 0,
+        "waiting_bytes": 0,
+        "behind": 0,
+        "lag_seconds": 0.0,
+        "failures": 0,
+        "faults": {},
+        "last_error": None,
+        "ledger_error": None,
+    }
+
+
+def test_records_that_no_folder_could_take_are_told_as_lost(tmp_path: Path) -> None:
+    """Neither the settings' folder nor the system's temporary one: the receipts are all that is left."""
+    in_the_way = tmp_path / "a file"
+    in_the_way.touch()
+    env = {"LIVEKIT_TOKENS_SPOOL_DIR": str(in_the_way / "spool")}
+    code = (
+        "import tempfile; tempfile.tempdir = " + repr(str(in_the_way)) + RECORD + "record('a'); record('b'); "
+        "health = runtime().health(); print(health.records, health.unkept, health.failures, health.last_error)"
+    )
+    told = run(tmp_path, code, **env).stdout
+    assert told.startswith("2 2 ")
+    assert "cannot be written; set SPOOL_DIR to a folder that can" in told
