@@ -46,12 +46,19 @@ class Row:
     ours: int = 0
     billed_cost: int = 0
     our_cost: int = 0
+    estimated_cost: int = 0
+    estimates_billed: int = 0
     figures: int = 0
     inside: int = 0
 
     @property
     def cost_error(self) -> float:
         return self.our_cost / self.billed_cost - 1 if self.billed_cost else 0.0
+
+    @property
+    def estimates_error(self) -> float:
+        """Of the estimated requests alone: some had come to their end before they were cut."""
+        return self.estimated_cost / self.estimates_billed - 1 if self.estimates_billed else 0.0
 
     @property
     def share_inside(self) -> float:
@@ -69,16 +76,18 @@ def _add(row: Row, pair: Pair, book: PriceBook) -> None:
     billed, record = pair.billed, pair.record
     row.requests += 1
     row.billed += total(billed.units, TOKENS)
-    row.billed_cost += _cost(book, billed.model, billed.units)
+    row.billed_cost += (cost := _cost(book, billed.model, billed.units))
     if record is None:
         row.missed += 1
         return
     row.ours += total(record.units, TOKENS)
-    row.our_cost += _cost(book, billed.model, record.units)
+    row.our_cost += (ours := _cost(book, billed.model, record.units))
     if record.provenance == "reported":
         row.wrong += dict(record.units) != billed.units
         return
     row.estimated += 1
+    row.estimated_cost += ours
+    row.estimates_billed += cost
     row.unmarked += record.provenance != "estimated"
     low, high = record.low or {}, record.high or {}
     for unit in {*billed.units, *record.units}:
@@ -93,7 +102,7 @@ def _cost(book: PriceBook, model: str, units: dict[str, int]) -> int:
 
 
 def show(rows: dict[str, Row], seed: int) -> bool:
-    head = ("kind", "requests", "billed", "ours", "off cost", "estimated", "inside")
+    head = ("kind", "requests", "billed", "ours", "off cost", "estimated", "they alone", "inside")
     lines, met = [head], True
     for kind in KINDS:
         row = rows[kind]
@@ -105,6 +114,7 @@ def show(rows: dict[str, Row], seed: int) -> bool:
                 f"{row.ours:,}",
                 f"{row.cost_error:+.2%}",
                 f"{row.estimated / row.requests:.0%}",
+                f"{row.estimates_error:+.2%}" if row.estimated else "-",
                 f"{row.share_inside:.0%}" if row.figures else "-",
             )
         )

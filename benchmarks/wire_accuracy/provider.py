@@ -11,8 +11,8 @@ import base64
 import gzip
 import json
 import random
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -51,14 +51,13 @@ class Billed:
 @dataclass(frozen=True, slots=True)
 class Ways:
     """One provider's ways, drawn from a seed: half a round trip and the time to think, in seconds; tokens a second;
-    tokens that a prompt has beyond the published count, and a tool beyond its signature; how often its cache misses."""
+    tokens that a prompt has beyond the published count, and a tool beyond its signature."""
 
     latency: float
     thinking: float
     pace: float
     framing: int
     tool: int
-    misses: float
 
     @classmethod
     def drawn(cls, chance: random.Random) -> Ways:
@@ -68,7 +67,6 @@ class Ways:
             pace=chance.uniform(40, 120),
             framing=chance.randint(-2, 6),
             tool=chance.randint(-3, 8),
-            misses=chance.choice([0.0, 0.0, 0.05]),
         )
 
 
@@ -87,7 +85,7 @@ class Provider:
         self.base_url = ""
         self.arrived = asyncio.Event()
         self._sent: dict[str, list[list[str]]] = {}
-        self._responses: dict[str, int] = {}
+        self._responses: dict[str, tuple[int, int]] = {}
         self._runner: web.AppRunner | None = None
 
     @asynccontextmanager
@@ -121,46 +119,61 @@ class Provider:
         text = " ".join(self.chance.choices(self.sentences, k=self.chance.randint(1, 5)))
         return [self.encoding.decode([token]) for token in self.encoding.encode_ordinary(text)]
 
-    def _prompt(self, model: str, messages: list[str], tools: list[Json], before: int = 0) -> dict[str, int]:
-        """A prompt's units: what it begins with as one before did is cached, in whole blocks, unless it is missed."""
+    def _prompt(
+        self, model: str, messages: list[str], tools: list[Json], before: tuple[int, int] = (0, 0)
+    ) -> dict[str, int]:
+        """A prompt's units: what was a prompt before, and it begins with, is cached, in whole blocks.
+
+        It never misses: how often a real one does is not published, and an estimate's bounds allow for it.
+        `before` is the conversation that it goes on from, and how much of that was a prompt.
+        """
         own = self.ways.framing + sum(self.count(_signature(tool)) + self.ways.tool for tool in tools)
         sizes = [4 + self.count(message) for message in messages]
-        tokens = 3 + own + before + sum(sizes)
+        tokens = 3 + own + before[0] + sum(sizes)
         known = max((_common(messages, sent) for sent in self._sent.setdefault(model, [])), default=0)
         self._sent[model].append(messages)
-        cached = 0
-        if tokens >= CACHED_FROM and (known or before) and self.chance.random() >= self.ways.misses:
-            cached = (own + before + sum(sizes[:known])) // CACHE_BLOCK * CACHE_BLOCK
+        cached = before[1] or (own + sum(sizes[:known]) if known else 0)
+        cached = cached // CACHE_BLOCK * CACHE_BLOCK if tokens >= CACHED_FROM else 0
         return {"input_text": tokens - cached} | ({"cached_input_text": cached} if cached else {})
 
     async def _make(
-        self, entry: Billed, texts: list[str], gone: asyncio.Event, unit: str = "output_text", tokens: int = 1
-    ) -> AsyncIterator[str]:
-        """Pieces of so many tokens as they arrive, each made half a round trip before; billed when made."""
+        self, request: web.Request, entry: Billed, pieces: list[str], unit: str = "output_text", tokens: int = 1
+    ) -> AsyncGenerator[str, None]:
+        """Pieces of so many tokens as they arrive, each made half a round trip before; billed when made.
+
+        A client's leaving is learned of half a round trip later, and then nothing more is made.
+        """
         loop = asyncio.get_running_loop()
-        made: asyncio.Queue[tuple[float, str]] = asyncio.Queue()
+        made: asyncio.Queue[tuple[float, str | None]] = asyncio.Queue()
 
         async def make() -> None:
             begun = loop.time()
-            for number, text in enumerate(texts, 1):
+            for number, piece in enumerate(pieces, 1):
                 await asyncio.sleep(max(0.0, begun + number / self.ways.pace - loop.time()))
                 entry.units[unit] = number * tokens
-                made.put_nowait((loop.time() + self.ways.latency, text))
+                made.put_nowait((loop.time() + self.ways.latency, piece))
 
         making = asyncio.create_task(make())
+        making.add_done_callback(lambda _: made.put_nowait((0.0, None)))
+        stopping = asyncio.create_task(self._stop_when_left(request, making))
         try:
-            for _ in texts:
-                arrives, text = await made.get()
+            for _ in pieces:
+                arrives, piece = await made.get()
+                if piece is None:
+                    raise ConnectionResetError
                 await asyncio.sleep(max(0.0, arrives - loop.time()))
-                if gone.is_set():
-                    break
-                yield text
+                yield piece
         finally:
-            if gone.is_set():
-                await asyncio.sleep(self.ways.latency)
-                making.cancel()
-            with suppress(asyncio.CancelledError):
-                await making
+            if request.transport is not None and request.transport.is_closing():
+                await stopping
+            stopping.cancel()
+            making.cancel()
+
+    async def _stop_when_left(self, request: web.Request, making: asyncio.Task[None]) -> None:
+        while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
+            await asyncio.sleep(0.003)
+        await asyncio.sleep(self.ways.latency)
+        making.cancel()
 
     def _headers(self) -> dict[str, str]:
         return {"Content-Type": "text/event-stream", "openai-processing-ms": str(round(self.ways.thinking * 1000))}
@@ -178,7 +191,7 @@ class Provider:
         response = web.StreamResponse(headers=self._headers())
         try:
             await response.prepare(request)
-            await self._stream_chat(response, entry, texts, name, told=self.told and "stream_options" in body)
+            await self._stream_chat(request, response, entry, texts, name, told=self.told and "stream_options" in body)
         except ConnectionError:
             assert request.transport is not None
             request.transport.abort()
@@ -186,6 +199,7 @@ class Provider:
 
     async def _stream_chat(
         self,
+        request: web.Request,
         response: web.StreamResponse,
         entry: Billed,
         texts: list[str],
@@ -194,19 +208,14 @@ class Provider:
         told: bool,
     ) -> None:
         fixed = {"id": name, "object": "chat.completion.chunk", "created": 1, "model": entry.model}
-        gone, number = asyncio.Event(), 0
-        async for text in self._make(entry, texts, gone):
-            number += 1
-            choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
-            try:
+        number = 0
+        async with aclosing(self._make(request, entry, texts)) as pieces:
+            async for text in pieces:
+                number += 1
                 if number == self.breaks_at:
-                    gone.set()
-                    break
+                    raise ConnectionAbortedError
+                choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
                 await response.write(_event(fixed | {"choices": [choice]}))
-            except ConnectionError:
-                gone.set()
-        if gone.is_set():
-            raise ConnectionAbortedError
         if told:
             await response.write(_event(fixed | {"choices": [], "usage": _chat_usage(entry.units)}))
             entry.told = True
@@ -225,11 +234,11 @@ class Provider:
 
     async def _respond(self, request: web.Request, socket: web.WebSocketResponse, body: Json) -> None:
         await asyncio.sleep(self.ways.latency)
-        before = self._responses.get(body.get("previous_response_id") or "", 0)
+        before = self._responses.get(body.get("previous_response_id") or "", (0, 0))
         items = [_said(item) for item in body["input"]]
-        prompt = self._prompt(body["model"], items, body.get("tools") or [], before)
+        prompt = self._prompt(f"{body['model']} responses", items, body.get("tools") or [], before)
         entry = self._billed("responses", body["model"], **prompt)
-        name, texts, gone = f"resp_{len(self.bill)}", self._answer(), asyncio.Event()
+        name, texts = f"resp_{len(self.bill)}", self._answer()
         response = {"id": name, "object": "response", "created_at": 1, "model": entry.model, "output": [], "tools": []}
         response |= {"parallel_tool_calls": True, "tool_choice": "auto", "status": "in_progress"}
         await asyncio.sleep(self.ways.thinking + self.ways.latency)
@@ -237,22 +246,16 @@ class Provider:
         with suppress(ConnectionError):
             await socket.send_json({"type": "response.created", "response": response, "sequence_number": 0})
             number = 0
-            async for text in self._make(entry, texts, gone):
-                number += 1
-                delta = {"type": "response.output_text.delta", "delta": text, "sequence_number": number}
-                if socket.closed or request.transport is None or request.transport.is_closing():
-                    gone.set()
-                    continue
-                try:
+            async with aclosing(self._make(request, entry, texts)) as pieces:
+                async for text in pieces:
+                    number += 1
+                    delta = {"type": "response.output_text.delta", "delta": text, "sequence_number": number}
                     await socket.send_json(delta | place)
-                except ConnectionError:
-                    gone.set()
-            if not gone.is_set():
-                usage = _responses_usage(entry.units)
-                done = response | {"status": "completed", "usage": usage}
-                await socket.send_json({"type": "response.completed", "response": done, "sequence_number": number + 1})
-                entry.told = True
-                self._responses[name] = usage["total_tokens"]
+            usage = _responses_usage(entry.units)
+            done = response | {"status": "completed", "usage": usage}
+            await socket.send_json({"type": "response.completed", "response": done, "sequence_number": number + 1})
+            entry.told = True
+            self._responses[name] = (usage["total_tokens"], usage["input_tokens"])
 
     # -- audio ----------------------------------------------------------------------------------------------------
 
@@ -292,18 +295,14 @@ class Provider:
         response = web.StreamResponse(headers=self._headers())
         sound = base64.b64encode(bytes(SOUND_BYTES_A_SECOND // 10)).decode()
         pieces = [sound] * (len(body["input"]) * 10 // 15 + 1)
-        gone = asyncio.Event()
         try:
             await response.prepare(request)
-            async for piece in self._make(entry, pieces, gone, "output_audio", 2):
-                try:
+            async with aclosing(self._make(request, entry, pieces, "output_audio", 2)) as coming:
+                async for piece in coming:
                     await response.write(_event({"type": "speech.audio.delta", "audio": piece}))
-                except ConnectionError:
-                    gone.set()
-            if not gone.is_set():
-                usage = {"input_tokens": entry.units["input_text"], "output_tokens": entry.units["output_audio"]}
-                await response.write(_event({"type": "speech.audio.done", "usage": usage}))
-                entry.told = True
+            usage = {"input_tokens": entry.units["input_text"], "output_tokens": entry.units["output_audio"]}
+            await response.write(_event({"type": "speech.audio.done", "usage": usage}))
+            entry.told = True
         except (ConnectionError, asyncio.CancelledError):
             pass
         return response

@@ -69,7 +69,7 @@ class Calibration:
         self._bills: dict[tuple[str, str, int], Bill] = {}
         self._conversations: dict[str, _Conversation] = {}
         self._beginnings: dict[tuple[str, str, int], None] = {}
-        self._hits: dict[tuple[str, str], float] = {}
+        self._hits: dict[tuple[str, str, int], float] = {}
 
     def expect(self, provider: str, model: str, prompt: Prompt) -> Expected:
         """What a prompt that is sent now will be billed as, as the last bills suggest; it is remembered as sent."""
@@ -80,7 +80,7 @@ class Calibration:
         cacheable = 0
         if tokens >= CACHED_FROM and (known := self._known(provider, model, prompt)) + before.input:
             cacheable = min(tokens, known + (before.input or more)) // CACHED_IN_STEPS_OF * CACHED_IN_STEPS_OF
-        cached = round(cacheable * self._hits.get((provider, model), _prior(provider)))
+        cached = round(cacheable * self._hits.get((provider, model, prompt.frame), _prior(provider)))
         for beginning in prompt.beginnings:
             _put(self._beginnings, (provider, model, beginning.mark), None, _BEGINNINGS)
         return Expected(tokens, cached, cacheable, calibrated=bill is not None)
@@ -92,8 +92,8 @@ class Calibration:
         _put(self._bills, (provider, model, prompt.frame), Bill(counted, billed), _REMEMBERED)
         if expected.cacheable:
             hit = min(1.0, u.cached_tokens(told.units) / expected.cacheable)
-            before = self._hits.get((provider, model), _prior(provider))
-            _put(self._hits, (provider, model), before + (hit - before) * LATEST_COUNTS, _REMEMBERED)
+            before = self._hits.get((provider, model, prompt.frame), _prior(provider))
+            _put(self._hits, (provider, model, prompt.frame), before + (hit - before) * LATEST_COUNTS, _REMEMBERED)
         if told.response is not None:
             conversation = _Conversation(billed, billed + u.output_tokens(told.units))
             _put(self._conversations, told.response, conversation, _REMEMBERED)

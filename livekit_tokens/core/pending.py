@@ -21,7 +21,8 @@ def estimated(pend: Pend, progress: More | None = None) -> UsageRecord:
     if pend.complete:
         return ended
     if pend.input is None or pend.usual is None:
-        return cut_requests.cut(ended, cut_requests.Arrived(more.tokens, more.audio_ms))
+        begun = more.tokens + more.audio_ms > 0
+        return cut_requests.cut(ended, cut_requests.Arrived(more.tokens, more.audio_ms, more.ahead, begun=begun))
     whole = estimate_of(pend.input) + output_of(pend.usual, more.arrived)
     low = whole.low if ended.request_id is not None else {}  # never announced, it may not have been read
     return replace(ended, units=whole.units, low=low, high=whole.high, provenance="estimated")

@@ -62,7 +62,8 @@ def prompt_of(body: Body, model: str, count: Count) -> Prompt:
     items = messages if messages is not None else body.get("input")
     items = [{"content": items}] if isinstance(items, str) else _list(items)
     tools, schema = _list(body.get("tools")), _schema_of(body)
-    frame = _mark([tools, schema]) if tools or schema else 0
+    # Chat completions and responses are framed by themselves, and need not share a cache.
+    frame = _mark([tools, schema, messages is None]) if tools or schema or messages is None else 0
     tokens = 0
     if isinstance(instructions := body.get("instructions"), str):
         tokens += MESSAGE_FRAMING + count(instructions)

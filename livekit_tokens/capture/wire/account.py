@@ -8,18 +8,20 @@ older than a look of the thread.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livekit_tokens.capture.wire import outcome
-from livekit_tokens.capture.wire.answers import Reading
-from livekit_tokens.capture.wire.outcome import Seen
+from livekit_tokens.capture.wire import counting, outcome
+from livekit_tokens.capture.wire.answers import Pace, Reading
+from livekit_tokens.capture.wire.outcome import Ending, Seen
 from livekit_tokens.capture.wire.requests import Asked
 from livekit_tokens.core import cut_requests, faults, prompts, vocabulary
 from livekit_tokens.core.calibration import Calibration, Expected, Told
+from livekit_tokens.core.cut_requests import Arrived
 from livekit_tokens.core.estimates.bounds import Estimate
 from livekit_tokens.core.lines import More, Pend
 from livekit_tokens.core.prompts import Prompt
@@ -28,10 +30,13 @@ from livekit_tokens.domain.usage import UsageRecord
 if TYPE_CHECKING:
     from livekit_tokens.capture.wire.exchange import Exchange
 
+_MOST_PACES = 256
+
 _numbers = itertools.count(1)
 _calibration = Calibration()
 _round_trips: dict[str, float] = {}
-"""Seconds, by host. Both are the counting thread's own."""
+_paces: dict[tuple[str, str], Pace] = {}
+"""Seconds by host, and paces by host and model. All are the counting thread's own."""
 
 
 class Account:
@@ -105,12 +110,19 @@ class Account:
             self._reading.feed(pieces.popleft())
 
     def _tell_progress(self, pend: Pend) -> None:
-        if self._reading is None or self._reading.usage is not None:
+        """To the spool, with what a kill at a moment before the next look would leave unseen."""
+        exchange, reading = self._exchange, self._reading
+        if reading is None or reading.usage is not None or exchange.first is None:
             return
-        told = (self._reading.audio_ms, self._reading.tokens)
-        if told != self._told:
-            self._told = told
-            self._writer.more(More(pend.id, self._writer.now(), *told))
+        told = (reading.audio_ms, reading.tokens)
+        if told == self._told:
+            return
+        self._told = told
+        arrived = Arrived(reading.tokens, reading.audio_ms)
+        unseen = _round_trips.get(exchange.host, 0.0) + counting.TICK_SECONDS / 2
+        pace = outcome.pace_of(reading, time.monotonic() - exchange.first, self._usual_pace())
+        arrived = outcome.on_its_way(arrived, pace, unseen)
+        self._writer.more(More(pend.id, self._writer.now(), *told, arrived.ahead))
 
     # -- the prompt -----------------------------------------------------------------------------------------------
 
@@ -170,12 +182,27 @@ class Account:
                 first=exchange.first,
                 ended=ended,
                 round_trip=self._round_trip(headers),
+                usual=self._usual_pace(),
             )
         )
         if record.provenance == "reported" and record.units and self._prompt is not None:
             name = record.request_id if asked.endpoint.kind == "responses" else None
             _calibration.learn(record.provider, pend.record.model, *self._prompt, Told(record.units, name))
+        self._remember_pace(ended, ending)
         self._write(record)
+
+    def _usual_pace(self) -> Pace | None:
+        model = self._asked.model if self._asked is not None else ""
+        return _paces.get((self._exchange.host, model))
+
+    def _remember_pace(self, ended: float, ending: Ending) -> None:
+        first, reading = self._exchange.first, self._reading
+        if ending == "whole" and first is not None and reading is not None and self._asked is not None:
+            lasted = ended - first
+            if lasted >= outcome.LONG_ENOUGH and reading.begun:
+                _paces[self._exchange.host, self._asked.model] = reading.pace(lasted)
+                if len(_paces) > _MOST_PACES:
+                    del _paces[next(iter(_paces))]
 
     def _round_trip(self, headers: Mapping[str, str]) -> float:
         """Seconds between us and the provider: the shortest time to an answer's head, less what it took to make it.

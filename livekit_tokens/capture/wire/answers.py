@@ -14,7 +14,7 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -34,6 +34,13 @@ _LONGEST_ID = 200
 Count = Callable[[str], int]
 
 
+class Pace(NamedTuple):
+    """How fast an output comes: tokens, and milliseconds of audio, a second."""
+
+    tokens: float = 0.0
+    audio_ms: float = 0.0
+
+
 class Reading:
     """Fed with a body piece by piece; what it holds can be read at any time.
 
@@ -48,7 +55,7 @@ class Reading:
         """The provider said that this was all; a body that ends without saying so may be all as well."""
         self.error: str | None = None
         """The class of an error that the provider tells within an answer that had begun well."""
-        self.sound_bytes = 0
+        self.sound_bytes = self._sounds = 0
         self._sound_head = b""
         self._sound_media = media or content_type  # events do not say what is in them
         self._count = count
@@ -92,6 +99,13 @@ class Reading:
         """Milliseconds of all audio that has arrived; 0 where its format does not tell."""
         return sound.milliseconds(self._sound_head, self.sound_bytes, self._sound_media) or 0
 
+    def pace(self, seconds: float) -> Pace:
+        """How fast the output came that has been coming for so long: half a piece, on average, since the last."""
+        if seconds <= 0:
+            return Pace()
+        audio_ms = self.audio_ms * (1 - 0.5 / self._sounds) if self._sounds else 0.0
+        return Pace(max(0.0, self.tokens - 0.5) / seconds, audio_ms / seconds)
+
     # -- what the bodies tell -------------------------------------------------------------------------------------
 
     def said(self, text: object) -> None:
@@ -109,6 +123,7 @@ class Reading:
         if len(self._sound_head) < sound.HEAD_BYTES:
             self._sound_head += piece[: sound.HEAD_BYTES]
         self.sound_bytes += len(piece)
+        self._sounds += 1
 
     def spoke(self, base64: object) -> None:
         if isinstance(base64, str):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from livekit_tokens.capture.wire.answers import Reading
+from livekit_tokens.capture.wire.answers import Pace, Reading
 from livekit_tokens.capture.wire.requests import Asked
 from livekit_tokens.core import faults, whisper
 from livekit_tokens.core.cut_requests import Arrived, cut, transcribed
@@ -30,6 +30,8 @@ _REFUSALS = {
 }
 _NEVER_SENT = ("Connect", "Pool", "Proxy", "UnsupportedProtocol", "InvalidURL")
 """How httpx's and aiohttp's errors begin that come before a request has left."""
+LONG_ENOUGH = 0.2
+"""Seconds that an output must have come for, to show its pace."""
 _CANCELLED = ("CancelledError", "GeneratorExit", "KeyboardInterrupt")
 
 
@@ -47,6 +49,8 @@ class Seen(NamedTuple):
     first: float | None
     ended: float
     round_trip: float
+    usual: Pace | None
+    """How fast the model's answers come, if one has come whole."""
 
 
 def settled(seen: Seen) -> UsageRecord:
@@ -130,17 +134,22 @@ def _untold(record: UsageRecord, seen: Seen) -> UsageRecord:
     if seen.asked.endpoint.kind == "transcription" and whole:
         return transcribed(record, seen.asked.audio_ms, _transcript(reading, seen.asked))
     arrived = Arrived(reading.tokens, reading.audio_ms, whole=whole, begun=reading.begun)
-    return cut(record, arrived if whole else _with_what_was_on_its_way(arrived, seen))
+    if whole or seen.first is None:
+        return cut(record, arrived)
+    pace = pace_of(reading, seen.ended - seen.first, seen.usual)
+    return cut(record, on_its_way(arrived, pace, seen.round_trip))
 
 
-def _with_what_was_on_its_way(arrived: Arrived, seen: Seen) -> Arrived:
-    """Generated and not here when it was cut off: half a round trip's worth is on its way, and as much follows until
-    the provider hears of it.
+def pace_of(reading: Reading, seconds: float, usual: Pace | None) -> Pace:
+    """The pace of an output that has been coming for so long; the model's usual one where that was too short."""
+    return usual if usual is not None and seconds < LONG_ENOUGH else reading.pace(seconds)
+
+
+def on_its_way(arrived: Arrived, pace: Pace, unseen: float) -> Arrived:
+    """With what was generated and not seen when it was cut off: half a round trip's worth is on its way, and as much
+    follows until the provider hears of it. `unseen` is in seconds.
     """
-    if seen.first is None or seen.ended <= seen.first:
-        return arrived
-    share = seen.round_trip / (seen.ended - seen.first)
-    return arrived._replace(ahead=round(max(0, arrived.tokens - 1) * share), ahead_ms=round(arrived.audio_ms * share))
+    return arrived._replace(ahead=round(pace.tokens * unseen), ahead_ms=round(pace.audio_ms * unseen))
 
 
 def _transcript(reading: Reading, asked: Asked) -> Count | None:
