@@ -1,6 +1,6 @@
 """How far what the wire counts is from the provider's bill.
 
-    python -m benchmarks.wire_accuracy [--seed 1] [--cuts 50] [--accounts 10]
+    python -m benchmarks.wire_accuracy [--seed 1] [--cuts 50] [--accounts 5]
 
 Real clients (LiveKit's components, the openai SDK) ask a stand-in provider that keeps its own bill, and are cut at
 random: at least `--cuts` times in each way. Distance, pace, framing, tools and cache are drawn from the seed and
@@ -149,7 +149,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cuts", type=int, default=50)
-    parser.add_argument("--accounts", type=int, default=10)
+    parser.add_argument("--accounts", type=int, default=5)
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)  # LiveKit says much of sockets that break
     vocabulary.load()

@@ -164,13 +164,13 @@ class Provider:
                 await asyncio.sleep(max(0.0, arrives - loop.time()))
                 yield piece
         finally:
-            if request.transport is not None and request.transport.is_closing():
+            if _has_left(request):
                 await stopping
             stopping.cancel()
             making.cancel()
 
     async def _stop_when_left(self, request: web.Request, making: asyncio.Task[None]) -> None:
-        while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
+        while not _has_left(request):  # noqa: ASYNC110
             await asyncio.sleep(0.003)
         await asyncio.sleep(self.ways.latency)
         making.cancel()
@@ -319,6 +319,10 @@ class Provider:
         entry.told = True
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return web.json_response({"object": "list", "data": data, "model": body["model"], "usage": usage})
+
+
+def _has_left(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 def _common(messages: list[str], sent: list[str]) -> int:
