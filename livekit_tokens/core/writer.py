@@ -53,6 +53,7 @@ class SpoolWriter:
         self._waiting_bytes = 0
         self._retry_at = 0.0
         self._retired: list[int] = []
+        self._retiring = threading.Lock()
         self._entered = 0  # the newest segment whose name is on disk for certain
         with self.lock:
             self._rotate()
@@ -179,10 +180,12 @@ class SpoolWriter:
                 self._write_waiting()
 
     def _sync_retired(self) -> None:
-        with self.lock:
-            retired, self._retired = self._retired, []
-        for fd in retired:
-            _synced(fd)
+        # Under a lock of its own: who syncs must not be done while another thread is still at these.
+        with self._retiring:
+            with self.lock:
+                retired, self._retired = self._retired, []
+            for fd in retired:
+                _synced(fd)
 
     def _name_synced(self, segment: int) -> bool:
         """A file is found again after a power cut only if its folder was synced, too, and the folder's own."""

@@ -49,10 +49,6 @@ class Victim:
             self._process.kill()
         return self.end(10)
 
-    def recorded(self) -> set[str]:
-        """What it has told of by now."""
-        return set(self._listener.told.records)
-
     def go(self) -> None:
         """What a child waits for that was told to wait."""
         assert self._process.pid is not None

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+SYNCING, SYNCED = "syncing", "synced"
+
 
 class Teller:
     """The child's end."""
@@ -57,6 +59,8 @@ class Told:
     in_flight: set[str] = field(default_factory=set)
     opened: set[str] = field(default_factory=set)
     closed: set[str] = field(default_factory=set)
+    synced: set[str] = field(default_factory=set)
+    """Records that had been told when a sync began which has ended well."""
     said: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, other: Told) -> None:
@@ -79,6 +83,7 @@ class Listener:
         self.told = Told()
         self._pipe = pipe
         self._moments: dict[str, int] = {}
+        self._syncing: set[str] = set()
         self._ended = False
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -126,5 +131,9 @@ class Listener:
                 self.told.closed.add(text)
             case "M":
                 self._moments[text] = self._moments.get(text, 0) + 1
+                if text == SYNCING:
+                    self._syncing = set(self.told.records)
+                elif text == SYNCED:
+                    self.told.synced = self._syncing
             case "J":
                 self.told.said.append(json.loads(text))
