@@ -236,10 +236,7 @@ class Responses:
             self._settle(record.request_id, flight, record)
 
     def _estimate(self, flight: Flight, *, broken: bool) -> UsageRecord:
-        if broken and not flight.overtaken:
-            lag = flight.usual.lag_ms
-        else:  # what was sent has arrived; if that is nothing, most likely nothing was said
-            lag = flight.usual.behind_ms if flight.first_output is not None else 0.0
+        lag = flight.usual.lag_ms if broken and not flight.overtaken else flight.usual.behind_ms
         return estimated(flight.pend, flight.more(self._unsettled.writer.now(), lag))
 
     def _settle(self, response_id: str | None, flight: Flight | None, record: UsageRecord) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from livekit_tokens.core import cut_requests
-from livekit_tokens.core.estimates.output import output_of, unheard
+from livekit_tokens.core.estimates.output import Usual, generated_ahead, output_of
 from livekit_tokens.core.estimates.prompt import estimate_of
 from livekit_tokens.core.lines import More, Pend
 from livekit_tokens.domain.usage import UsageRecord
@@ -16,7 +16,8 @@ def estimated(pend: Pend, progress: More | None = None) -> UsageRecord:
 
     Of a request over HTTP, `pend.record` holds the estimate of all but the output.
     """
-    more = progress or More(pend.id, pend.at, ahead=unheard(pend.usual, pend.usual.lag_ms) if pend.usual else 0)
+    usual = pend.usual or Usual()
+    more = progress or More(pend.id, pend.at, ahead=generated_ahead(usual, 0, 0, 0.0, usual.lag_ms))
     ended = replace(pend.record, at=more.at, processing_ms=max(0, more.at - pend.at) // 1000)
     if pend.complete:
         return ended

@@ -20,7 +20,7 @@ REAL_TIME = 1.0
 KNOWN_PACE_MS = 300
 """How much of a response's own time weighs as much as what earlier answers taught."""
 FIRST_WORDS_MS = 1000
-"""At most so much audio may exist of a response of which nothing has arrived."""
+"""So much audio may at least exist of a response of which nothing has arrived, where no pace is known yet."""
 SLACK_MS = 400
 """About two deltas: what arrives comes in pieces."""
 AHEAD_AT_MOST = 2.5
@@ -119,12 +119,25 @@ def output_of(usual: Usual, arrived: Arrived) -> Estimate:
 
 
 def _unheard(usual: Usual, arrived: Arrived) -> Estimate:
-    """Nothing has arrived, and something may exist."""
+    """Nothing has arrived, and something may exist: at most what `ahead` says and a piece in the making.
+
+    Likely is the mean over a cut at any moment since the announcement: in the last part of that wait something exists,
+    half of it in the mean.
+    """
     if arrived.whole:
         return NOTHING
-    likely = kept(output_text=usual.framing + 1, output_audio=said_tokens(arrived.ahead)) if arrived.ahead else {}
-    most = said_tokens(round(max(FIRST_WORDS_MS * max(1.0, usual.pace or 0.0), AHEAD_AT_MOST * arrived.ahead)))
-    return Estimate(likely, {}, kept(output_text=2 * OUTPUT_FRAMING + usual.framing, output_audio=most))
+    pace = usual.pace or REAL_TIME
+    likely_ms = 0.0
+    if usual.first_ms and usual.pace:
+        within = min(arrived.ahead / pace + usual.making_ms, usual.first_ms)
+        likely_ms = pace * within / 2 * within / usual.first_ms
+    most_ms = AHEAD_AT_MOST * (arrived.ahead + pace * usual.making_ms) + SLACK_MS
+    if usual.pace is None:
+        most_ms = max(most_ms, FIRST_WORDS_MS)
+    likely = kept(output_text=usual.framing + 1, output_audio=said_tokens(round(likely_ms))) if likely_ms else {}
+    return Estimate(
+        likely, {}, kept(output_text=2 * OUTPUT_FRAMING + usual.framing, output_audio=said_tokens(round(most_ms)))
+    )
 
 
 def _text(framing: int, arrived: float, likely: float, most: float) -> Estimate:
@@ -142,27 +155,15 @@ def _expected_more(arrived: Arrived, lengths_ms: tuple[int, ...]) -> float:
 
 
 def generated_ahead(usual: Usual, arrived: float, first_piece: float, span_ms: float, lag_ms: float) -> int:
-    """What a provider has generated and billed within the last `lag_ms`, in the unit of what has `arrived`.
+    """What a provider generates and bills within `lag_ms`, in the unit of what has `arrived`.
 
     The pace is the response's own, measured over `span_ms` from its first piece on, and for as long as that is short
     the usual one.
     """
-    if not arrived:
-        return unheard(usual, lag_ms)
     known = 0.0 if usual.pace is None else KNOWN_PACE_MS
     measured = arrived - first_piece + known * (usual.pace or 0.0)
-    pace = measured / (span_ms + known) if measured else REAL_TIME
+    pace = measured / (span_ms + known) if measured > 0 else REAL_TIME
     return round(pace * lag_ms)
-
-
-def unheard(usual: Usual, lag_ms: float) -> int:
-    """Audio that was generated of a response of which nothing has arrived, in milliseconds, averaged over a break at
-    any moment since its announcement: in the last `lag_ms` of that wait something exists, half of it in the mean.
-    """
-    if usual.first_ms is None or usual.pace is None or not lag_ms:
-        return 0
-    within = min(lag_ms + usual.making_ms, usual.first_ms)
-    return round(usual.pace * within / 2 * within / max(1.0, usual.first_ms))
 
 
 def with_answer(answers: Answers, answer: Answer) -> Answers:

@@ -13,7 +13,6 @@ from livekit_tokens.core.estimates.output import (
     Usual,
     generated_ahead,
     output_of,
-    unheard,
     usual_of,
     with_answer,
 )
@@ -63,11 +62,13 @@ def test_ahead_is_the_pace_times_the_way_there_and_back() -> None:
 
 def test_of_a_response_that_has_not_been_heard_something_may_exist() -> None:
     """Only where it is known how long a first output takes; and only for as long as a sign is on its way."""
-    assert unheard(Usual(pace=4.0), 100.0) == 0
-    assert unheard(Usual(pace=4.0, first_ms=100.0), 0.0) == 0
-    assert unheard(Usual(pace=4.0, first_ms=100.0), 100.0) == 200
-    assert output_of(Usual(), Arrived()).units == {}
-    assert output_of(Usual(), Arrived()).high["output_audio"] > 0
+    assert output_of(Usual(pace=4.0), Arrived(ahead=400)).units == {}
+    assert output_of(Usual(pace=4.0, first_ms=100.0), Arrived()).units == {}
+    heard_soon = output_of(Usual(pace=4.0, first_ms=100.0), Arrived(ahead=400))
+    assert heard_soon.units == {"output_text": 9, "output_audio": 4}  # 200 ms: half of what 100 ms bring
+    assert heard_soon.high["output_audio"] == (2.5 * 400 + 400) // 50
+    assert output_of(Usual(), Arrived()).high["output_audio"] == 20
+    assert output_of(Usual(), Arrived(whole=True)).high == {}
 
 
 def test_what_is_usual_is_learned_from_the_figures() -> None:
