@@ -26,7 +26,7 @@ $(VENV)/.done: pyproject.toml constraints.txt
 	@touch $@
 
 server: setup ## Find or build a livekit-server (Go; once, about 3 minutes)
-	@$(BIN)/python -m livekit_tokens.demo.server --build || true
+	@$(BIN)/python -m livekit_tokens.demo.server || true
 
 demo: setup ## Hold a tracked call and show its receipt, report and bill
 	@$(BIN)/livekit-tokens demo
