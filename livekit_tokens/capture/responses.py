@@ -236,8 +236,13 @@ class Responses:
             self._settle(record.request_id, flight, record)
 
     def _estimate(self, flight: Flight, *, broken: bool) -> UsageRecord:
-        lag = flight.usual.lag_ms if broken and not flight.overtaken else flight.usual.behind_ms
-        return estimated(flight.pend, flight.more(self._unsettled.writer.now(), lag))
+        now, usual = self._unsettled.writer.now(), flight.usual
+        if broken and not flight.overtaken:
+            return estimated(flight.pend, flight.more(now, usual.lag_ms))
+        pend = flight.pend
+        if flight.first_output is None:  # what was sent has arrived; if that is nothing, most likely nothing was said
+            pend = msgspec.structs.replace(pend, usual=msgspec.structs.replace(usual, first_ms=None))
+        return estimated(pend, flight.more(now, usual.behind_ms))
 
     def _settle(self, response_id: str | None, flight: Flight | None, record: UsageRecord) -> None:
         self._flights.land(response_id, flight)
