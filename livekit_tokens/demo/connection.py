@@ -16,11 +16,14 @@ from typing import Any
 from aiohttp import web
 
 from livekit_tokens.demo import bill as b
+from livekit_tokens.demo.asking import arguments, default_config, given, item_tokens, merge, trimming
 from livekit_tokens.demo.bill import Bill, Billed, Conversation, Json, Tokens
-from livekit_tokens.demo.hearing import BYTES_PER_MS, Ear
+from livekit_tokens.demo.hearing import Ear
 from livekit_tokens.demo.line import Line
 from livekit_tokens.demo.plan import Knobs, Piece, draw_plan, tone_base64, transcript_of
 from livekit_tokens.demo.response import Response, output_item, place, response_json
+
+_REASONS = {"incomplete": "max_output_tokens", "failed": "server_error"}
 
 
 @dataclass
@@ -54,7 +57,7 @@ class Connection:
     ) -> None:
         self.till, self.model, self.number = till, model, number
         self.id = f"sess_{number}"
-        self.config: Json = _default_config(model)
+        self.config: Json = default_config(model)
         self.conversation = Conversation(till.frames)
         self.ear = Ear(silence_ms=till.knobs.silence_ms)
         self.responses: list[Response] = []
@@ -124,7 +127,7 @@ class Connection:
     # session and items
 
     async def _update_session(self, event: Json) -> None:
-        _merge(self.config, event["session"])
+        merge(self.config, event["session"])
         await self.send("session.updated", session=self.config)
 
     @property
@@ -144,7 +147,7 @@ class Connection:
         elif after not in (None, "root") and after not in self.conversation:
             await self._refuse(event, "item_create_previous_item_not_found", f"no item {after}")
         else:
-            await self._add_item(item, _item_tokens(item, self.till), after)
+            await self._add_item(item, item_tokens(item, self.till.count_text, self.till.frames), after)
 
     async def _add_item(self, item: Json, tokens: Tokens, after: str | None = None) -> None:
         self.conversation.put(item["id"], tokens, after)
@@ -230,7 +233,7 @@ class Connection:
             await self._refuse(event, code, f"Conversation already has an active response: {self.active.id}")
             return
         before = self.responses[-1] if self.responses else None
-        self.active = self._plan_response({**self.config, **_given(event.get("response") or {})})
+        self.active = self._plan_response({**self.config, **given(event.get("response") or {})})
         self.responses.append(self.active)
         if before is None or before.over.is_set():
             self._begin(self.active)
@@ -238,8 +241,8 @@ class Connection:
 
     def _begin(self, response: Response) -> None:
         """The model reads the conversation: from here on the input is billed."""
-        if (trimming := _trimming(self.config.get("truncation")) or self.till.knobs.context) is not None:
-            self.conversation.trim(*trimming)
+        if (limits := trimming(self.config.get("truncation")) or self.till.knobs.context) is not None:
+            self.conversation.trim(*limits)
         response.begin(*self.conversation.read(self._preamble(response.config), response.plan.cached_share))
 
     def _plan_response(self, config: Json) -> Response:
@@ -249,7 +252,7 @@ class Connection:
         spoken = config.get("output_modalities") == ["audio"]
         plan = draw_plan(rng, knobs, number, spoken=spoken)
         if tool:
-            plan = replace(plan, pieces=(Piece(json.dumps(_arguments(tool)), 0),))
+            plan = replace(plan, pieces=(Piece(json.dumps(arguments(tool)), 0),))
         elif knobs.ends == "incomplete":
             plan = replace(plan, pieces=plan.pieces[: max(1, len(plan.pieces) // 2)])
         return Response(f"resp_{rng.getrandbits(64):016x}", self._new_item_id(), plan, config, tool)
@@ -288,7 +291,7 @@ class Connection:
                     await self._deliver(response, knobs)
             else:
                 await response.reaches(response.plan.first + len(response.plan.pieces) * response.plan.step)
-            self._settle(response, *_ending(knobs), pieces=len(response.plan.pieces))
+            self._settle(response, knobs.ends, _REASONS.get(knobs.ends), pieces=len(response.plan.pieces))
             await self._finish(response, knobs)
         finally:
             response.over.set()
@@ -376,55 +379,3 @@ class Connection:
         texts = [(instructions, 1.0)] if instructions else []
         texts += [(json.dumps(tool), frames.tools) for tool in tools]
         return [(text, Tokens(text=frames.item + round(count(text) * factor))) for text, factor in texts]
-
-
-def _default_config(model: str) -> Json:
-    turns = {"type": "server_vad", "create_response": True, "interrupt_response": True}
-    return {
-        "object": "realtime.session",
-        "type": "realtime",
-        "model": model,
-        "output_modalities": ["audio"],
-        "audio": {"input": {"turn_detection": turns, "transcription": None}, "output": {}},
-    }
-
-
-def _merge(old: Json, new: Json) -> None:
-    for name, value in new.items():
-        if isinstance(value, dict) and isinstance(old.get(name), dict) and name in ("audio", "input", "output"):
-            _merge(old[name], value)
-        else:
-            old[name] = value
-
-
-def _given(params: Json) -> Json:
-    return {name: value for name, value in params.items() if value is not None}
-
-
-def _ending(knobs: Knobs) -> tuple[str, str | None]:
-    return knobs.ends, {"incomplete": "max_output_tokens", "failed": "server_error"}.get(knobs.ends)
-
-
-def _item_tokens(item: Json, till: Till) -> Tokens:
-    count, frames = till.count_text, till.frames
-    texts = [item.get(name) or "" for name in ("name", "arguments", "output")]
-    tokens = Tokens(text=frames.item + sum(map(count, texts)))
-    for part in item.get("content") or []:
-        audio_ms = len(base64.b64decode(part.get("audio") or "")) // BYTES_PER_MS
-        image = frames.image if part["type"] == "input_image" else 0
-        tokens += Tokens(count(part.get("text") or ""), b.heard(audio_ms, frames).audio, image)
-    return tokens
-
-
-def _trimming(truncation: Json | str | None) -> tuple[int, float] | None:
-    """The session's own `truncation`, where it says more than `auto`."""
-    if not isinstance(truncation, dict):
-        return None
-    return truncation["token_limits"]["post_instructions"], truncation["retention_ratio"]
-
-
-def _arguments(tool: Json) -> Json:
-    """Arguments that satisfy the tool's schema, as far as types go."""
-    samples: Json = {"string": "Thursday", "integer": 3, "number": 1.5, "boolean": True, "array": [], "object": {}}
-    properties: Json = (tool.get("parameters") or {}).get("properties", {})
-    return {name: samples.get(schema.get("type", "string")) for name, schema in properties.items()}

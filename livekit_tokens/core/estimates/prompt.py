@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from operator import mul
-from typing import NamedTuple
 
 import msgspec
 
 from livekit_tokens.core.estimates.bounds import Estimate, kept
+from livekit_tokens.core.estimates.cache import ALL_CACHED, MODALITIES, Range, Share, Three, share_of, usual_share
 from livekit_tokens.core.estimates.conversation import NO_TOKENS, Conversation, Item, Tokens
 from livekit_tokens.core.estimates.framing import CACHE_BLOCK, ITEM_FRAMING, whole_blocks
 from livekit_tokens.domain.units import Units
@@ -30,16 +29,9 @@ MOST_IMAGE_TOKENS = 1105
 gpt-4o, 85 and six tiles of 170 (OpenAI's guide "Images and vision")."""
 PLAUSIBLE_FRAMING = 30
 """Text tokens an item: a step beyond it is no framing but something that was left out or added unseen."""
-UNSURE_SHARE = 0.3
-"""How much less than in the one or two responses before may come from the cache."""
 LEAST_TRIMMED, TRIMMED_SHARE = 40, 0.08
 """Tokens that fall short, at least and of what was expected, before messages are taken to have been left out."""
 REMEMBERED = 8
-
-MODALITIES = ("text", "audio", "image")
-
-Three = tuple[int, int, int]
-"""Of text, audio and image tokens."""
 
 
 @frozen_for_readers
@@ -50,20 +42,6 @@ class Prompt:
     items: tuple[Item, ...]
     tokens: Tokens
     images: int
-
-
-class Share(NamedTuple):
-    """The cached part of `stable` tokens that an earlier response had read just so: as told it is `least`, and as it
-    comes in blocks, it may have been up to `most`."""
-
-    likely: float
-    least: float
-    most: float
-    stable: int
-
-
-ALL_CACHED = (1.0, 0.0, 1.0)
-"""Likely, at least, at most; without figures of its own: all of it in whole blocks, as the published examples show."""
 
 
 @frozen_for_readers
@@ -82,7 +60,7 @@ class Figures:
     per_item: float = 0.0
     before_items: float = 0.0
     image: float | None = None
-    cached: tuple[float, float, float] = ALL_CACHED
+    cached: Range = ALL_CACHED
     off: tuple[int, int] | None = None
     steps: tuple[float, ...] = ()
     misses: tuple[Tokens, ...] = ()
@@ -99,7 +77,7 @@ class Expected(msgspec.Struct, frozen=True, array_like=True):
     tokens: Three
     margin: Three
     stable: Three
-    cached: tuple[float, float, float]
+    cached: Range
     calibrated: bool
     images: int = 0
 
@@ -199,7 +177,7 @@ def taught(figures: Figures, reading: Reading, units: Units) -> Figures:
     per_item = sorted(steps)[len(steps) // 2] if steps else 0.0
     text, audio, _ = reading.expected.tokens
     miss = Tokens(abs(text - real.text), abs(audio - real.audio))
-    share = _share(reading.expected.stable, units)
+    share = share_of(reading.expected.stable, units)
     shares = figures.shares if share is None else (*figures.shares, share)[-REMEMBERED:]
     misses = (*figures.misses, miss)[-REMEMBERED:] if figures.seen else ()
     return Figures(
@@ -209,7 +187,7 @@ def taught(figures: Figures, reading: Reading, units: Units) -> Figures:
         per_item=per_item,
         before_items=figures.before_items if figures.seen else beyond.text - per_item * count,
         image=real.image / prompt.images if prompt.images and real.image else figures.image,
-        cached=figures.cached if share is None else _cached_share(shares),
+        cached=figures.cached if share is None else usual_share(shares),
         off=_usually_off(misses) if misses else None,
         steps=steps,
         misses=misses,
@@ -268,29 +246,6 @@ def _common(before: tuple[Item, ...], now: tuple[Item, ...]) -> int:
             break
         same += 1
     return same
-
-
-def _share(stable: Three, units: Units) -> Share | None:
-    cached = blocks = whole = 0
-    for modality, held in zip(MODALITIES, stable, strict=True):
-        if held >= CACHE_BLOCK:
-            cached += units.get(f"cached_input_{modality}", 0)
-            blocks += 1
-            whole += held
-    if not whole:
-        return None
-    up_to = cached + blocks * (CACHE_BLOCK - 1)
-    return Share((cached + up_to) / 2 / whole, cached / whole, up_to / whole, whole)
-
-
-def _cached_share(shares: tuple[Share, ...]) -> tuple[float, float, float]:
-    likely, told, up_to, stable = zip(*shares, strict=True)
-    usual = sum(map(mul, likely, stable)) / sum(stable)
-    least, most = min(told), max(1.0, *told)
-    if len(shares) < 3:
-        return min(usual, most), max(0.0, least - UNSURE_SHARE), most
-    spread = (max(likely) - min(likely)) / len(shares) + 0.05
-    return min(usual, most), max(0.0, least - spread), min(most, max(up_to) + spread)
 
 
 def _margins(figures: Figures, text: int, audio: int, image: int, new: int) -> Three:
