@@ -71,7 +71,7 @@ def mark(component: Any, service: str) -> None:
 
 def _marking(method: Callable[..., Any], component: Any, service: str) -> Callable[..., Any]:
     def begin() -> Token[Mark | None]:
-        return _mark.set(Mark(service, component.provider, _mark.get()))
+        return _mark.set(Mark(service, _provider_of(component), _mark.get()))
 
     if inspect.iscoroutinefunction(method):
 
@@ -94,6 +94,11 @@ def _marking(method: Callable[..., Any], component: Any, service: str) -> Callab
             _mark.reset(token)
 
     return begun
+
+
+def _provider_of(component: Any) -> str:
+    # Before livekit-agents 1.8.9 a FallbackAdapter names itself, and livekit as its provider: it is nobody's.
+    return "" if component.model == "FallbackAdapter" else component.provider
 
 
 def begin_call() -> Mark:

@@ -160,6 +160,22 @@ async def test_a_fallback_between_witnesses_is_recorded_once(provider: Provider,
     assert answered == {"script-1": 1, "gpt-4.1": len(provider.bill)}
 
 
+class NamesItself(llm.FallbackAdapter):
+    """As livekit-agents 1.8.0 has it: its model and provider are nobody's."""
+
+    model = property(lambda _: "FallbackAdapter")  # type: ignore[assignment]
+    provider = property(lambda _: "livekit")  # type: ignore[assignment]
+
+
+async def test_an_adapter_that_names_itself_is_no_provider(provider: Provider) -> None:
+    """What is asked through it goes to the provider of the one that is asked, and is recorded once."""
+    call = await calling(llm=NamesItself([mind(provider)]))
+    await call.say()
+    await call.end()
+    assert reported(call.records) == billed(provider)
+    assert {record.provider for record in call.records} == {"openai"}
+
+
 async def test_after_a_handoff_each_agents_model_has_its_witness(provider: Provider) -> None:
     class Second(Agent):
         def __init__(self) -> None:
