@@ -46,13 +46,13 @@ check: setup ## Format, lint, types, rooms
 test: setup server postgres check ## All gates and all tests
 	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist worksteal
 
-lowest: setup ## The tests of realtime, agents and components on the lowest LiveKit that is supported
+lowest: setup server ## The tests of capture and a real call, on the lowest LiveKit that is supported
 	@test -f $(VENV)-lowest/.done || { $(PYTHON) -m venv $(VENV)-lowest \
 	  && $(VENV)-lowest/bin/python -m pip --disable-pip-version-check --quiet install \
 	    'livekit-agents==1.8.0' 'livekit-plugins-openai==1.8.0' 'livekit-plugins-cartesia==1.8.0' \
 	    'livekit-plugins-deepgram==1.8.0' 'livekit-plugins-elevenlabs==1.8.0' --editable '.[dev]' \
 	  && touch $(VENV)-lowest/.done; }
-	$(VENV)-lowest/bin/python -m pytest tests/capture/test_realtime.py tests/capture/test_agents.py tests/capture/test_components.py
+	$(VENV)-lowest/bin/python -m pytest tests/capture tests/e2e/test_a_tracked_call.py
 
 soak: setup server ## The fault experiments, full form
 	$(BIN)/python -m tests.soak --full

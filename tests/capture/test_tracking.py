@@ -330,12 +330,14 @@ async def test_a_response_that_ends_after_a_handoff_is_of_the_agent_and_the_feat
     await session.start(First(instructions="Be kind."))
     with feature("stories"):
         speaking = session.generate_reply(user_input="Tell me a story.")
-    while not recorder._pending:
-        await asyncio.sleep(0.01)
-    session.update_agent(Second())
-    await speaking
-    while own.summary().totals.requests < 1 or session.agent_state != "listening":
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while not recorder._pending:
+            await asyncio.sleep(0.01)
+        session.update_agent(Second())
+        await speaking
+        # Not until it listens: on livekit-agents 1.8.0 an agent that was relieved in mid-speech never does again.
+        while own.summary().totals.requests < 1 or session.current_agent.id != "second":
+            await asyncio.sleep(0.01)
     await asyncio.sleep(0.05)
     await session.generate_reply(user_input="Hello?")
     await session.aclose()
