@@ -25,7 +25,6 @@ from livekit.rtc import EventEmitter
 
 from benchmarks.call import USAGE, Call, Model, turn
 from benchmarks.table import Line, median, share, show
-from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.core import faults, vocabulary
@@ -33,6 +32,7 @@ from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.providers import provider_of
 from livekit_tokens.domain.sessions import Part
+from livekit_tokens.runtime import new_key, now
 
 GOAL_US, GOAL_RATIO = 10.0, 0.5
 EVENT = "openai_server_event_received"

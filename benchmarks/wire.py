@@ -26,7 +26,6 @@ import httpx2
 
 from benchmarks.clock import Stopwatch
 from benchmarks.table import Line, median, show
-from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.capture.spending import Payer, Spending
@@ -35,6 +34,7 @@ from livekit_tokens.core import faults, vocabulary
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.sessions import Part
+from livekit_tokens.runtime import new_key, now
 
 CALL_GOAL_US, CHUNK_GOAL_US = 50.0, 0.2
 ADDRESS = "https://api.openai.com/v1/chat/completions"

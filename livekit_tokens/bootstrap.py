@@ -1,34 +1,15 @@
-"""Wires the rooms together; the only place that knows them all.
-
-A process that writes has one Runtime, made at first use and never at import: LiveKit forks after import.
-"""
+"""Wires the rooms: the face of the package, over the runtime of this process and over a ledger that is only read."""
 
 from __future__ import annotations
 
-import atexit
-import getpass
-import logging
-import os
-import secrets
-import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from functools import cache, partial
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from livekit_tokens.capture.wire import counting
-from livekit_tokens.core import faults, homes, spool
-from livekit_tokens.core.background import Background
-from livekit_tokens.core.health import Health
-from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
-from livekit_tokens.core.recorder import Recorder, Recording, Unrecorded
-from livekit_tokens.core.syncing import Syncing
+from livekit_tokens.core import faults, homes
 from livekit_tokens.core.takeover import Recovered, take_over
-from livekit_tokens.domain import sessions
-from livekit_tokens.domain.pricing import Prices
-from livekit_tokens.domain.times import Micros
+from livekit_tokens.runtime import UnopenedLedger, new_key, now, price_book, running, runtime
 from livekit_tokens.settings import Settings, load_settings, read_settings
 from livekit_tokens.store.address import ledger_id
 
@@ -37,237 +18,8 @@ if TYPE_CHECKING:
 
     from livekit_tokens.capture.part import OnEnd, OnUsage, Process
     from livekit_tokens.capture.tracking import Tracking
-    from livekit_tokens.core.findings import Check, Finding
     from livekit_tokens.core.reports import Reports
-    from livekit_tokens.core.repricing import Asked, OnProgress, Repricing
     from livekit_tokens.domain.summary import SessionSummary
-    from livekit_tokens.prices.book import PriceBook
-
-logger = logging.getLogger("livekit_tokens")
-
-_HOLD_SECONDS = 0.5
-EXIT_SECONDS = 2.0
-"""How long a process that ends by itself waits for the ledger; what is not there by then follows from the spool."""
-
-
-def now() -> Micros:
-    """The wall clock, in UTC microseconds."""
-    return time.time_ns() // 1000
-
-
-def new_key() -> str:
-    """A part's key: 16 bytes in hex, six of time and ten random, so that a ledger grows at its end."""
-    return (time.time_ns() // 1_000_000).to_bytes(6).hex() + secrets.token_hex(10)
-
-
-class Runtime:
-    """One source of this process: its recorder and its background."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        if "log_level" in settings.model_fields_set:
-            logger.setLevel(settings.log_level)
-        self._process: Process | None = None
-        self._said_disabled = False
-        self.background: Background | None = None
-        self._syncing: Syncing | None = None
-        # One book for the receipt and for the ledger: both have the same prices.
-        prices = price_book(settings)
-        self.recorder: Recording = Unrecorded(prices)
-        if settings.enabled and (made := _recorder(settings, prices, self._written)) is not None:
-            recorder, root = made
-            self.recorder = recorder
-            ledger = _Unopened(settings.database_url, prices)
-            self.background = Background(
-                recorder,
-                ledger,
-                root,
-                session_charges=prices.session_charges,
-                retention_days=settings.retention_days,
-            )
-            if _child_may_open:
-                self.background.start()
-            if settings.durability == "power":
-                self._syncing = Syncing(recorder.sync)
-                self._syncing.start()
-            atexit.register(self._leave)
-
-    async def flush(self, seconds: float) -> bool:
-        """Wait until all that is written now is in the ledger, at most so long."""
-        return self.background is not None and await self.background.flush(seconds)
-
-    def process(self) -> Process:
-        """What capture needs of this process."""
-        with _making:
-            if self._process is None:
-                self._process = self._made()
-            return self._process
-
-    def _made(self) -> Process:
-        from livekit_tokens.capture.part import Process  # noqa: PLC0415 - a process that only reads needs none
-        from livekit_tokens.capture.who import Naming  # noqa: PLC0415
-
-        own = self.settings
-        return Process(
-            self.recorder,
-            self.flush,
-            now,
-            new_key,
-            naming=Naming(own.identities, own.user_from, own.tenant_from),
-            rejoin_grace=own.rejoin_grace_seconds,
-            tags=own.tags,
-            waits_for_disk=own.durability == "power",
-            health=self.health,
-        )
-
-    def health(self) -> Health:
-        """How the metering of this process fares."""
-        counts, last = faults.counts(), faults.last()
-        recorder, background = self.recorder, self.background
-        if not isinstance(recorder, Recorder) or background is None:
-            unkept = recorder.unkept if self.settings.enabled and isinstance(recorder, Unrecorded) else 0
-            return Health(records=unkept, unkept=unkept, faults=counts, last_error=last)
-        return Health(
-            records=recorder.records,
-            unkept=recorder.unkept,
-            waiting_bytes=recorder.waiting_bytes,
-            behind=background.behind,
-            lag_seconds=background.lag_seconds,
-            faults=counts,
-            last_error=last,
-            ledger_error=background.last_error,
-        )
-
-    def open_sessions(self) -> list[SessionSummary]:
-        return [] if self._process is None else self._process.open_parts.summaries()
-
-    def say_disabled(self) -> None:
-        """Once a process: who forgot that tracking is off must not believe in an empty ledger."""
-        if not self._said_disabled:
-            self._said_disabled = True
-            logger.warning("tracking is off (ENABLED=false): calls are not counted")
-
-    def _written(self) -> None:
-        if self._syncing is not None:
-            self._syncing.written()
-        if self.background is not None:
-            self.background.written()
-
-    def _leave(self) -> None:
-        """The process ends by itself: close what is open and give the ledger a moment (job processes skip this)."""
-        recorder = self.recorder
-        if not isinstance(recorder, Recorder) or self.background is None:
-            return
-        counting.settle()
-        for part in recorder.open_parts():
-            ended = sessions.ended(part, now(), "process_exit")
-            for charge in recorder.charges(ended):
-                recorder.record(charge)
-            recorder.put_part(ended)
-        recorder.sync()
-        self.background.flush_blocking(EXIT_SECONDS)
-
-    def disown(self) -> None:
-        """In a forked child, which makes a source of its own at first use."""
-        atexit.unregister(self._leave)
-        if isinstance(self.recorder, Recorder):
-            self.recorder.disown()
-
-
-class _Unopened(Ledger):
-    """The store, imported in the background thread when it is first needed: a call must not pay for the import."""
-
-    def __init__(self, database_url: str, prices: PriceBook) -> None:
-        self._url = database_url
-        self._prices = prices
-        self._store: Ledger | None = None
-
-    async def connect(self) -> LedgerConnection:
-        self._prices.look()  # in this thread: a call that ends must know what its minutes are billed as
-        if self._store is None:
-            from livekit_tokens.store.connection import StoreLedger  # noqa: PLC0415 - see the class
-
-            self._store = StoreLedger(self._url, pricing=self._prices.price)
-        return await self._store.connect()
-
-
-def _recorder(settings: Settings, prices: Prices, on_written: Callable[[], None]) -> tuple[Recorder, Path] | None:
-    ledger = ledger_id(settings.database_url)
-    source = Source(secrets.token_hex(16), homes.host(), os.getpid(), now(), ledger)
-    for home in homes.homes(settings.spool_dir):
-        try:
-            root = home / source.host
-            spool.make_folder(root)
-            homes.check_home(home, settings.spool_dir)
-            return Recorder(root, source, now, on_written, prices=prices), root
-        except OSError as error:
-            faults.note(f"the spool folder {home} cannot be written; set SPOOL_DIR to a folder that can", error)
-    return None
-
-
-_runtime: Runtime | None = None
-_making = threading.Lock()
-
-
-def runtime(settings: Settings | None = None) -> Runtime:
-    """This process's Runtime; the settings of its first use count."""
-    global _runtime  # noqa: PLW0603 - one a process, by design
-    with _making:
-        if _runtime is None:
-            _runtime = Runtime(settings or _settings())
-        return _runtime
-
-
-def own_settings() -> Settings:
-    """The settings of this process: those that its Runtime was made with, or else as they are found now."""
-    return _runtime.settings if _runtime is not None else _settings()
-
-
-def _settings() -> Settings:
-    settings, warnings = load_settings()
-    for warning in warnings:
-        logger.warning("%s", warning)
-    return settings
-
-
-def _before_fork() -> None:
-    background = _runtime.background if _runtime is not None else None
-    if background is not None and not background.hold(_HOLD_SECONDS):
-        faults.note("the process forks while the ledger is being written; the child must not open it")
-        global _child_may_open  # noqa: PLW0603 - told to the child
-        _child_may_open = False
-
-
-def _after_fork_in_parent() -> None:
-    global _child_may_open  # noqa: PLW0603
-    _child_may_open = True
-    if _runtime is not None and _runtime.background is not None:
-        _runtime.background.go_on()
-
-
-def _after_fork_in_child() -> None:
-    global _runtime, _making  # noqa: PLW0603 - the child's own
-    _making = threading.Lock()
-    parents, _runtime = _runtime, None
-    if parents is not None:
-        with suppress(OSError):
-            parents.disown()
-
-
-_child_may_open = True
-"""False in a child that was forked while its parent had the ledger open: its records wait in its spool."""
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
-
-
-def price_book(settings: Settings) -> PriceBook:
-    """The prices that hold for these settings: the user's own of PRICES_FILE, over the published ones.
-
-    Made without looking at a disk; what is slow waits for the first `price`.
-    """
-    from livekit_tokens.prices.book import PriceBook  # noqa: PLC0415 - a process that only reads may need none
-
-    return PriceBook(settings.prices_file)
 
 
 def register_plugin() -> None:
@@ -329,7 +81,7 @@ def _text(value: object) -> str | None:
 
 def active_sessions() -> list[SessionSummary]:
     """The sessions that are tracked in this process now, as their parts stand; oldest first, from memory, no I/O."""
-    return [] if _runtime is None else _runtime.open_sessions()
+    return [] if (own := running()) is None else own.open_sessions()
 
 
 def recording() -> Process:
@@ -351,7 +103,7 @@ async def recover(
     """
     settings = settings or load_settings()[0]
     prices = price_book(settings)
-    ledger = _Unopened(settings.database_url, prices)
+    ledger = UnopenedLedger(settings.database_url, prices)
     wanted = "" if any_ledger else ledger_id(settings.database_url)
     recovered = Recovered()
     for root in homes.roots(settings.spool_dir, on_host or homes.host()):
@@ -388,73 +140,3 @@ async def open_ledger(settings: Settings | None = None) -> AsyncIterator[Reports
         )
     finally:
         await ledger.aclose()
-
-
-async def reprice(settings: Settings, asked: Asked, *, dry_run: bool, on_progress: OnProgress) -> Repricing:
-    """Price the records of a period anew, by the prices as they are known now; on a dry run, say what would change.
-
-    Raises BadSetting for a PRICES_FILE that cannot be used, LedgerUnavailable or LedgerTooNew; then nothing changed.
-    """
-    from livekit_tokens.core import repricing  # noqa: PLC0415 - only this command needs them
-    from livekit_tokens.prices import prices_file  # noqa: PLC0415
-    from livekit_tokens.prices.book import PriceBook  # noqa: PLC0415
-    from livekit_tokens.prices.contracts import NONE  # noqa: PLC0415
-    from livekit_tokens.store.connection import StoreLedger  # noqa: PLC0415
-    from livekit_tokens.store.repricing import Audit, priced_ledger  # noqa: PLC0415
-
-    # Read once: a call goes on where the file is wrong or changes, but a repricing must not mix two lists of prices.
-    contracts = NONE if settings.prices_file is None else prices_file.read(settings.prices_file)
-    pricing = PriceBook(contracts=contracts).price
-    ledger = StoreLedger(settings.database_url)
-    audit = Audit(new_key(), now(), f"{_user()}@{homes.host()}")
-    try:
-        async with priced_ledger(ledger, asked, audit, dry_run=dry_run) as priced:
-            return await repricing.reprice(priced, asked, pricing, dry_run=dry_run, on_progress=on_progress)
-    finally:
-        await ledger.aclose()
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
-        return f"uid-{os.getuid()}"
-
-
-def checks(settings: Settings, complaints: Sequence[str], *, live: bool = False) -> list[Check]:
-    """What `livekit-tokens doctor` looks at, with the settings as they are used and the complaints about them.
-
-    `live`: also at one small call to OpenAI, which costs a few tokens.
-    """
-    from livekit_tokens import origins  # noqa: PLC0415 - only doctor needs these
-    from livekit_tokens.capture import preloaded  # noqa: PLC0415
-    from livekit_tokens.core import backlog, findings, installed, places  # noqa: PLC0415
-    from livekit_tokens.prices import condition as prices  # noqa: PLC0415
-    from livekit_tokens.store import condition  # noqa: PLC0415
-
-    url, roots = settings.database_url, tuple(homes.homes(settings.spool_dir))
-    spools = places.spool_place(*roots)
-    ledgers = condition.places_of(url)
-
-    def waiting() -> Iterator[Finding]:
-        known = partial(condition.checkpoints_of, url)
-        return backlog.look_at_spools(roots, homes.host(), ledger_id(url), known, now())
-
-    return [
-        findings.Check("versions", installed.look_at_versions),
-        findings.Check("settings", lambda: origins.look_at_settings(settings, complaints)),
-        findings.Check("vocabulary", installed.look_at_vocabulary),
-        findings.Check("prices", lambda: prices.look_at_prices(settings.prices_file, now())),
-        findings.Check("preload", preloaded.look_at_preload, 2 * findings.LOOK_SECONDS),
-        *(findings.Check(f"{place.name} folder", partial(places.look_at_place, place)) for place in (spools, *ledgers)),
-        findings.Check("ledger", lambda: condition.look_at_ledger(url), 2 * findings.LOOK_SECONDS),
-        findings.Check("spools", waiting, 2 * findings.LOOK_SECONDS),
-        *([findings.Check("live", _look_live)] if live else []),
-        findings.Check("faults", findings.look_at_faults),
-    ]
-
-
-def _look_live() -> Iterator[Finding]:
-    from livekit_tokens.capture.wire.trial import look_live  # noqa: PLC0415 - only where it is asked for
-
-    return look_live(now, new_key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -9,10 +10,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livekit_tokens.bootstrap import now, price_book, recover
+from livekit_tokens.bootstrap import recover
 from livekit_tokens.core import homes
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.times import Micros
+from livekit_tokens.runtime import new_key, now, price_book
 from livekit_tokens.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from livekit_tokens.core.foreign_files import Numbered
     from livekit_tokens.core.forgetting import SpoolsSwept
     from livekit_tokens.core.importing import Imported
+    from livekit_tokens.core.repricing import Asked, OnProgress, Repricing
     from livekit_tokens.store.connection import StoreLedger
     from livekit_tokens.store.keeping.checking import OnDay
     from livekit_tokens.store.keeping.copies import OnRows
@@ -160,3 +163,34 @@ def _rows_of(file: Path) -> Iterator[Numbered]:
     except (OSError, UnicodeDecodeError, EOFError) as fault:
         reason = getattr(fault, "strerror", None) or "it is neither text nor SQLite"
         raise LedgerUnavailable(f"{file} cannot be read ({reason}); what came before it is imported") from fault
+
+
+async def reprice(settings: Settings, asked: Asked, *, dry_run: bool, on_progress: OnProgress) -> Repricing:
+    """Price the records of a period anew, by the prices as they are known now; on a dry run, say what would change.
+
+    Raises BadSetting for a PRICES_FILE that cannot be used, LedgerUnavailable or LedgerTooNew; then nothing changed.
+    """
+    from livekit_tokens.core import repricing  # noqa: PLC0415 - only this command needs them
+    from livekit_tokens.prices import prices_file  # noqa: PLC0415
+    from livekit_tokens.prices.book import PriceBook  # noqa: PLC0415
+    from livekit_tokens.prices.contracts import NONE  # noqa: PLC0415
+    from livekit_tokens.store.connection import StoreLedger  # noqa: PLC0415
+    from livekit_tokens.store.repricing import Audit, priced_ledger  # noqa: PLC0415
+
+    # Read once: a call goes on where the file is wrong or changes, but a repricing must not mix two lists of prices.
+    contracts = NONE if settings.prices_file is None else prices_file.read(settings.prices_file)
+    pricing = PriceBook(contracts=contracts).price
+    ledger = StoreLedger(settings.database_url)
+    audit = Audit(new_key(), now(), f"{_user()}@{homes.host()}")
+    try:
+        async with priced_ledger(ledger, asked, audit, dry_run=dry_run) as priced:
+            return await repricing.reprice(priced, asked, pricing, dry_run=dry_run, on_progress=on_progress)
+    finally:
+        await ledger.aclose()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        return f"uid-{os.getuid()}"

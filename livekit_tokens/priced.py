@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cache
 
-from livekit_tokens import bootstrap
+from livekit_tokens import runtime
 from livekit_tokens.domain.given import units_of
 from livekit_tokens.domain.money import dollars
 from livekit_tokens.domain.providers import provider_of
@@ -38,7 +38,7 @@ def cost(
     Raises BadSetting for two ways at once, ImpossibleUsage for impossible figures, ValueError for a naive `at`.
     """
     counts = (input_tokens, output_tokens, cached_tokens, audio_seconds, characters)
-    moment = bootstrap.now() if at is None else to_micros(at)
+    moment = runtime.now() if at is None else to_micros(at)
     if all(given is None for given in (usage, units, *counts)):
         return None
     found = units_of(
@@ -59,4 +59,4 @@ def cost(
 @cache
 def _asked_book() -> PriceBook:
     """The book that `cost` asks; the settings of its first use count."""
-    return bootstrap.price_book(bootstrap.own_settings())
+    return runtime.price_book(runtime.own_settings())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.test_bootstrap import run
+from tests.test_runtime import run
 
 TRACKED = """
 import asyncio, os

@@ -32,7 +32,7 @@ def _fresh(monkeypatch, tmp_path):
         if name.startswith("LIVEKIT_TOKENS_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(priced.bootstrap, "_runtime", None)
+    monkeypatch.setattr(priced.runtime, "_runtime", None)
     priced._asked_book.cache_clear()
     yield
     priced._asked_book.cache_clear()

@@ -245,9 +245,9 @@ async def test_what_the_wire_has_seen_counts_once(
 
     if tells or not streamed:
         assert counted(world) == billed(provider)
-    else:  # estimated: how much of the input came from the cache, nobody has told
-        totals = [(new + cached, output) for new, cached, output in counted(world)]
-        assert totals == [(new + cached, output) for new, cached, output in billed(provider)]
+    else:  # what the provider adds to a prompt, and how much of it was cached, nobody has told
+        assert [output for *_, output in counted(world)] == [output for *_, output in billed(provider)]
+        assert {record.provenance for record in world.records} == {"estimated"}
     assert len(world.records) == 3
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.test_bootstrap import RECORD, run
+from tests.test_runtime import RECORD, run
 
 CALL = RECORD.replace("level=logging.WARNING", "level=logging.INFO, format='%(levelname)s %(message)s'")
 

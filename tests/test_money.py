@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from livekit.rtc import EventEmitter
 
-from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.core.drain import SpoolDrain
@@ -25,6 +24,7 @@ from livekit_tokens.domain.times import to_micros
 from livekit_tokens.domain.totals import Totals
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.prices.book import PriceBook
+from livekit_tokens.runtime import new_key, now
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.queries import StoredUsage
 

@@ -6,7 +6,7 @@ import inspect
 from pathlib import Path
 
 from livekit_tokens import Tracking, record_usage
-from tests.test_bootstrap import run, sessions
+from tests.test_runtime import run, sessions
 
 SHOW = """
 import asyncio

@@ -19,7 +19,6 @@ from openai.types.realtime.realtime_truncation_retention_ratio import (
 
 from benchmarks.accuracy.draws import Kind, Script, Turn
 from benchmarks.accuracy.sound import Ear, Voice
-from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture import tracking
 from livekit_tokens.capture.part import Process
 from livekit_tokens.core.ledger import Source
@@ -27,6 +26,7 @@ from livekit_tokens.core.recorder import Recorder, Recording, Unrecorded
 from livekit_tokens.core.vocabulary import count_tokens
 from livekit_tokens.demo.bill import Billed
 from livekit_tokens.demo.provider import Provider
+from livekit_tokens.runtime import new_key, now
 
 MODEL = "gpt-realtime"
 PATIENCE = 12.0

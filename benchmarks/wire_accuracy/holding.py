@@ -18,7 +18,6 @@ from livekit.agents.utils import http_context
 from livekit.plugins import openai as plugin
 
 from benchmarks.wire_accuracy.provider import Billed, Provider, Ways
-from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.capture.spending import Payer, Spending
@@ -29,6 +28,7 @@ from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.remains import read_remains
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.runtime import new_key, now
 
 
 class Pair(NamedTuple):

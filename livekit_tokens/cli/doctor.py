@@ -23,7 +23,7 @@ def doctor(json: Json = False, live: Live = False) -> None:
 
 
 def _findings(*, live: bool) -> Iterator[Finding]:
-    from livekit_tokens.bootstrap import checks  # noqa: PLC0415
+    from livekit_tokens.checks import checks  # noqa: PLC0415
     from livekit_tokens.core.findings import findings_of  # noqa: PLC0415
     from livekit_tokens.settings import load_settings  # noqa: PLC0415
 

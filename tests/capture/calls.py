@@ -7,12 +7,12 @@ from typing import Any
 from livekit.agents import Agent, AgentSession, function_tool
 from livekit.agents.types import APIConnectOptions
 
-from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture import tracking
 from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.tracking import Tracking
 from livekit_tokens.core.recorder import Unrecorded
 from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.runtime import new_key, now
 from tests.capture.pipeline import Microphone, Script, Speaker
 
 NO_WAIT = APIConnectOptions(max_retry=2, retry_interval=0.01)

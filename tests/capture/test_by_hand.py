@@ -16,7 +16,6 @@ import pytest
 from livekit.agents import Agent, AgentSession, RunContext, function_tool
 from livekit.agents.testing import fake_job_context
 
-from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture import tracking
 from livekit_tokens.capture.by_hand import ByHand
 from livekit_tokens.capture.part import Process
@@ -30,6 +29,7 @@ from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import to_micros
 from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.runtime import new_key, now
 from tests.capture.pipeline import Script
 from tests.capture.wire.provider import Provider
 from tests.core.makers import lines_in

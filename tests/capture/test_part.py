@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.summary import SessionSummary
+from livekit_tokens.runtime import new_key, now
 from tests.core.cards import Cards
 
 

@@ -16,7 +16,6 @@ import pytest
 from livekit.agents import Agent, AgentSession
 from livekit.plugins import openai
 
-from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture import tracking
 from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.realtime import RealtimeWitness
@@ -29,6 +28,7 @@ from livekit_tokens.demo.bill import Billed
 from livekit_tokens.demo.plan import QUICK
 from livekit_tokens.demo.provider import Provider
 from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.runtime import new_key, now
 from tests.capture.pipeline import Speaker
 from tests.core.memory_ledger import MemoryLedger
 

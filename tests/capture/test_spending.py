@@ -14,11 +14,11 @@ from dataclasses import replace
 import pytest
 from livekit.agents.testing import fake_job_context
 
-from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.capture.spending import Payer, Spending, current, feature
 from livekit_tokens.domain.sessions import Part
+from livekit_tokens.runtime import new_key, now
 
 REQUEST = {"service": "tool", "provider": "openai", "model": "m", "operation": "o", "units": {}}
 

@@ -17,7 +17,6 @@ from livekit.agents import Agent, AgentSession, AgentTask, function_tool
 from livekit.plugins import openai
 
 from livekit_tokens import feature
-from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture import tracking
 from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.tracking import Tracking
@@ -27,6 +26,7 @@ from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.demo.plan import QUICK, Knobs
 from livekit_tokens.demo.provider import Provider
 from livekit_tokens.domain.summary import SessionSummary
+from livekit_tokens.runtime import new_key, now
 from tests.core.makers import lines_in
 
 _ids = itertools.count()

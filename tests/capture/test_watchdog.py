@@ -11,7 +11,6 @@ import pytest
 from livekit.agents import Agent, AgentSession, ConversationItemAddedEvent, llm
 from livekit.plugins import openai
 
-from livekit_tokens.bootstrap import new_key, now
 from livekit_tokens.capture import tracking
 from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.realtime import RealtimeWitness
@@ -23,6 +22,7 @@ from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.watchdog import PATIENCE
 from livekit_tokens.demo.plan import QUICK
 from livekit_tokens.demo.provider import Provider
+from livekit_tokens.runtime import new_key, now
 
 ALARM = "a call goes on and none of it is counted: its model or plugins report no usage"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 CALL = """
 import os, sys
-from livekit_tokens.bootstrap import new_key, now, runtime
+from livekit_tokens.runtime import new_key, now, runtime
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
 own, key = runtime(), new_key()

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from livekit_tokens import bootstrap
+from livekit_tokens import housekeeping
 from livekit_tokens.cli import main
 from livekit_tokens.core.ledger import Batch, Checkpoint, Source
 from livekit_tokens.core.repricing import Asked
@@ -193,7 +193,7 @@ class TestReprice:
             own.write_text(OWN.replace("2.00", f"{done + 2}.000"))
 
         asked = Asked(Period(NOW - 3600 * SECOND, NOW + SECOND))
-        asyncio.run(bootstrap.reprice(settings, asked, dry_run=False, on_progress=change))
+        asyncio.run(housekeeping.reprice(settings, asked, dry_run=False, on_progress=change))
         assert cost(tmp_path) == [(2 * 10**9,)] * 3
 
     def test_ctrl_c_leaves_everything_as_it_was(self, run, tmp_path):

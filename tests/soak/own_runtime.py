@@ -1,4 +1,4 @@
-"""A child with the product's own wiring (`bootstrap.runtime`), where it is the wiring that an experiment is about."""
+"""A child with the product's own wiring (`runtime.runtime`), where it is the wiring that an experiment is about."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from __future__ import annotations
 import alembic.command  # noqa: F401
 import sqlalchemy.dialects.sqlite.aiosqlite  # noqa: F401
 
-from livekit_tokens import bootstrap
-from livekit_tokens.bootstrap import Runtime
+from livekit_tokens import runtime
 from livekit_tokens.core import homes
+from livekit_tokens.runtime import Runtime
 from livekit_tokens.settings import Settings
 from tests.soak.worlds import HOST, World
 
@@ -16,4 +16,4 @@ from tests.soak.worlds import HOST, World
 def runtime_in(world: World) -> Runtime:
     """This process's runtime, made at its first use, on that world."""
     homes.host = lambda: HOST
-    return bootstrap.runtime(Settings(database_url=world.url, spool_dir=world.root.parent))
+    return runtime.runtime(Settings(database_url=world.url, spool_dir=world.root.parent))

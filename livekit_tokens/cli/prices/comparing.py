@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 def diff(json: Json = False) -> None:
     """Show where our own entries differ from the price library, and PRICES_FILE from the published prices."""
-    from livekit_tokens.bootstrap import now  # noqa: PLC0415 - pydantic takes its time
     from livekit_tokens.cli.ledger import print_json, usable_settings  # noqa: PLC0415
     from livekit_tokens.cli.prices.tables import differences_text  # noqa: PLC0415
     from livekit_tokens.prices import comparison, prices_file  # noqa: PLC0415
+    from livekit_tokens.runtime import now  # noqa: PLC0415 - pydantic takes its time
 
     path, at = usable_settings().prices_file, now()
     ours = list(comparison.from_library(at))

@@ -108,8 +108,8 @@ def _print_terms(card: Card) -> None:
 
 
 def _book() -> PriceBook:
-    from livekit_tokens.bootstrap import price_book  # noqa: PLC0415 - pydantic takes its time
     from livekit_tokens.cli.ledger import usable_settings  # noqa: PLC0415
+    from livekit_tokens.runtime import price_book  # noqa: PLC0415 - pydantic takes its time
 
     return price_book(usable_settings())
 
@@ -117,7 +117,7 @@ def _book() -> PriceBook:
 def _moment(at: str | None) -> Micros:
     from datetime import UTC  # noqa: PLC0415
 
-    from livekit_tokens.bootstrap import now  # noqa: PLC0415
     from livekit_tokens.domain.periods import read_moment  # noqa: PLC0415
+    from livekit_tokens.runtime import now  # noqa: PLC0415
 
     return now() if at is None else read_moment(at, UTC)

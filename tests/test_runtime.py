@@ -13,7 +13,7 @@ import pytest
 RECORD = """
 import logging, os, sys
 logging.basicConfig(level=logging.WARNING)
-from livekit_tokens.bootstrap import runtime, new_key, now
+from livekit_tokens.runtime import runtime, new_key, now
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
 

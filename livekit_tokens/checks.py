@@ -1,0 +1,49 @@
+"""What `livekit-tokens doctor` looks at, wired."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from livekit_tokens import origins
+from livekit_tokens.capture import preloaded
+from livekit_tokens.core import backlog, findings, homes, installed, places
+from livekit_tokens.core.findings import Check, Finding
+from livekit_tokens.prices import condition as prices
+from livekit_tokens.runtime import new_key, now
+from livekit_tokens.settings import Settings
+from livekit_tokens.store import condition
+from livekit_tokens.store.address import ledger_id
+
+
+def checks(settings: Settings, complaints: Sequence[str], *, live: bool = False) -> list[Check]:
+    """What `livekit-tokens doctor` looks at, with the settings as they are used and the complaints about them.
+
+    `live`: also at one small call to OpenAI, which costs a few tokens.
+    """
+    url, roots = settings.database_url, tuple(homes.homes(settings.spool_dir))
+    spools = places.spool_place(*roots)
+    ledgers = condition.places_of(url)
+
+    def waiting() -> Iterator[Finding]:
+        known = partial(condition.checkpoints_of, url)
+        return backlog.look_at_spools(roots, homes.host(), ledger_id(url), known, now())
+
+    return [
+        Check("versions", installed.look_at_versions),
+        Check("settings", lambda: origins.look_at_settings(settings, complaints)),
+        Check("vocabulary", installed.look_at_vocabulary),
+        Check("prices", lambda: prices.look_at_prices(settings.prices_file, now())),
+        Check("preload", preloaded.look_at_preload, 2 * findings.LOOK_SECONDS),
+        *(Check(f"{place.name} folder", partial(places.look_at_place, place)) for place in (spools, *ledgers)),
+        Check("ledger", lambda: condition.look_at_ledger(url), 2 * findings.LOOK_SECONDS),
+        Check("spools", waiting, 2 * findings.LOOK_SECONDS),
+        *([Check("live", _look_live)] if live else []),
+        Check("faults", findings.look_at_faults),
+    ]
+
+
+def _look_live() -> Iterator[Finding]:
+    from livekit_tokens.capture.wire.trial import look_live  # noqa: PLC0415 - only where it is asked for
+
+    return look_live(now, new_key)
