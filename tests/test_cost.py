@@ -10,19 +10,7 @@ import pytest
 
 from livekit_tokens import cost, priced
 from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
-
-GOLDEN = {
-    "total_tokens": 200,
-    "input_tokens": 139,
-    "output_tokens": 61,
-    "input_token_details": {
-        "text_tokens": 43,
-        "audio_tokens": 96,
-        "cached_tokens": 64,
-        "cached_tokens_details": {"text_tokens": 0, "audio_tokens": 64},
-    },
-    "output_token_details": {"text_tokens": 18, "audio_tokens": 43},
-}
+from tests.golden import GOLDEN
 
 
 @pytest.fixture(autouse=True)

@@ -27,20 +27,7 @@ from livekit_tokens.prices.book import PriceBook
 from livekit_tokens.runtime import new_key, now
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.queries import StoredUsage
-
-GOLDEN_USAGE = {
-    "total_tokens": 200,
-    "input_tokens": 139,
-    "output_tokens": 61,
-    "input_token_details": {
-        "text_tokens": 43,
-        "audio_tokens": 96,
-        "cached_tokens": 64,
-        "cached_tokens_details": {"text_tokens": 0, "audio_tokens": 64},
-    },
-    "output_token_details": {"text_tokens": 18, "audio_tokens": 43},
-}
-"""A recorded turn of gpt-realtime, billed at $0.0042616."""
+from tests.golden import GOLDEN
 
 
 class Call:
@@ -84,7 +71,7 @@ async def call(tmp_path: Path, database_url: str) -> AsyncIterator[Call]:
 
 async def test_the_golden_turn_costs_exactly_what_was_billed(call: Call) -> None:
     """$0.0042616: in the receipt, in the session's JSON, in the period's, and in `api_usage`."""
-    call.hears("gpt-realtime", GOLDEN_USAGE)
+    call.hears("gpt-realtime", GOLDEN)
     call.at += 60_000_000
     call.live.fix("participant_disconnected")
     receipt = await call.live.settle()
@@ -101,7 +88,7 @@ async def test_the_golden_turn_costs_exactly_what_was_billed(call: Call) -> None
 
 async def test_an_unknown_model_is_unpriced_and_says_so(call: Call) -> None:
     """NULL, counted, with the reason; never 0 and never another model's price."""
-    call.hears("gpt-of-tomorrow", GOLDEN_USAGE)
+    call.hears("gpt-of-tomorrow", GOLDEN)
     call.live.fix("participant_disconnected")
     receipt = await call.live.settle()
 
@@ -233,7 +220,7 @@ async def test_a_prices_file_that_changes_during_a_call_changes_receipt_and_ledg
     own.write_text(DISCOUNT)
     call = Call(tmp_path, database_url, PriceBook(own))
     for percent in ("50.123", "7"):
-        call.hears("gpt-realtime", GOLDEN_USAGE)
+        call.hears("gpt-realtime", GOLDEN)
         call.recorder.tend()
         await call._flush(1)
         assert call.live.summary().totals == (await call.reports.session("room_1")).totals

@@ -16,19 +16,7 @@ from livekit_tokens.core import faults
 from livekit_tokens.core.lines import Late, More, Pend
 from livekit_tokens.core.pending import estimated
 from livekit_tokens.domain.usage import UsageRecord
-
-USAGE = {
-    "total_tokens": 200,
-    "input_tokens": 139,
-    "output_tokens": 61,
-    "input_token_details": {
-        "text_tokens": 43,
-        "audio_tokens": 96,
-        "cached_tokens": 64,
-        "cached_tokens_details": {"text_tokens": 0, "audio_tokens": 64},
-    },
-    "output_token_details": {"text_tokens": 18, "audio_tokens": 43},
-}
+from tests.golden import GOLDEN
 
 
 class Paper:
@@ -89,7 +77,7 @@ def emit(paper: Paper) -> Callable[..., None]:
 
 
 def done(emit: Callable[..., None], response_id: str | None = "resp_1", **response: Any) -> None:
-    response = {"status": "completed", "usage": USAGE} | response
+    response = {"status": "completed", "usage": GOLDEN} | response
     emit("response.done", response={"id": response_id, **response} if response_id else response)
 
 
@@ -345,7 +333,7 @@ def test_an_image_is_said_to_be_uncounted_until_figures_tell_what_one_costs(
     emit.session.emit("openai_client_event_queued", {"type": "conversation.item.create", "item": item})  # type: ignore[attr-defined]
     emit("response.created", response={"id": "resp_1"})
     assert paper.pending[-1].record.metadata == {"uncounted_images": 1}
-    done(emit, usage=USAGE | {"input_tokens": 239, "input_token_details": {"text_tokens": 139, "image_tokens": 100}})
+    done(emit, usage=GOLDEN | {"input_tokens": 239, "input_token_details": {"text_tokens": 139, "image_tokens": 100}})
     emit("response.created", response={"id": "resp_2"})
     assert paper.pending[-1].record.metadata == {}
     units = estimated(paper.pending[-1]).units
@@ -444,7 +432,7 @@ def test_azures_model_is_what_the_session_says(paper: Paper) -> None:
     """LiveKit knows a deployment by its name, and of its model only a default."""
     witness = RealtimeWitness(paper, lambda: ("gpt-realtime", "azure"), "r1")
     witness.on_event({"type": "session.created", "session": {"model": "gpt-4o-mini-realtime-preview-2024-12-17"}})
-    witness.on_event({"type": "response.done", "response": {"id": "resp_1", "status": "completed", "usage": USAGE}})
+    witness.on_event({"type": "response.done", "response": {"id": "resp_1", "status": "completed", "usage": GOLDEN}})
     assert [(record.model, record.provider) for record, _ in paper.records] == [
         ("gpt-4o-mini-realtime-preview-2024-12-17", "azure")
     ]
@@ -456,7 +444,7 @@ def test_a_response_is_recorded_under_the_model_that_began_it(paper: Paper) -> N
     witness = RealtimeWitness(paper, lambda: (serving[0], "openai"), "r1")
     witness.on_event({"type": "response.created", "response": {"id": "resp_1"}})
     serving[0] = "gpt-realtime-mini"
-    witness.on_event({"type": "response.done", "response": {"id": "resp_1", "status": "completed", "usage": USAGE}})
+    witness.on_event({"type": "response.done", "response": {"id": "resp_1", "status": "completed", "usage": GOLDEN}})
     assert [record.model for record, _ in paper.records] == ["gpt-realtime"]
 
 
@@ -503,7 +491,7 @@ field_names = st.sampled_from(
 )
 response = st.fixed_dictionaries(
     {},
-    optional={"id": st.sampled_from(["a", "b", "", None, 7]), "status": anything, "usage": anything | st.just(USAGE)},
+    optional={"id": st.sampled_from(["a", "b", "", None, 7]), "status": anything, "usage": anything | st.just(GOLDEN)},
 )
 event = st.builds(
     lambda kind, fields: {"type": kind, **fields},

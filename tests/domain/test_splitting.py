@@ -14,25 +14,14 @@ from livekit_tokens.domain.splitting import (
     split_transcription_usage,
 )
 from livekit_tokens.domain.units import LARGEST, REGISTRY, input_tokens, output_tokens
+from tests.golden import GOLDEN
 
 count = st.integers(0, 10**6)
 
 
 def test_the_golden_turn() -> None:
-    """139 tokens in, of which 96 audio and 64 cached, all of them audio; 61 out, of which 43 audio."""
-    usage = {
-        "total_tokens": 200,
-        "input_tokens": 139,
-        "output_tokens": 61,
-        "input_token_details": {
-            "text_tokens": 43,
-            "audio_tokens": 96,
-            "cached_tokens": 64,
-            "cached_tokens_details": {"text_tokens": 0, "audio_tokens": 64},
-        },
-        "output_token_details": {"text_tokens": 18, "audio_tokens": 43},
-    }
-    assert split_realtime_usage(usage) == {
+    """Cached audio is taken out of the audio that was heard."""
+    assert split_realtime_usage(GOLDEN) == {
         "input_text": 43,
         "input_audio": 32,
         "cached_input_audio": 64,
