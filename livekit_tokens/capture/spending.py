@@ -26,7 +26,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from livekit_tokens.core.lines import Late, More, Pend
 from livekit_tokens.domain.sessions import Part
@@ -60,7 +60,9 @@ class Written(Writer, Protocol):
 
 
 class Payer:
-    """A tracked call or a `usage_session`. `writer` answers the part that is written for now: it may begin anew."""
+    """A tracked call or a `usage_session`. `writer` answers the part that is written for now: it may begin anew, and
+    says so by `file`.
+    """
 
     def __init__(self, writer: Callable[[], Written], *, by_hand: bool = False) -> None:
         self._writer = writer
@@ -69,6 +71,14 @@ class Payer:
         with _registering:
             self.number = next(_numbers)
             _payers.add(self)
+        self.file()
+
+    def file(self) -> None:
+        """Be found by the session that is written for now."""
+        session = self.writer.part.session_id
+        with _registering:
+            self._file = _of_session.setdefault(session, WeakSet())
+            self._file.add(self)
 
     @property
     def writer(self) -> Written:
@@ -114,6 +124,8 @@ class Spender:
 _context: ContextVar[Spending | None] = ContextVar("livekit_tokens_spending", default=None)
 _feature: ContextVar[str | None] = ContextVar("livekit_tokens_feature", default=None)
 _payers: WeakSet[Payer] = WeakSet()
+_of_session: WeakValueDictionary[str, WeakSet[Payer]] = WeakValueDictionary()
+"""Each session's payers, who hold their entry: a process may serve many sessions at once, and more in its life."""
 _registering = threading.Lock()  # jobs in threads of one process begin at any time
 _numbers = iter(range(sys.maxsize))
 
@@ -152,7 +164,9 @@ def whose_is(session_id: str) -> Spending | None:
     found = whose()
     if found is not None and found.payer.writer.part.session_id == session_id:
         return found
-    return _first_of([p for p in payers() if not p.over and p.writer.part.session_id == session_id])
+    with _registering:
+        filed = list(_of_session.get(session_id, ()))
+    return _first_of([p for p in filed if not p.over and p.writer.part.session_id == session_id])
 
 
 def payers() -> list[Payer]:
@@ -217,8 +231,8 @@ def _job() -> str | None:
 
 
 def _after_fork() -> None:
-    global _registering, _payers
-    _registering, _payers = threading.Lock(), WeakSet()
+    global _registering, _payers, _of_session
+    _registering, _payers, _of_session = threading.Lock(), WeakSet(), WeakValueDictionary()
 
 
 os.register_at_fork(after_in_child=_after_fork)

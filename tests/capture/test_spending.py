@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -135,6 +136,47 @@ def test_a_part_that_began_anew_is_written_to() -> None:
         call.live.fix("participant_disconnected")
         call.live = a_part("again")
         assert session() == "again"
+
+
+def test_a_session_that_is_named_is_found_without_asking_the_others() -> None:
+    """A web app that records into ten thousand open sessions by their ids: each costs what one costs."""
+    asked: list[str] = []
+
+    class Counted(Call):
+        def __init__(self, name: str) -> None:
+            self.live = a_part(name)
+            self.payer = Payer(self._writer)
+
+        def _writer(self) -> LivePart:
+            asked.append(self.live.part.session_id)
+            return self.live
+
+    calls = [Counted(f"thread-{number}") for number in range(50)]
+    asked.clear()
+    found = spending.whose_is("thread-7")
+    assert found is not None
+    assert found.payer is calls[7].payer
+    assert set(asked) == {"thread-7"}
+
+
+def test_a_part_that_began_anew_is_found_by_its_own_session() -> None:
+    """Without a room each part is a session of its own: once filed, it is no longer found by the one before."""
+    call = Call("before")
+    call.live = a_part("after")
+    call.payer.file()
+    found = spending.whose_is("after")
+    assert found is not None
+    assert found.payer is call.payer
+    assert spending.whose_is("before") is None
+
+
+def test_a_session_that_is_gone_leaves_nothing_behind() -> None:
+    """A process lives for weeks, and its sessions for minutes."""
+    call = Call("short")
+    assert "short" in spending._of_session
+    del call
+    gc.collect()
+    assert "short" not in spending._of_session
 
 
 async def test_tasks_and_threads_that_asyncio_starts_inherit_it() -> None:

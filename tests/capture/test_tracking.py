@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import itertools
 import logging
@@ -17,7 +18,7 @@ from livekit.agents import Agent, AgentSession, AgentTask, function_tool
 from livekit.plugins import openai
 
 from livekit_tokens import feature
-from livekit_tokens.capture import tracking
+from livekit_tokens.capture import spending, tracking
 from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.tracking import Tracking
 from livekit_tokens.core.ledger import Source
@@ -218,6 +219,8 @@ async def test_a_session_started_again_is_a_new_part(
     own = track(session)
     for _ in range(2):
         await session.start(Agent(instructions="Be kind."))
+        # What is recorded elsewhere by its id is its own, too.
+        assert contextvars.Context().run(spending.whose_is, own.session_id) is not None
         await session.generate_reply(user_input="Hello?")
         await session.aclose()
     await own.aclose()
