@@ -30,6 +30,7 @@ from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.prices.book import PriceBook
 from livekit_tokens.store.connection import StoreLedger
+from livekit_tokens.store.engines import CHECKPOINT_PAGES
 from livekit_tokens.store.rows import Row, record_rows
 from livekit_tokens.store.schema import records as records_table
 from tests import postgres
@@ -121,6 +122,7 @@ async def made_empty(url: str) -> None:
 def bare_sqlite(path: Path, rows: list[list[Row]]) -> float:
     conn = sqlite3.connect(path, isolation_level=None)
     conn.execute("PRAGMA synchronous = NORMAL")
+    conn.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     sql = f"INSERT INTO records VALUES ({', '.join('?' * len(COLUMNS))})"
     began = time.perf_counter()
     for batch in rows:

@@ -62,9 +62,9 @@ class Tracking(ByHand):
         self._new_part = new_part
         self._live = new_part()
         self._witnesses: list[RealtimeWitness] = []
-        self._payer = Payer(lambda: self._live)
-        self._components = ComponentWitness(self._payer)
-        super().__init__(lambda: process, self._payer)
+        self._paying = Payer(lambda: self._live)
+        self._components = ComponentWitness(self._paying)
+        super().__init__(lambda: process, self._paying)
         self._room: RoomWitness | None = None
         self._caller: Any = None
         self._gone: asyncio.TimerHandle | None = None
@@ -151,7 +151,7 @@ class Tracking(ByHand):
     def _start_again(self) -> None:
         """The same AgentSession goes on after its part had ended (started again, a caller came back): a new part."""
         self._live = self._new_part()
-        self._payer.file()
+        self._paying.file()
         self._ending = None
         for witness in self._witnesses:
             witness.write_to(self._live)

@@ -109,11 +109,14 @@ def unpriced(_record: UsageRecord) -> Price:
 
 
 class _Scaled(NamedTuple):
-    """Rates as integers over one denominator, for requests of more than `above` input tokens."""
+    """Rates as integers over one denominator, for requests of more than `above` input tokens.
+
+    Of each unit, what one adds to the input and to the output: one of them is 0.
+    """
 
     above: int
     denominator: int
-    rates: Mapping[str, int]
+    rates: Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +155,14 @@ class Card:
         tokens = u.input_tokens(units)
         return next((step for step in self._scaled if tokens > step.above), self._scaled[-1])
 
-    def billed_ms(self, length: int) -> int:
-        """How much of measured audio is billed, in milliseconds; half a second counts as a whole one."""
+    def billed(self, units: Mapping[str, int]) -> Mapping[str, int]:
+        """The units as they are billed: half a second of audio counts as a whole one, where only whole ones count."""
+        if "audio_ms" not in units:
+            return units
+        length = units["audio_ms"]
         if self.whole_seconds:
             length = (length + _SECOND_MS // 2) // _SECOND_MS * _SECOND_MS
-        return max(length, self.least_ms)
+        return {**units, "audio_ms": max(length, self.least_ms)}
 
 
 def needs_no_card(record: UsageRecord) -> Price | None:
@@ -167,30 +173,33 @@ def needs_no_card(record: UsageRecord) -> Price | None:
 
 
 def price_of(record: UsageRecord, card: Card) -> Price:
-    """What a record costs by a card: one rounding, half-even, at the total.
+    """What a record costs by a card."""
+    settled = needs_no_card(record)
+    return price_of_units(record.units, card) if settled is None else settled
+
+
+def price_of_units(units: Mapping[str, int], card: Card) -> Price:
+    """What some units, at least one, cost by a card: one rounding, half-even, at the total.
 
     A billed unit without a price makes the record unpriced; informational units are not looked at. Seconds,
     sessions and characters are input. Reasoning without a price of its own is output text, as providers bill it;
     cached tokens without one have none, since a discount that nobody published is not zero and not known.
     """
-    if (settled := needs_no_card(record)) is not None:
-        return settled
-    units = record.units
-    scaled = card.scaled_for(units)
-    get = scaled.rates.get
+    _, denominator, rates = card.scaled_for(units)
+    billed = card.billed(units) if card.whole_seconds or card.least_ms else units
     cost_in = cost_out = 0
-    for unit, quantity in units.items():
-        rate = get(unit)
-        if rate is None:
-            return Price(note=f"no price for {', '.join(name for name in units if get(name) is None)}")
-        if unit in _OUTPUT:
-            cost_out += rate * quantity
-        else:
-            cost_in += rate * (card.billed_ms(quantity) if unit == "audio_ms" else quantity)
-    total = _half_even(cost_in + cost_out, scaled.denominator)
+    try:
+        for unit, quantity in billed.items():
+            to_input, to_output = rates[unit]
+            cost_in += to_input * quantity
+            cost_out += to_output * quantity
+    except KeyError:
+        return Price(note=f"no price for {', '.join(name for name in units if name not in rates)}")
+    total = cost_in + cost_out
+    if denominator > 1:  # most prices are whole nano-dollars
+        total, cost_in = _half_even(total, denominator), _half_even(cost_in, denominator)
     if total > MOST:
         return Price(note="a price beyond a billion dollars for one request")
-    cost_in = _half_even(cost_in, scaled.denominator)
     return Price(cost_in, total - cost_in, card.note)
 
 
@@ -198,7 +207,8 @@ def _scale(above: int, rates: Rates) -> _Scaled:
     if "output_text" in rates and "output_reasoning" not in rates:
         rates = {**rates, "output_reasoning": rates["output_text"]}
     denominator = lcm(*(rate.denominator for rate in rates.values()))
-    return _Scaled(above, denominator, {unit: int(rate * denominator) for unit, rate in rates.items()})
+    whole = {unit: int(rate * denominator) for unit, rate in rates.items()}
+    return _Scaled(above, denominator, {unit: (0, r) if unit in _OUTPUT else (r, 0) for unit, r in whole.items()})
 
 
 def _half_even(numerator: int, denominator: int) -> int:

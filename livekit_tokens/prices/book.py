@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
 from livekit_tokens.core import faults
-from livekit_tokens.domain.pricing import Card, Charge, Price, needs_no_card, price_of
+from livekit_tokens.domain.pricing import Card, Charge, Price, needs_no_card, price_of_units
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.prices import library, published
@@ -26,13 +27,10 @@ MOST_MODELS = 4096
 class _Quote(NamedTuple):
     """The card of one provider and model, or why there is none, and the time for which that holds."""
 
-    since: Micros | None
-    until: Micros | None
+    since: float
+    until: float
     card: Card | None
     why: str = ""
-
-    def holds_at(self, at: Micros) -> bool:
-        return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
 
 
 class _Shelf:
@@ -44,7 +42,7 @@ class _Shelf:
 
     def quote_at_hand(self, provider: str, model: str, at: Micros) -> _Quote | None:
         for quote in self._quotes.get((provider, model), ()):
-            if quote.holds_at(at):
+            if quote.since <= at < quote.until:
                 return quote
         return None
 
@@ -65,8 +63,8 @@ class _Shelf:
         try:
             card = self.contracts.card_of(asked, published.card_of)
         except LookupError as why:
-            return _Quote(since, until, None, str(why))
-        return _Quote(_latest(since, card.since), _earliest(until, card.until), card)
+            return _Quote(_begin(since), _end(until), None, str(why))
+        return _Quote(max(_begin(since), _begin(card.since)), min(_end(until), _end(card.until)), card)
 
 
 class PriceBook:
@@ -152,12 +150,12 @@ class PriceBook:
 
 
 def _priced(record: UsageRecord, quote: _Quote) -> Price:
-    return Price(note=quote.why) if quote.card is None else price_of(record, quote.card)
+    return Price(note=quote.why) if quote.card is None else price_of_units(record.units, quote.card)
 
 
-def _latest(a: Micros | None, b: Micros | None) -> Micros | None:
-    return max((edge for edge in (a, b) if edge is not None), default=None)
+def _begin(since: Micros | None) -> float:
+    return -inf if since is None else since
 
 
-def _earliest(a: Micros | None, b: Micros | None) -> Micros | None:
-    return min((edge for edge in (a, b) if edge is not None), default=None)
+def _end(until: Micros | None) -> float:
+    return inf if until is None else until

@@ -1,4 +1,4 @@
-"""`python -m tests.soak [--short|--full] [--only NAME] [--seed N]`: break everything, and print what was lost.
+"""`python -m tests.soak [--short|--full|--size N] [--only NAME] [--seed N]`: break everything, and print what was lost.
 
 Exit code 1 if any row is not met, 130 after Ctrl-C; no process is left behind.
 """
@@ -33,7 +33,8 @@ def main() -> int:
     try:
         for experiment in chosen:
             say = _progress(experiment.name)
-            results.append(experiment.run(worlds, full=options.full, seed=options.seed, say=say))
+            size = options.size or (experiment.full if options.full else experiment.short)
+            results.append(experiment.run(worlds, size, seed=options.seed, say=say))
             say("done" if results[-1].met else "NOT MET")
     except KeyboardInterrupt:
         code = 130
@@ -54,6 +55,7 @@ def _options() -> argparse.Namespace:
     form.add_argument("--short", action="store_true", help="about two minutes (the default)")
     form.add_argument("--full", action="store_true", help="about half an hour")
     parser.add_argument("--only", metavar="NAME", help="experiments whose name holds this text")
+    parser.add_argument("--size", type=int, help="in place of both forms: runs, records or seconds of each experiment")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3)), help="drawn, and printed, if absent")
     return parser.parse_args()
 

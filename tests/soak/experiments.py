@@ -43,10 +43,10 @@ class Experiment:
     full: int
     short: int
 
-    def run(self, worlds: Worlds, *, full: bool, seed: int, say: Say) -> Result:
+    def run(self, worlds: Worlds, size: int, *, seed: int, say: Say) -> Result:
         result = Result(self.name)
         try:
-            self.work(worlds, result, self.full if full else self.short, seed, say)
+            self.work(worlds, result, size, seed, say)
         except postgres.NoPostgres as missing:
             result.skipped = str(missing)
         except Exception as error:  # noqa: BLE001 - one experiment that cannot be run must not hide the others

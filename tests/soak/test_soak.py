@@ -26,7 +26,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[Mapping[str, Future[Resu
     with ThreadPoolExecutor(AT_ONCE) as pool:
         try:
             yield {
-                experiment.name: pool.submit(experiment.run, worlds, full=False, seed=SEED, say=lambda _: None)
+                experiment.name: pool.submit(experiment.run, worlds, experiment.short, seed=SEED, say=lambda _: None)
                 for experiment in EXPERIMENTS
                 if experiment.name in chosen
             }
