@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from datetime import tzinfo
 from decimal import Decimal
 
+from livekit_tokens.cli.columns import Table, drawn, width
 from livekit_tokens.cli.ranking import percent
-from livekit_tokens.cli.table import cell, cost, drawn, marks, plain_table, width
+from livekit_tokens.cli.table import cell, cost, marks
 from livekit_tokens.cli.text import period_text, plain
 from livekit_tokens.core.reports import Advice, CostAnalysis, OperationCost
 from livekit_tokens.domain.money import dollars, dollars_shown
@@ -19,14 +20,13 @@ def analysis_text(analysis: CostAnalysis, zone: tzinfo) -> str:
     title = period_text(analysis.period, zone, analysis.timezone)
     if not analysis.operations:
         return f"No usage from {title}."
-    table = plain_table()
-    table.show_footer = True
-    table.add_column("operation", "Total", overflow="fold", footer_style="bold")
+    table = Table()
+    table.names("operation", "Total")
     names = ("Requests", "Tokens", "Cost $", "$ a request", "$ per 1M tokens")
     for name, foot in zip(names, _figures(analysis.whole), strict=True):
-        table.add_column(name, foot, justify="right", no_wrap=True, footer_style="bold")
+        table.numbers(name, foot)
     for line in analysis.operations:
-        table.add_row(cell(line.operation), *_figures(line))
+        table.row(cell(line.operation), *_figures(line))
     text = drawn(table, title, (*marks(analysis.whole.totals), _shares(analysis), _session(analysis)))
     return "\n".join([text, *_cache_hits(analysis), "", *_recommendations(analysis)])
 

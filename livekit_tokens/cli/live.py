@@ -44,13 +44,14 @@ def live(
 async def _watch(reports: Reports, every: float, limit: int, zone: tzinfo) -> NoReturn:
     """Draw it again and again; a ledger that is away for a while is said below the last picture."""
     from rich.live import Live as Screen  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
-    from livekit_tokens.cli.live_table import live_table  # noqa: PLC0415
+    from livekit_tokens.cli.live_table import live_text  # noqa: PLC0415
 
     answer, fault = await reports.live(limit=limit), None
     with Screen(auto_refresh=False) as screen:
         while True:
-            screen.update(live_table(answer, zone, fault), refresh=True)
+            screen.update(Text.from_ansi(live_text(answer, zone, fault)), refresh=True)
             await asyncio.sleep(every)
             try:
                 answer, fault = await reports.live(limit=limit), None

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from datetime import timedelta, tzinfo
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from livekit_tokens.cli.columns import Table, drawn
 from livekit_tokens.cli.table import cost, marks
 from livekit_tokens.cli.text import plain, time_text
 from livekit_tokens.core.reports import Live, LiveSession
@@ -17,35 +13,18 @@ from livekit_tokens.domain.summary import SessionSummary
 from livekit_tokens.domain.times import to_datetime
 from livekit_tokens.domain.totals import Totals
 
-_PIPED_WIDTH = 80
 
-
-def live_text(answer: Live, zone: tzinfo) -> str:
-    """One look, in 80 columns and without escape codes."""
-    file = io.StringIO()
-    Console(file=file, width=_PIPED_WIDTH, force_terminal=False).print(live_table(answer, zone))
-    return "\n".join(line.rstrip() for line in file.getvalue().rstrip("\n").split("\n"))
-
-
-def live_table(answer: Live, zone: tzinfo, fault: str | None = None) -> Table:
+def live_text(answer: Live, zone: tzinfo, fault: str | None = None) -> str:
     """A row a session and one below it for each of its running parts; `fault` is why it is not newer."""
-    table = Table(
-        title=Text(_title(answer, zone)),
-        title_justify="left",
-        caption=Text("\n".join([*marks(answer.totals), *([plain(fault)] if fault else [])])),
-        caption_justify="left",
-        box=None,
-        pad_edge=False,
-        header_style="bold",
-        show_header=bool(answer.sessions),
-    )
-    table.add_column("Session", overflow="fold", ratio=1)
+    table = Table()
+    table.names("Session")
     for name in ("Running", "Requests", "Input", "Output", "Cost $"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.numbers(name)
     for line in answer.sessions:
         for name, counts in _rows(line):
-            table.add_row(Text(name), *counts)
-    return table
+            table.row(name, *counts)
+    notes = (*marks(answer.totals), None if fault is None else plain(fault))
+    return drawn(table if answer.sessions else None, _title(answer, zone), notes)
 
 
 def _title(answer: Live, zone: tzinfo) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import tzinfo
 
+from livekit_tokens.cli.columns import Table, drawn
 from livekit_tokens.cli.ranking import percent
-from livekit_tokens.cli.table import cell, drawn, plain_table
+from livekit_tokens.cli.table import cell
 from livekit_tokens.cli.text import period_text, plain
 from livekit_tokens.core.reports import Performance, PerformanceReport
 from livekit_tokens.domain.distribution import Distribution
@@ -16,14 +17,13 @@ def performance_text(report: PerformanceReport, zone: tzinfo) -> str:
     title = period_text(report.period, zone, report.timezone)
     if not report.models:
         return f"No usage from {title}."
-    table = plain_table()
-    table.show_footer = True
+    table = Table()
     names = ("Requests", "Success", "avg", "p50", "p95", "max", "First")
-    table.add_column("Response times in ms", "All", overflow="fold", footer_style="bold")
+    table.names("Response times in ms", "All")
     for name, foot in zip(names, _figures(report.whole), strict=True):
-        table.add_column(name, foot, justify="right", no_wrap=True, footer_style="bold")
+        table.numbers(name, foot)
     for line in report.models:
-        table.add_row(cell(" ".join(str(value) for value in line.key.values())), *_figures(line))
+        table.row(cell(" ".join(str(value) for value in line.key.values())), *_figures(line))
     first = "First: the median time to the first output" if report.whole.first_output_ms.count else None
     return drawn(table, title, (first, *_notes(report)))
 

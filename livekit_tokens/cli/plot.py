@@ -8,7 +8,7 @@ from datetime import tzinfo
 import plotext
 
 from livekit_tokens.cli.axis import round_steps, short_key
-from livekit_tokens.cli.table import width
+from livekit_tokens.cli.columns import width
 from livekit_tokens.cli.text import period_text, plain
 from livekit_tokens.core.reports import Point, Series
 from livekit_tokens.domain.errors import BadSetting

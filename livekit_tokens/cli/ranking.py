@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import tzinfo
 from decimal import Decimal
 
-from livekit_tokens.cli.table import Cell, cell, cost, drawn, marks, plain_table
+from livekit_tokens.cli.columns import Table, drawn
+from livekit_tokens.cli.table import cell, cost, marks
 from livekit_tokens.cli.text import period_text, time_text
 from livekit_tokens.core.reports import Change, Comparison, Entry, Top, TopRequests
 from livekit_tokens.domain.money import dollars
@@ -18,16 +19,16 @@ def top_text(top: Top, zone: tzinfo) -> str:
     title = period_text(top.period, zone, top.timezone)
     if not top.groups:
         return f"No usage from {title}."
-    table = plain_table()
-    table.add_column(top.kind.removesuffix("s"), overflow="fold")
+    table = Table()
+    table.names(top.kind.removesuffix("s"))
     for name in ("Sess.", "Requests", "Tokens", "Cost $", "Share"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.numbers(name)
     for group in top.groups:
         (value,) = group.key.values()
         totals = group.totals
         counts = (group.sessions, totals.requests, totals.total_tokens)
         part = percent(share(totals.cost, top.totals.cost))
-        table.add_row(cell(value), *(f"{count:,}" for count in counts), cost(totals), part)
+        table.row(cell(value), *(f"{count:,}" for count in counts), cost(totals), part)
     more = f"The dearest {len(top.groups)} are shown; --limit shows more." if top.more else None
     return drawn(table, title, (*marks(top.totals), more))
 
@@ -36,28 +37,27 @@ def top_requests_text(top: TopRequests, zone: tzinfo) -> str:
     title = period_text(top.period, zone, top.timezone)
     if not top.entries:
         return f"No usage from {title}."
-    table = plain_table()
-    table.add_column("Time", no_wrap=True)
-    table.add_column("Session", overflow="fold", ratio=1)
-    table.add_column("Model", overflow="fold", ratio=1)
+    table = Table()
+    table.whole("Time")
+    table.names("Session")
+    table.names("Model")
     for name in ("Tokens", "Cost $"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.numbers(name)
     for entry in top.entries:
-        table.add_row(*_request(entry, zone))
+        table.row(*_request(entry, zone))
     more = f"The dearest {len(top.entries)} are shown; --limit shows more." if top.more else None
     return drawn(table, title, (more,))
 
 
 def comparison_text(answer: Comparison, zone: tzinfo) -> str:
     """Before, now and the change in per cent, what changed most in cost first; the whole at the foot."""
-    table = plain_table()
-    table.show_footer = True
+    table = Table()
     for number, name in enumerate(answer.by):
-        table.add_column(name, "Total" if number == 0 else "", overflow="fold", footer_style="bold")
+        table.names(name, "Total" if number == 0 else "")
     for name, foot in zip(("Before $", "Now $", "Change", "Tokens", "Change"), _compared(answer.whole), strict=True):
-        table.add_column(name, foot, justify="right", no_wrap=True, footer_style="bold")
+        table.numbers(name, foot)
     for change in answer.groups:
-        table.add_row(*(cell(value) for value in change.key.values()), *_compared(change))
+        table.row(*(cell(value) for value in change.key.values()), *_compared(change))
     now, before = (period_text(span, zone, answer.timezone) for span in (answer.period, answer.before))
     more = f"The {len(answer.groups)} that changed most are shown; --limit shows more." if answer.more else None
     return drawn(table, f"before: {before}\nnow:    {now}", (*marks(answer.whole.totals), more))
@@ -79,7 +79,7 @@ def _grown(ratio: Decimal | None, now: int) -> str:
     return f"{ratio - 1:+,.1%}"
 
 
-def _request(entry: Entry, zone: tzinfo) -> tuple[Cell, ...]:
+def _request(entry: Entry, zone: tzinfo) -> tuple[str, ...]:
     record = entry.line.record
     totals: Totals = totals_of(record, entry.line.price)
     return (

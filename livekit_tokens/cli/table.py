@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import tzinfo
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from livekit_tokens.cli.columns import Table, drawn
 from livekit_tokens.cli.text import period_text, plain
 from livekit_tokens.core.reports import Report, SessionLine, SessionList
 from livekit_tokens.domain.money import dollars, dollars_shown
@@ -21,28 +16,28 @@ _NUMBERS = ("Sess.", "Requests", "Input", "Output", "Cost $")
 
 def groups_text(report: Report, zone: tzinfo) -> str:
     """A report by anything: a row a group, the totals at the foot; costs are marked as the lines below it say."""
-    table = Table(show_footer=True, box=None, pad_edge=False, header_style="bold", footer_style="bold")
+    table = Table()
     for number, name in enumerate(report.by):
-        table.add_column(name, "Total" if number == 0 else "", overflow="fold")
+        table.names(name, "Total" if number == 0 else "")
     feet = _numbers(report.sessions, report.totals)
     for name, foot in zip(_NUMBERS, feet, strict=True):
-        table.add_column(name, foot, justify="right", no_wrap=True)
+        table.numbers(name, foot)
     for group in report.groups:
-        table.add_row(*(cell(value) for value in group.key.values()), *_numbers(group.sessions, group.totals))
+        table.row(*(cell(value) for value in group.key.values()), *_numbers(group.sessions, group.totals))
     rate = None if report.cost_per_minute is None else f"${report.cost_per_minute:,.6f} a minute of call"
     return drawn(table, period_text(report.period, zone, report.timezone), (rate, *marks(report.totals)))
 
 
 def sessions_text(found: SessionList, zone: tzinfo) -> str:
     """Sessions, newest first."""
-    table = plain_table()
-    table.add_column("Session", overflow="fold", ratio=3)
-    table.add_column("User", overflow="fold", ratio=2)
-    table.add_column("Started", no_wrap=True)
+    table = Table()
+    table.names("Session")
+    table.names("User")
+    table.whole("Started")
     for name in ("Length", "Tokens", "Cost $"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.numbers(name)
     for line in found.sessions:
-        table.add_row(*_session(line, zone))
+        table.row(*_session(line, zone))
     if not found.sessions:
         return f"No sessions from {period_text(found.period, zone, found.timezone)}."
     whole = sum((line.totals for line in found.sessions), Totals())
@@ -50,7 +45,7 @@ def sessions_text(found: SessionList, zone: tzinfo) -> str:
     return drawn(table, period_text(found.period, zone, found.timezone), (*marks(whole), more))
 
 
-def _session(line: SessionLine, zone: tzinfo) -> tuple[Cell, ...]:
+def _session(line: SessionLine, zone: tzinfo) -> tuple[str, ...]:
     session = line.session
     length = int(session.duration.total_seconds())
     minutes = f"{length // 60:,}:{length % 60:02d}"
@@ -77,30 +72,8 @@ def cost(totals: Totals) -> str:
     return f"{'~' if totals.estimated_cost else ''}{dollars(totals.cost):,.4f}{'+' if totals.unpriced_requests else ''}"
 
 
-Cell = Text | str
-
-
-def cell(value: str | None) -> Text:
-    # Text, not str: rich would read [brackets] in a name as its markup.
-    return Text("-" if value is None else plain(value))
-
-
-def plain_table() -> Table:
-    return Table(box=None, pad_edge=False, header_style="bold")
-
-
-def drawn(table: Table | None, title: str, notes: Iterable[str | None] = ()) -> str:
-    """Title, table and notes as text; with colours on a terminal only."""
-    console = Console(file=io.StringIO(), force_terminal=sys.stdout.isatty() or None, width=width())
-    console.print(Text(title, style="dim"))
-    if table is not None:
-        console.print(table)
-    for line in notes:
-        if line is not None:
-            console.print(Text(line, style="dim"))
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    return "\n".join(line.rstrip() for line in file.getvalue().rstrip("\n").split("\n"))
+def cell(value: str | None) -> str:
+    return "-" if value is None else plain(value)
 
 
 def marks(totals: Totals) -> Iterator[str]:
@@ -108,7 +81,3 @@ def marks(totals: Totals) -> Iterator[str]:
         yield f"~ in part estimated: {dollars_shown(totals.estimated_cost)} of {dollars_shown(totals.cost)}"
     if totals.unpriced_requests:
         yield f"+ and unpriced: {totals.unpriced_requests:,} requests have no known price"
-
-
-def width() -> int:
-    return max(40, Console().width) if sys.stdout.isatty() else 80

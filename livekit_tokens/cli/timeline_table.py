@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import tzinfo
 
-from rich.text import Text
-
-from livekit_tokens.cli.table import Cell, cell, drawn, marks, plain_table
+from livekit_tokens.cli.columns import Table, drawn
+from livekit_tokens.cli.table import cell, marks
 from livekit_tokens.cli.text import plain, quantities, time_text
 from livekit_tokens.core.reports import Event, Timeline
 from livekit_tokens.domain.money import dollars
@@ -17,21 +16,21 @@ _WHAT = {"part_began": "begins", "joined": "joins", "left": "leaves", "part_ende
 
 
 def timeline_text(timeline: Timeline, zone: tzinfo, timezone: str) -> str:
-    table = plain_table()
-    table.add_column("After", justify="right", no_wrap=True)
-    table.add_column("What", overflow="fold", ratio=4)
-    table.add_column("Units", overflow="fold", ratio=5)
-    table.add_column("", no_wrap=True)
-    table.add_column("Cost $", justify="right", no_wrap=True)
+    table = Table()
+    table.numbers("After")
+    table.names("What")
+    table.names("Units")
+    table.whole("")
+    table.numbers("Cost $")
     turn = 0
     for event in timeline.events:
         if event.line is None:
-            table.add_row(_clock(event.after), *_event(event))
+            table.row(_clock(event.after), *_event(event))
             continue
         if (event.turn or 0) > turn:
             turn = event.turn or 0
-            table.add_row("", Text(f"Turn {turn}", style="bold"))
-        table.add_row(_clock(event.after), *_request(event.line))
+            table.row("", f"Turn {turn}")
+        table.row(_clock(event.after), *_request(event.line))
     session, totals = timeline.session, timeline.session.totals
     reason = f", {plain(session.close_reason)}" if session.close_reason else ""
     title = (
@@ -44,12 +43,12 @@ def timeline_text(timeline: Timeline, zone: tzinfo, timezone: str) -> str:
     return drawn(table, title, (whole, *marks(totals)))
 
 
-def _event(event: Event) -> tuple[Cell, ...]:
+def _event(event: Event) -> tuple[str, ...]:
     named = plain(event.name) if event.name else ("part" if event.what.startswith("part") else "someone")
-    return Text(f"{named} {_WHAT[event.what]}"), cell(event.detail or ""), "", ""
+    return f"{named} {_WHAT[event.what]}", cell(event.detail or ""), "", ""
 
 
-def _request(line: RecordLine) -> tuple[Cell, ...]:
+def _request(line: RecordLine) -> tuple[str, ...]:
     record = line.record
     failed = "" if record.success else f" failed ({plain(record.error)})"
     cost = "unpriced" if line.price.total is None else f"{dollars(line.price.total):,.6f}"

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from textwrap import wrap
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from livekit_tokens.cli.columns import PIPED_WIDTH, Table
 from livekit_tokens.cli.text import plain
 from livekit_tokens.domain.pricing import Card
 from livekit_tokens.domain.times import rfc3339
 from livekit_tokens.prices.amounts import Amount, amounts_of
 from livekit_tokens.prices.comparison import Difference
 
-WIDTH = 80
+WIDTH = PIPED_WIDTH
 _SHORT = {"1M tokens": "1M", "1M characters": "1M"}
 
 
@@ -27,17 +23,17 @@ def cards_text(cards: Iterable[Card]) -> str:
     sources: dict[str, int] = {}
     found = []
     for provider, own in groupby(sorted(cards, key=lambda card: (card.provider, card.model)), lambda c: c.provider):
-        table = _table()
-        table.add_column(plain(provider), overflow="fold", min_width=28)
-        table.add_column("Unit", no_wrap=True)
-        table.add_column("$", justify="right", no_wrap=True)
-        table.add_column("per", no_wrap=True)
-        table.add_column("Source", justify="right", no_wrap=True)
+        table = Table()
+        table.names(plain(provider), least=28)
+        table.whole("Unit")
+        table.numbers("$")
+        table.whole("per")
+        table.numbers("Source")
         for card in own:
             number = sources.setdefault(card.source, len(sources) + 1)
             for unit, amount in amounts_of(card.rates).items():
-                table.add_row(Text(plain(card.model)), unit, amount.usd, _per(amount), f"[{number}]")
-        found.append(_drawn(table))
+                table.row(plain(card.model), unit, amount.usd, _per(amount), f"[{number}]")
+        found.append("\n".join(table.lines(WIDTH)))
     return "\n\n".join([*found, _foot(sources)])
 
 
@@ -61,13 +57,13 @@ def differences_text(title: str, here: str, there: str, differences: Sequence[Di
     if not differences:
         return f"{title}: no difference."
     reasons: dict[str, int] = {}
-    table = _table()
-    table.add_column("Model", overflow="fold")
-    table.add_column("Unit", no_wrap=True)
+    table = Table()
+    table.names("Model")
+    table.whole("Unit")
     for name in (here, there):
-        table.add_column(f"{name} $", justify="right", no_wrap=True)
-    table.add_column("per", no_wrap=True)
-    table.add_column("Why", justify="right", no_wrap=True)
+        table.numbers(f"{name} $")
+    table.whole("per")
+    table.numbers("Why")
     last = None
     for d in differences:
         number = reasons.setdefault(f"{d.why} ({d.source})", len(reasons) + 1)
@@ -75,8 +71,8 @@ def differences_text(title: str, here: str, there: str, differences: Sequence[Di
         last = (d.provider, d.model)
         per = d.here or d.there
         assert per is not None
-        table.add_row(Text(name), d.unit, _usd(d.here), _usd(d.there), _per(per), f"[{number}]")
-    return "\n".join([title, _drawn(table), "", _foot(reasons)])
+        table.row(name, d.unit, _usd(d.here), _usd(d.there), _per(per), f"[{number}]")
+    return "\n".join([title, *table.lines(WIDTH), "", _foot(reasons)])
 
 
 def _foot(numbers: Mapping[str, int]) -> str:
@@ -94,15 +90,3 @@ def _usd(amount: Amount | None) -> str:
 
 def _per(amount: Amount) -> str:
     return _SHORT.get(amount.per, amount.per)
-
-
-def _table() -> Table:
-    return Table(box=None, pad_edge=False, header_style="bold")
-
-
-def _drawn(table: Table) -> str:
-    console = Console(file=io.StringIO(), width=WIDTH, markup=False, highlight=False)
-    console.print(table)
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    return "\n".join(line.rstrip() for line in file.getvalue().rstrip("\n").split("\n"))

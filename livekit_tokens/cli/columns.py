@@ -1,0 +1,110 @@
+"""Tables for a terminal: numbers to the right, long names folded until all fits its width."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from tabulate import tabulate  # type: ignore[import-untyped]
+from wcwidth import wcswidth
+
+PIPED_WIDTH = 80
+_GAP = 2
+_NARROWEST = 8
+"""A name keeps so many columns, also where the table is then wider than the terminal."""
+_BOLD, _DIM = "1", "2"
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    name: str
+    foot: str = ""
+    align: str = "left"
+    least: int | None = None  # None: never folded
+
+
+@dataclass(slots=True)
+class Table:
+    """Rows of texts under names, with a last row of `foot`s where a column has one."""
+
+    _columns: list[_Column] = field(default_factory=list)
+    _rows: list[Sequence[str]] = field(default_factory=list)
+
+    def names(self, name: str, foot: str = "", *, least: int = _NARROWEST) -> None:
+        """Add a column of texts, which are folded where there is no room for them."""
+        self._columns.append(_Column(name, foot, least=max(least, len(name))))
+
+    def whole(self, name: str) -> None:
+        """Add a column of texts that are never folded."""
+        self._columns.append(_Column(name))
+
+    def numbers(self, name: str, foot: str = "") -> None:
+        """Add a column of numbers, which are never folded."""
+        self._columns.append(_Column(name, foot, align="right"))
+
+    def row(self, *cells: str) -> None:
+        """Add a row; cells that are left out are empty."""
+        self._rows.append((*cells, *[""] * (len(self._columns) - len(cells))))
+
+    def lines(self, width: int, *, styled: bool = False) -> list[str]:
+        """The table in at most `width` columns of the terminal, where its numbers leave that much."""
+        has_foot = any(column.foot for column in self._columns)
+        feet = [[column.foot for column in self._columns]] if has_foot else []
+        # The names as a row: above a table of their own, tabulate makes each column two wider than its name.
+        rows = [[column.name for column in self._columns], *self._rows, *feet]
+        text = tabulate(
+            rows,
+            tablefmt="plain",
+            disable_numparse=True,
+            colalign=[column.align for column in self._columns],
+            preserve_whitespace=True,
+            maxcolwidths=self._limits(rows, width),
+            break_on_hyphens=False,
+        )
+        lines = [line.rstrip() for line in text.split("\n")]
+        if styled:
+            lines[0] = _styled(lines[0], _BOLD)
+            lines[-1] = _styled(lines[-1], _BOLD) if has_foot else lines[-1]
+        return lines
+
+    def _limits(self, rows: Sequence[Sequence[str]], width: int) -> list[int | None]:
+        """How wide names may be, so that all of them fit beside what is never folded: the same for each."""
+        widest = [max(map(wcswidth, cells)) for cells in zip(*rows, strict=True)]
+        least = {number: column.least for number, column in enumerate(self._columns) if column.least is not None}
+        room = width - _GAP * (len(widest) - 1) - sum(w for number, w in enumerate(widest) if number not in least)
+        limit = max((widest[number] for number in least), default=0)
+        while limit and sum(min(widest[number], max(limit, few)) for number, few in least.items()) > room:
+            limit -= 1
+        return [max(limit, least[number]) if number in least else None for number in range(len(widest))]
+
+
+def drawn(table: Table | None, title: str, notes: Iterable[str | None] = ()) -> str:
+    """Title, table and notes as text; with escape codes on a terminal only."""
+    styled = is_styled()
+    body = [] if table is None else table.lines(width(), styled=styled)
+    below = [line for note in notes if note for line in _dim(note, styled=styled)]
+    return "\n".join([*_dim(title, styled=styled), *body, *below])
+
+
+def width() -> int:
+    """The terminal's, in columns; 80 where there is none."""
+    return max(40, shutil.get_terminal_size().columns) if sys.stdout.isatty() else PIPED_WIDTH
+
+
+def is_styled() -> bool:
+    """Whether the output is read on a terminal that knows escape codes, by somebody who wants them (no-color.org)."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
+
+
+def _dim(text: str, *, styled: bool) -> Iterator[str]:
+    for line in text.split("\n"):
+        for piece in textwrap.wrap(line, width()):
+            yield _styled(piece, _DIM) if styled else piece
+
+
+def _styled(line: str, style: str) -> str:
+    return f"\x1b[{style}m{line}\x1b[0m" if line else line
