@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from livekit_tokens.core import faults, homes
 from livekit_tokens.core.takeover import Recovered, take_over
-from livekit_tokens.runtime import UnopenedLedger, new_key, now, price_book, running, runtime
+from livekit_tokens.runtime import UnopenedLedger, daily_logs, new_key, now, price_book, running, runtime
 from livekit_tokens.settings import Settings, load_settings, read_settings
 from livekit_tokens.store.address import ledger_id
 
@@ -105,9 +105,9 @@ async def recover(
     prices = price_book(settings)
     ledger = UnopenedLedger(settings.database_url, prices)
     wanted = "" if any_ledger else ledger_id(settings.database_url)
-    recovered = Recovered()
+    recovered, logs = Recovered(), daily_logs(settings)
     for root in homes.roots(settings.spool_dir, on_host or homes.host()):
-        recovered += await take_over(root, ledger, ledger_id=wanted, session_charges=prices.session_charges)
+        recovered += await take_over(root, ledger, ledger_id=wanted, session_charges=prices.session_charges, logs=logs)
     return recovered
 
 

@@ -24,6 +24,7 @@ def checks(settings: Settings, complaints: Sequence[str], *, live: bool = False)
     url, roots = settings.database_url, tuple(homes.homes(settings.spool_dir))
     spools = places.spool_place(*roots)
     ledgers = condition.places_of(url)
+    logs = [places.Place("daily logs", folder, "JSONL_DIR", own=True)] if (folder := settings.jsonl_dir) else []
 
     def waiting() -> Iterator[Finding]:
         known = partial(condition.checkpoints_of, url)
@@ -35,7 +36,7 @@ def checks(settings: Settings, complaints: Sequence[str], *, live: bool = False)
         Check("vocabulary", installed.look_at_vocabulary),
         Check("prices", lambda: prices.look_at_prices(settings.prices_file, now())),
         Check("preload", preloaded.look_at_preload, 2 * findings.LOOK_SECONDS),
-        *(Check(f"{place.name} folder", partial(places.look_at_place, place)) for place in (spools, *ledgers)),
+        *(Check(f"{place.name} folder", partial(places.look_at_place, place)) for place in (spools, *ledgers, *logs)),
         Check("ledger", lambda: condition.look_at_ledger(url), 2 * findings.LOOK_SECONDS),
         Check("spools", waiting, 2 * findings.LOOK_SECONDS),
         *([Check("live", _look_live)] if live else []),

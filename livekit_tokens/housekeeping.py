@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from livekit_tokens.bootstrap import recover
 from livekit_tokens.core import homes
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.runtime import new_key, now, price_book
+from livekit_tokens.runtime import daily_logs, new_key, now, price_book
 from livekit_tokens.settings import Settings
 
 if TYPE_CHECKING:
@@ -107,10 +108,24 @@ async def prune(
         return await pruning.prune(ledger, asked, now, on_rows)
 
 
-async def erase(settings: Settings, user: str, *, all_rooms: bool, dry_run: bool) -> tuple[Erased, SpoolsSwept]:
-    """Forget a person, by the identity as it was given to LiveKit or as it is stored: ledger and this host's spools.
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """Where a person was found: in the ledger, in this host's spools, in lines of its daily log files."""
 
-    Raises LedgerUnavailable or LedgerTooNew; then the ledger is as it was.
+    ledger: Erased
+    spools: SpoolsSwept
+    log_files: int
+    log_lines: int
+
+    def to_dict(self) -> dict[str, object]:
+        logs = {"files_looked_at": self.log_files, "lines": self.log_lines}
+        return {"ledger": self.ledger.to_dict(), "spools": self.spools.to_dict(), "daily_logs": logs}
+
+
+async def erase(settings: Settings, user: str, *, all_rooms: bool, dry_run: bool) -> Forgotten:
+    """Forget a person, by the identity as it was given to LiveKit or as it is stored: ledger, spools and daily logs.
+
+    Raises LedgerUnavailable or LedgerTooNew; then the ledger is as it was. Also where JSONL_DIR cannot be written.
     """
     from livekit_tokens.core import forgetting  # noqa: PLC0415
     from livekit_tokens.store.keeping import erasing, tending  # noqa: PLC0415
@@ -128,9 +143,22 @@ async def erase(settings: Settings, user: str, *, all_rooms: bool, dry_run: bool
         finally:
             await connection.aclose()
         swept = forgetting.sweep(roots, known, person, dry_run=dry_run)
+        files, lines = await _forget_in_logs(settings, stored, dry_run=dry_run)
         if not dry_run:
             await tending.vacuum(ledger)  # what was written over stands in the file's free places until then
-    return erased, swept
+    return Forgotten(erased, swept, files, lines)
+
+
+async def _forget_in_logs(settings: Settings, identities: frozenset[str], *, dry_run: bool) -> tuple[int, int]:
+    if (logs := daily_logs(settings)) is None:
+        return 0, 0
+    try:
+        return await logs.forget(identities, dry_run=dry_run)
+    except OSError as fault:
+        raise LedgerUnavailable(
+            f"the ledger has forgotten them, but the daily logs in {settings.jsonl_dir} cannot be rewritten "
+            f"({fault.strerror}); mend that and erase again"
+        ) from fault
 
 
 async def bring(settings: Settings, files: Sequence[Path], *, dry_run: bool, on_rows: OnRows) -> Imported:

@@ -28,6 +28,7 @@ from livekit_tokens.store.address import ledger_id
 
 if TYPE_CHECKING:
     from livekit_tokens.capture.part import Process
+    from livekit_tokens.core.daily_logs import DailyLogs
     from livekit_tokens.domain.summary import SessionSummary
     from livekit_tokens.prices.book import PriceBook
 
@@ -72,6 +73,7 @@ class Runtime:
                 root,
                 session_charges=prices.session_charges,
                 retention_days=settings.retention_days,
+                logs=daily_logs(settings),
             )
             if _child_may_open:
                 self.background.start()
@@ -261,3 +263,12 @@ def price_book(settings: Settings) -> PriceBook:
     from livekit_tokens.prices.book import PriceBook  # noqa: PLC0415 - a process that only reads may need none
 
     return PriceBook(settings.prices_file)
+
+
+def daily_logs(settings: Settings) -> DailyLogs | None:
+    """The daily log files of JSONL_DIR; None where they are not asked for."""
+    if settings.jsonl_dir is None:
+        return None
+    from livekit_tokens.core.daily_logs import DailyLogs  # noqa: PLC0415 - most processes write none
+
+    return DailyLogs(settings.jsonl_dir, now, settings.jsonl_keep_days)

@@ -39,6 +39,8 @@ _ACCEPTED = {
     "durability": "process (a killed process loses nothing) or power (nor does a power cut, but the last moment)",
     "prices_file": "a TOML file's path",
     "retention_days": "a whole number of days from 1, or nothing to keep records for ever",
+    "jsonl_dir": "a folder's path",
+    "jsonl_keep_days": "a whole number of days from 1, or nothing to keep the files for ever",
     "log_level": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
 }
 _SECRET = ("database_url", "user_identity_key")
@@ -90,6 +92,8 @@ class Settings(BaseSettings):
     durability: Durability = "process"
     prices_file: Path | None = None
     retention_days: int | None = Field(default=None, ge=1, le=36_500)
+    jsonl_dir: Path | None = None
+    jsonl_keep_days: int | None = Field(default=None, ge=1, le=36_500)
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
         BeforeValidator(lambda value: value.strip().upper() if isinstance(value, str) else value),
@@ -113,10 +117,10 @@ class Settings(BaseSettings):
             raise ValueError(f"it cannot be looked at ({fault})") from fault
         return found
 
-    @field_validator("prices_file")
+    @field_validator("prices_file", "jsonl_dir")
     @classmethod
     def _is_absolute(cls, value: Path | None) -> Path | None:
-        # What is in it is the price book's to judge: a file that is wrong, or not there yet, may be mended meanwhile.
+        # What is there is for its user to judge: what is wrong, or not there yet, may be mended meanwhile.
         try:
             return None if value is None else value.expanduser().absolute()
         except (OSError, RuntimeError) as fault:  # no such user

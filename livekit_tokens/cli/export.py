@@ -42,6 +42,7 @@ def export(
     elif jsonl == STDOUT:
         target = exporting.lines()
     else:
+        _check_is_free(jsonl or Path())
         target = exporting.daily_files(jsonl or Path(), ".jsonl.gz" if gz else ".jsonl", replace=replace)
 
     async def question(reports: Reports, about: Within) -> int:
@@ -51,3 +52,10 @@ def export(
 
     written, _ = ask(asked, question, shown=True)
     warn(f"{written:,} records written")
+
+
+def _check_is_free(folder: Path) -> None:
+    from livekit_tokens.settings import load_settings  # noqa: PLC0415 - pydantic takes its time
+
+    if folder.absolute() == load_settings()[0].jsonl_dir:
+        raise BadSetting(f"--jsonl {folder} is JSONL_DIR, where records are appended as they come; give another folder")

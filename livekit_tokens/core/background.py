@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from livekit_tokens.core import faults, spool
 from livekit_tokens.core.chores import EVERY_SECONDS, Chores
@@ -22,6 +22,9 @@ from livekit_tokens.core.ledger import Ledger, LedgerConnection
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.errors import LedgerTooNew
 from livekit_tokens.domain.pricing import SessionCharges, no_charges
+
+if TYPE_CHECKING:
+    from livekit_tokens.core.daily_logs import DailyLogs
 
 GATHER_SECONDS = 0.5
 """How long lines are gathered before a drain: the ledger follows the call at about this distance."""
@@ -45,11 +48,13 @@ class Background:
         *,
         session_charges: SessionCharges = no_charges,
         retention_days: int | None = None,
+        logs: DailyLogs | None = None,
     ) -> None:
         self._recorder = recorder
         self._ledger = ledger
+        self._logs = logs
         self._chores = Chores(
-            recorder.source, ledger, root, session_charges=session_charges, retention_days=retention_days
+            recorder.source, ledger, root, session_charges=session_charges, retention_days=retention_days, logs=logs
         )
         self._held: asyncio.Event | None = None
         self._dirty = False
@@ -195,7 +200,7 @@ class Background:
                 if self._connection is None or self._drain is None:
                     self._connection = await self._ledger.connect()
                     self._drain = SpoolDrain(
-                        self._recorder.folder, self._recorder.source, self._connection, _PIECE_BYTES
+                        self._recorder.folder, self._recorder.source, self._connection, _PIECE_BYTES, self._logs
                     )
                 await self._drain.drain()
                 if self._recorder.disk_full:

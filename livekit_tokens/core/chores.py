@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from livekit_tokens.core import faults, spool
 from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
 from livekit_tokens.core.takeover import take_over
 from livekit_tokens.domain.pricing import SessionCharges, no_charges
+
+if TYPE_CHECKING:
+    from livekit_tokens.core.daily_logs import DailyLogs
 
 EVERY_SECONDS = 300.0
 """How often it is looked for spools of dead processes, and for days to be rolled up."""
@@ -34,12 +38,14 @@ class Chores:
         *,
         session_charges: SessionCharges = no_charges,
         retention_days: int | None = None,
+        logs: DailyLogs | None = None,
     ) -> None:
         self._own = own
         self._ledger = ledger
         self._root = root
         self._session_charges = session_charges
         self._retention_days = retention_days
+        self._logs = logs
         self._done_at = -EVERY_SECONDS
         self._retained_at = -_RETAIN_EVERY_SECONDS
 
@@ -64,6 +70,7 @@ class Chores:
                 own=self._own.id,
                 replay_seconds=replay_seconds,
                 session_charges=self._session_charges,
+                logs=self._logs,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on
             faults.note("spools of dead processes could not be taken over", error)

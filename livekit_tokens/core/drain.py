@@ -6,6 +6,7 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from livekit_tokens.core import faults, spool
 from livekit_tokens.core.ledger import START, Batch, Checkpoint, LedgerConnection, Source
@@ -13,6 +14,9 @@ from livekit_tokens.core.lines import Head, Late, Line, PartLine, StayLine, Use
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.usage import UsageRecord
+
+if TYPE_CHECKING:
+    from livekit_tokens.core.daily_logs import DailyLogs
 
 logger = logging.getLogger("livekit_tokens")
 
@@ -36,12 +40,18 @@ class SpoolDrain:
     """
 
     def __init__(
-        self, folder: Path, source: Source, connection: LedgerConnection, piece: int = spool.READ_BYTES
+        self,
+        folder: Path,
+        source: Source,
+        connection: LedgerConnection,
+        piece: int = spool.READ_BYTES,
+        logs: DailyLogs | None = None,
     ) -> None:
         self._folder = folder
         self._piece = piece  # bytes a batch: smaller ones leave the interpreter to a call more often
         self._source = source
         self._connection = connection
+        self._followed = None if logs is None else logs.of(folder, source.id, connection)
         self._known: Checkpoint | None = None  # as the ledger has it
         self._at: Checkpoint | None = None  # how far was read; lines that bring nothing move only this
         self._gap = 0
@@ -71,6 +81,8 @@ class SpoolDrain:
                 done.records += len(batch.records)
                 done.lost += batch.lost
                 self._gap = 0
+                if self._followed is not None and batch.records:
+                    self._followed.brought({record.part for _, record in batch.records})
                 _say(batch)
             self._at = batch.after
             done.damaged += reading.damaged
@@ -78,6 +90,8 @@ class SpoolDrain:
                 faults.note("damaged lines in a spool were passed over", source=self._source.id)
             if not reading.more:
                 break
+        if self._followed is not None:
+            await self._followed.catch_up()
         if self._known is not None:
             spool.forget_acknowledged(self._folder, self._known, time.time())
         return done
@@ -86,6 +100,8 @@ class SpoolDrain:
         """Where to go on: at the ledger's checkpoint, or at the oldest segment that is still kept."""
         self._known = known = await self._connection.checkpoint(self._source.id)
         at = known or START
+        if self._followed is not None:
+            self._followed.begin(at.seq)
         kept = spool.segments_of(self._folder)
         self._gap = 0
         self._carried = None

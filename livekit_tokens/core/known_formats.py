@@ -5,14 +5,18 @@ Names of users and models are theirs; what was asked or said is not kept, so `qu
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
-from livekit_tokens.core.reports import Entry
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.money import Nanos, dollars_text
 from livekit_tokens.domain.sheets import harmless
 from livekit_tokens.domain.times import rfc3339, seconds_text
 from livekit_tokens.domain.usage import UsageRecord
+
+if TYPE_CHECKING:
+    from livekit_tokens.core.reports import Entry
 
 SHEET = (
     "id",

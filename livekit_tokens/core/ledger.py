@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from livekit_tokens.core.lines import Late
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
+
+if TYPE_CHECKING:
+    from livekit_tokens.core.reports import Entry
 
 
 class Checkpoint(NamedTuple):
@@ -73,6 +76,14 @@ class LedgerConnection(Protocol):
         """Write the batch and move the checkpoint from `before` to `after`, in one transaction.
 
         False: the checkpoint was not at `before` (another drain, a restored backup); nothing was written.
+        """
+        ...
+
+    async def entries(
+        self, source: str, after: int, parts: Collection[str] | None, limit: int
+    ) -> Sequence[tuple[int, Entry]]:
+        """A source's records that are numbered above `after`, in their order, with their numbers and prices; only of
+        these `parts`, where it is known that there are no others.
         """
         ...
 

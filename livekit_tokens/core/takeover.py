@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from livekit_tokens.core import faults, spool
 from livekit_tokens.core.drain import SpoolDrain
@@ -20,6 +21,9 @@ from livekit_tokens.core.lines import PartLine, Use
 from livekit_tokens.core.remains import append, end_of, finish_line, missing_end, read_remains
 from livekit_tokens.domain.errors import LedgerTooNew, LedgerUnavailable
 from livekit_tokens.domain.pricing import SessionCharges, no_charges
+
+if TYPE_CHECKING:
+    from livekit_tokens.core.daily_logs import DailyLogs
 
 _TAKER = ".takeover"
 _DRAIN_BYTES = 1 << 17
@@ -60,12 +64,13 @@ async def take_over(
     own: str | None = None,
     replay_seconds: float = spool.REPLAY_SECONDS,
     session_charges: SessionCharges = no_charges,
+    logs: DailyLogs | None = None,
 ) -> Recovered:
     """Finish and drain every spool of a dead owner under a host's folder.
 
     `root` is there. `ledger_id` names the ledger whose spools are taken; without it, any. `own` is this process's.
     Spools that are in the ledger to their end are kept for `replay_seconds` more. `session_charges` says what the
-    minutes of the parts that are closed here are billed as.
+    minutes of the parts that are closed here are billed as. `logs` are the daily files that follow the ledger.
     Raises LedgerUnavailable or LedgerTooNew; what was taken until then is in the ledger. A spool that cannot be
     taken for a reason of its own does not keep those behind it from being taken.
     """
@@ -83,7 +88,7 @@ async def take_over(
             known = await connection.checkpoints([folder.name for folder in folders])
             for folder in folders:
                 checkpoint = known.get(folder.name)
-                taking = _Taking(folder, checkpoint, ledger_id, replay_seconds, session_charges, recovered)
+                taking = _Taking(folder, checkpoint, ledger_id, replay_seconds, session_charges, logs, recovered)
                 try:
                     await taking.take(connection)
                 except (LedgerUnavailable, LedgerTooNew):
@@ -122,6 +127,7 @@ class _Taking:
     ledger_id: str
     replay_seconds: float
     session_charges: SessionCharges
+    logs: DailyLogs | None
     recovered: Recovered
 
     async def take(self, connection: LedgerConnection) -> None:
@@ -156,7 +162,7 @@ class _Taking:
             append(self.folder, remains, end, self.known)
             self.recovered.parts += sum(isinstance(line, PartLine) for line in end)
             self.recovered.estimated += sum(isinstance(line, Use) and line.settles is not None for line in end)
-        drain = SpoolDrain(self.folder, remains.source, connection, _DRAIN_BYTES)
+        drain = SpoolDrain(self.folder, remains.source, connection, _DRAIN_BYTES, self.logs)
         done = await drain.drain()
         if drain.checkpoint is not None:
             spool.mark_finished(self.folder, drain.checkpoint)

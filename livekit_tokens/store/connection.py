@@ -7,9 +7,9 @@ snapshot each, and never write.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -36,6 +36,9 @@ from livekit_tokens.store.revision import bring_up_to_date, is_current, revision
 from livekit_tokens.store.rolling import roll_up
 from livekit_tokens.store.schema import sources
 from livekit_tokens.store.statements import Statements, statements_of
+
+if TYPE_CHECKING:
+    from livekit_tokens.core.reports import Entry
 
 _T = TypeVar("_T")
 
@@ -198,6 +201,11 @@ class StoreConnection:
     async def checkpoints(self, sources: Iterable[str]) -> Mapping[str, Checkpoint]:
         return await self._asked(self._read_checkpoints(list(sources)))
 
+    async def entries(
+        self, source: str, after: int, parts: Collection[str] | None, limit: int
+    ) -> list[tuple[int, Entry]]:
+        return await self._asked(self._read_entries(source, after, parts, limit))
+
     async def is_empty(self) -> bool:
         """Whether nobody has ever written into this ledger."""
         return await self._asked(self._has_no_source())
@@ -243,6 +251,16 @@ class StoreConnection:
 
     async def _read_checkpoints(self, sources: list[str]) -> dict[str, Checkpoint]:
         found = await ingest.read_checkpoints(self._conn, sources)
+        await self._conn.rollback()
+        return found
+
+    async def _read_entries(
+        self, source: str, after: int, parts: Collection[str] | None, limit: int
+    ) -> list[tuple[int, Entry]]:
+        from livekit_tokens.store import requests, values  # noqa: PLC0415 - only where JSONL_DIR asks for it
+
+        rows = await self._conn.execute(requests.of_source(source, after, parts, limit))
+        found = [(row["seq"], values.entry_of(row)) for row in rows.mappings()]
         await self._conn.rollback()
         return found
 

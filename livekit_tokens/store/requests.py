@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,6 +31,14 @@ _OF_PART = (parts.c.session_id, parts.c.user_id, parts.c.user_name, parts.c.tena
 def in_order(question: Question) -> sa.Select[Any]:
     """Every matching record with whose it is, oldest first."""
     return _entries(question).order_by(records.c.at, records.c.part, records.c.seq)
+
+
+def of_source(source: str, after: int, of_parts: Collection[str] | None, limit: int) -> sa.Select[Any]:
+    """A source's records that are numbered above `after`, in their order."""
+    found = [parts.c.source == source, records.c.seq > after]
+    if of_parts is not None:
+        found.append(parts.c.key.in_([bytes.fromhex(key) for key in of_parts]))
+    return sa.select(records, *_OF_PART).select_from(_joined()).where(*found).order_by(records.c.seq).limit(limit)
 
 
 def dearest(question: Question, limit: int) -> sa.Select[Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from livekit_tokens.core.ledger import Batch, Checkpoint
 from livekit_tokens.core.lines import Late
+from livekit_tokens.core.reports import Entry
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.sessions import IN_A_GAP, Part, ended
+from livekit_tokens.domain.summary import RecordLine
 from livekit_tokens.domain.usage import UsageRecord
 
 
@@ -29,6 +31,21 @@ class MemoryLedger:
 
     async def checkpoints(self, sources: Iterable[str]) -> Mapping[str, Checkpoint]:
         return {source: self.at[source] for source in sources if source in self.at}
+
+    async def entries(
+        self, source: str, after: int, parts: Collection[str] | None, limit: int
+    ) -> Sequence[tuple[int, Entry]]:
+        found = [
+            (seq, record)
+            for (of, seq), record in sorted(self.records.items())
+            if of == source and seq > after and (parts is None or record.part in parts)
+        ]
+        return [(seq, self._entry(seq, record)) for seq, record in found[:limit]]
+
+    def _entry(self, seq: int, record: UsageRecord) -> Entry:
+        part = self.parts.get(record.part)
+        whose = (None, None, None, None, {}) if part is None else (part.user, None, None, part.room, part.tags)
+        return Entry(RecordLine(f"{record.part}-{seq}", record), part.session_id if part else "", *whose)
 
     async def apply(self, batch: Batch) -> bool:
         if self.fail_next:

@@ -10,8 +10,7 @@ from livekit_tokens.cli.options import Json
 from livekit_tokens.domain.errors import BadSetting
 
 if TYPE_CHECKING:
-    from livekit_tokens.core.forgetting import SpoolsSwept
-    from livekit_tokens.store.keeping.erasing import Erased
+    from livekit_tokens.housekeeping import Forgotten
 
 
 def erase(
@@ -22,7 +21,7 @@ def erase(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is found, and change nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Forget a person: parts, stays, names, ids, in the ledger and in this host's spools, now and when more arrives.
+    """Forget a person: parts, stays, names, ids, in ledger, spools and daily logs, now and when more arrives.
 
     Sums and costs stay. What is found afterwards is printed; exit code 1 where that is not nothing.
     """
@@ -34,11 +33,12 @@ def erase(
     if not user.strip():
         raise BadSetting("--user is empty; expected the identity of the person to forget")
     work = housekeeping.erase(usable_settings(), user, all_rooms=rooms, dry_run=dry_run)
-    erased, spools = awaited(waited(work, "erasing"))
+    forgotten = awaited(waited(work, "erasing"))
+    erased, spools = forgotten.ledger, forgotten.spools
     if json:
-        print_json({"dry_run": dry_run, "ledger": erased.to_dict(), "spools": spools.to_dict()})
+        print_json({"dry_run": dry_run, **forgotten.to_dict()})
     else:
-        print("\n".join(_lines(erased, spools, dry_run=dry_run)))
+        print("\n".join(_lines(forgotten, dry_run=dry_run)))
     if not dry_run and (erased.left or spools.held):
         raise Failed(
             f"{erased.left:,} rows and {spools.held:,} spools still hold them: a process that lives keeps its newest "
@@ -46,7 +46,8 @@ def erase(
         )
 
 
-def _lines(erased: Erased, spools: SpoolsSwept, *, dry_run: bool) -> list[str]:
+def _lines(forgotten: Forgotten, *, dry_run: bool) -> list[str]:
+    erased, spools = forgotten.ledger, forgotten.spools
     would = "would be " if dry_run else ""
     lines = [
         f"parts of sessions: {erased.parts:,} {would}made nobody's",
@@ -55,4 +56,7 @@ def _lines(erased: Erased, spools: SpoolsSwept, *, dry_run: bool) -> list[str]:
         f"names: {erased.sessions_renamed:,} sessions and {erased.rooms_renamed:,} rooms {would}renamed",
         f"spools of this host: {spools.looked_at:,} looked at, {spools.removed:,} removed, {spools.held:,} hold them",
     ]
+    if forgotten.log_files:
+        files, found = forgotten.log_files, forgotten.log_lines
+        lines.append(f"daily logs: {files:,} files looked at, {found:,} lines {would}made nobody's")
     return lines if dry_run else [*lines, f"looked at again: {erased.left:,} rows found"]
