@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from livekit_tokens.cli.outcome import Failed, awaited, warn
 from livekit_tokens.cli.progress import waited
+from livekit_tokens.domain.times import to_micros
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from livekit_tokens.core.reports import Reports
     from livekit_tokens.settings import Settings
 
@@ -38,6 +41,15 @@ def asked(question: Callable[[Reports], Awaitable[_T]], settings: Settings, *, s
             return await (question(reports) if shown else waited(question(reports)))
 
     return awaited(ask())
+
+
+async def tell_pruned(reports: Reports, since: datetime) -> None:
+    """Beside an answer about a time whose records are gone in part: what that means for it."""
+    kept = await reports.kept_since()
+    if kept is not None and since < kept:
+        from livekit_tokens.cli.text import pruned_text  # noqa: PLC0415 - seldom needed
+
+        warn(pruned_text(to_micros(kept)))
 
 
 def print_json(answer: object) -> None:

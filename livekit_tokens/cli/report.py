@@ -15,6 +15,7 @@ from livekit_tokens.domain.periods import read_zone
 
 if TYPE_CHECKING:
     from livekit_tokens.core.reports import Report, Reports
+    from livekit_tokens.domain.summary import SessionSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,13 @@ def show_session(session_id: str, *, records: bool, zone: str | None, json: bool
 
     settings = ledger.usable_settings()
     reader_zone = read_zone(zone or settings.timezone)
-    answer = ledger.asked(lambda reports: reports.session(session_id, records=records), settings)
+
+    async def question(reports: Reports) -> SessionSummary:
+        answer = await reports.session(session_id, records=records)
+        await ledger.tell_pruned(reports, answer.started_at)
+        return answer
+
+    answer = ledger.asked(question, settings)
     if json:
         ledger.print_json(answer.to_dict())
     else:

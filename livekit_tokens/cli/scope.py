@@ -84,7 +84,9 @@ def ask(
 
     async def put(reports: Reports) -> tuple[_T, Within]:
         about = within(asked, settings, reports.now())
-        return await question(reports, about), about
+        answer = await question(reports, about)
+        await ledger.tell_pruned(reports, about.since)
+        return answer, about
 
     # Before the ledger is opened: a zone that does not exist is wrong usage, whatever the ledger is like.
     read_zone(asked.zone or settings.timezone)

@@ -14,7 +14,7 @@ from livekit_tokens.core.reports import Group, Report
 from livekit_tokens.domain.money import dollars_shown
 from livekit_tokens.domain.periods import Period
 from livekit_tokens.domain.summary import RecordLine, ServiceLine, SessionSummary, cost_text, estimated_cost_text
-from livekit_tokens.domain.times import seconds_text, to_datetime
+from livekit_tokens.domain.times import Micros, rfc3339, seconds_text, to_datetime
 from livekit_tokens.domain.totals import Totals
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -136,6 +136,15 @@ def quantities(record: UsageRecord) -> str:
 
 def period_text(period: Period, zone: tzinfo, zone_name: str) -> str:
     return f"{time_text(to_datetime(period.since), zone)} to {time_text(to_datetime(period.until), zone)} ({zone_name})"
+
+
+def pruned_text(kept_since: Micros) -> str:
+    """What it means for a period that a part of its records is gone."""
+    return (
+        f"note: records from before {rfc3339(kept_since)} are pruned: an edge of the period that lies there is that of "
+        "a whole quarter of an hour, and what only records tell (single requests, response times, errors, scores) is "
+        "missing"
+    )
 
 
 def time_text(at: datetime | None, zone: tzinfo) -> str:

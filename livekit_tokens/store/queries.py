@@ -176,13 +176,16 @@ class SqlReader:
     async def unpriced(self, question: Question) -> list[Unpriced]:
         return [unpriced_of(row) for row in (await self._conn.execute(requests.unpriced(question))).mappings()]
 
+    async def kept_since(self) -> Micros:
+        if self._pruned_until is None:
+            self._pruned_until = await pruned_until(self._conn)
+        return self._pruned_until
+
     async def _as_kept(self, question: Question) -> Question:
         """Where records were pruned, a period's edges are those of whole buckets."""
         if question.period is None or question.cancelled:
             return question
-        if self._pruned_until is None:
-            self._pruned_until = await pruned_until(self._conn)
-        return replace(question, period=as_kept(question.period, self._pruned_until))
+        return replace(question, period=as_kept(question.period, await self.kept_since()))
 
 
 def _key(values: Sequence[str | None]) -> Key:

@@ -236,3 +236,16 @@ time.sleep(3)
         assert ledger.execute("SELECT SUM(input_text) FROM sums").fetchone() == (21,)
         assert ledger.execute("SELECT daily, records, ended_at IS NULL FROM prunings").fetchall() == [(1, 1, 0)]
     assert machine.command("db", "check").returncode == 0
+
+
+def test_who_asks_about_time_whose_records_are_pruned_is_told_what_that_means(asked):
+    """On stderr, so that JSON and CSV stay what they are; in the page itself. Not of a period after that."""
+    assert asked("prune", "--older-than", "20h")[0] == 0
+    for words in (["report"], ["performance", "--json"], ["report", "--by", "user", "--csv"], ["trend"]):
+        _, out, err = asked(*words)
+        assert err.count("are pruned") == 1
+        assert "are pruned" not in out
+    old = next(s for s in json.loads(asked("sessions", "--json")[1])["sessions"] if s["session_id"] == "room_1")
+    assert "are pruned" in asked("report", "--session", old["session_id"], "--records")[2]
+    assert "are pruned" in asked("report", "--html", "-")[1]
+    assert asked("report", "--since", "2999-01-01", "--until", "2999-01-02")[2] == ""

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from livekit_tokens.cli.page.charts import Bar, Layer, ranking, stacked
 from livekit_tokens.cli.page.tables import advice_list, models_table, performance_table, totals_table
-from livekit_tokens.cli.text import period_text, plain, time_text
+from livekit_tokens.cli.text import period_text, plain, pruned_text, time_text
 from livekit_tokens.core.reports import Overview, SeriesLine, Top
 from livekit_tokens.domain.money import NANOS_PER_DOLLAR, Nanos, dollars
 from livekit_tokens.domain.periods import read_zone
@@ -36,6 +36,7 @@ def page_of(overview: Overview, filters: Mapping[str, str], now: Micros) -> str:
             f"<title>Token usage, {escape(period_text(report.period, zone, report.timezone))}</title>",
             f"<style>\n{style}</style>\n</head>\n<body>",
             *_head(overview, filters, now, zone),
+            *_pruned(overview),
             *_body(overview),
             "</body>\n</html>",
         ]
@@ -48,6 +49,11 @@ def _head(overview: Overview, filters: Mapping[str, str], now: Micros, zone: tzi
     for name, value in filters.items():
         yield f"<p>Only {escape(name)}: <bdi>{escape(plain(value))}</bdi></p>"
     yield f'<p class="soft">As of {time_text(to_datetime(now), zone)}. Written by livekit-tokens.</p></header>'
+
+
+def _pruned(overview: Overview) -> Iterator[str]:
+    if overview.report.period.since < overview.kept_since:
+        yield f'<p class="soft">{escape(pruned_text(overview.kept_since))}</p>'
 
 
 def _body(overview: Overview) -> Iterator[str]:

@@ -16,6 +16,7 @@ from livekit_tokens.core.reports.spending import Report, spending
 from livekit_tokens.core.reports.top import Ranked, Top, top
 from livekit_tokens.domain.periods import Cutting, period_before
 from livekit_tokens.domain.pricing import Pricing
+from livekit_tokens.domain.times import Micros, rfc3339
 
 _LINES = 6
 _RANKED: tuple[Ranked, ...] = ("users", "tenants", "operations", "features", "sessions")
@@ -34,6 +35,8 @@ class Overview:
     performance: PerformanceReport
     analysis: CostAnalysis
     tops: Mapping[str, Top]
+    kept_since: Micros = 0
+    """From when on all records are kept; 0 where none was pruned."""
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -43,6 +46,7 @@ class Overview:
             "session_costs": self.session_costs.to_dict(),
             "performance": self.performance.to_dict(),
             "cost_analysis": self.analysis.to_dict(),
+            "records_kept_since": rfc3339(self.kept_since or None),
             "tops": {kind: ranked.to_dict() for kind, ranked in self.tops.items()},
         }
 
@@ -56,4 +60,5 @@ async def overview(reader: UsageReader, scope: Scope, cutting: Cutting, pricing:
         performance=await performance(reader, scope),
         analysis=await cost_analysis(reader, scope, pricing),
         tops={kind: await top(reader, scope, kind, _RANKS) for kind in _RANKED},
+        kept_since=await reader.kept_since(),
     )

@@ -63,6 +63,10 @@ class UsageReader(Protocol):
         """Whether any part of a session was theirs."""
         ...
 
+    async def kept_since(self) -> Micros:
+        """From when on all records are kept; 0 where none was pruned."""
+        ...
+
     # From here on out of the records, as far as they are kept.
 
     def entries(self, question: Question) -> AsyncGenerator[Entry]:

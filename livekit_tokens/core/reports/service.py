@@ -38,7 +38,7 @@ from livekit_tokens.core.reports.unpriced import Missing, missing
 from livekit_tokens.domain.periods import period_before, read_zone
 from livekit_tokens.domain.pricing import Pricing, unpriced
 from livekit_tokens.domain.summary import SessionSummary
-from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.times import Micros, to_datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,16 @@ class Reports:
     now: Callable[[], Micros]
     timezone: str = "UTC"
     pricing: Pricing = unpriced
+
+    async def kept_since(self) -> datetime | None:
+        """From when on all records are kept; None where none was pruned.
+
+        Before that, sums tell: a quarter of an hour belongs to the period that it begins in, and what only records
+        tell (single requests, response times, errors, scores) is missing.
+        """
+        async with self.store.reader() as reader:
+            since = await reader.kept_since()
+        return to_datetime(since) if since else None
 
     async def report(
         self,
