@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from livekit_tokens.core.forgetting import SpoolsSwept
     from livekit_tokens.core.importing import Imported
     from livekit_tokens.core.repricing import Asked, OnProgress, Repricing
+    from livekit_tokens.domain.erasure import Person
     from livekit_tokens.store.connection import StoreLedger
     from livekit_tokens.store.keeping.checking import OnDay
     from livekit_tokens.store.keeping.copies import OnRows
@@ -136,17 +137,28 @@ async def erase(settings: Settings, user: str, *, all_rooms: bool, dry_run: bool
     async with _ledger(settings) as ledger:
         erased, person = await erasing.erase(ledger, stored, now(), all_rooms=all_rooms, dry_run=dry_run)
         roots = list(homes.roots(settings.spool_dir, homes.host()))
-        connection = await ledger.connect()
-        try:
-            names = [folder.name for root in roots for folder in root.iterdir()]
-            known = await connection.checkpoints(names)
-        finally:
-            await connection.aclose()
-        swept = forgetting.sweep(roots, known, person, dry_run=dry_run)
+        swept = await _forget_in_spools(ledger, roots, person, dry_run=dry_run)
+        if swept.held and not dry_run:
+            await forgetting.when_let_go(roots)
+            again = await _forget_in_spools(ledger, roots, person, dry_run=False)
+            swept.removed, swept.held = swept.removed + swept.held - again.held, again.held
         files, lines = await _forget_in_logs(settings, stored, dry_run=dry_run)
         if not dry_run:
             await tending.vacuum(ledger)  # what was written over stands in the file's free places until then
     return Forgotten(erased, swept, files, lines)
+
+
+async def _forget_in_spools(
+    ledger: StoreLedger, roots: Sequence[Path], person: Person, *, dry_run: bool
+) -> SpoolsSwept:
+    from livekit_tokens.core import forgetting  # noqa: PLC0415
+
+    connection = await ledger.connect()
+    try:
+        known = await connection.checkpoints([folder.name for root in roots for folder in root.iterdir()])
+    finally:
+        await connection.aclose()
+    return forgetting.sweep(roots, known, person, dry_run=dry_run)
 
 
 async def _forget_in_logs(settings: Settings, identities: frozenset[str], *, dry_run: bool) -> tuple[int, int]:

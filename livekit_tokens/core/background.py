@@ -32,6 +32,8 @@ GATHER_SECONDS = 0.5
 _FIRST_RETRY_SECONDS = 0.5
 _LAST_RETRY_SECONDS = 30.0
 _LONGEST_HOLD_SECONDS = 5.0
+_LOOK_SECONDS = 2.0
+"""How often a quiet process looks whether another asks for something: one `stat`."""
 RETAIN_PAUSE_SECONDS = 0.05
 _PIECE_BYTES = 1 << 17
 """A call shares this process: small batches leave it the interpreter more often than large ones."""
@@ -173,9 +175,14 @@ class Background:
                 self._retry_seconds = min(2 * self._retry_seconds, _LAST_RETRY_SECONDS)
 
     async def _wait(self, seconds: float) -> None:
+        """Until something is written, another process asks for something, or so long."""
         assert self._wake is not None
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+        until = time.monotonic() + seconds
+        while not self._wake.is_set() and time.monotonic() < until:
+            if spool.is_asked_to_let_go(self._recorder.folder):
+                break
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), min(_LOOK_SECONDS, seconds))
         self._wake.clear()
 
     async def _drain_once(self) -> bool:
@@ -205,6 +212,8 @@ class Background:
                 await self._drain.drain()
                 if self._recorder.disk_full:
                     await self._make_room(self._drain)
+                if spool.is_asked_to_let_go(self._recorder.folder):
+                    await self._let_go_of_past(self._drain)
             except asyncio.CancelledError:  # who waited for it waits no longer
                 self._ask_again()
                 raise
@@ -238,6 +247,14 @@ class Background:
         await self._chores.take_over(spool.NO_REPLAY)
         self._recorder.tend()
         await drain.drain()
+
+    async def _let_go_of_past(self, drain: SpoolDrain) -> None:
+        """Somebody is erased: nothing is kept here that is in the ledger, but for what the new segment begins with."""
+        self._recorder.begin_segment()
+        await drain.drain()
+        if drain.checkpoint is not None:
+            spool.forget_acknowledged(self._recorder.folder, drain.checkpoint, time.time(), spool.NO_REPLAY)
+        spool.has_let_go(self._recorder.folder)
 
     async def _hold(self) -> bool:
         assert self._turn is not None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,10 @@ from livekit_tokens.domain.erasure import Person
 
 _LONG_ENOUGH = 6
 """A shorter text is only looked for as a whole value: every spool holds some `ann` within another word."""
+
+LET_GO_SECONDS = 8.0
+"""A living process looks every two seconds; its drain may be at work, or its ledger slow."""
+_LOOK_SECONDS = 0.1
 
 
 @dataclass(slots=True)
@@ -32,8 +38,9 @@ class SpoolsSwept:
 def sweep(roots: Iterable[Path], known: Mapping[str, Checkpoint], person: Person, *, dry_run: bool) -> SpoolsSwept:
     """Remove what holds the person and is in the ledger (`known` checkpoints), and look again.
 
-    Held are the newest segment of a process that lives, and spools of another ledger: what they bring is forgotten
-    as it arrives, and the file goes with its replay window.
+    A process that lives is asked to let go of what it has written (`when_let_go`). Held are what a
+    call of theirs that goes on must keep, and spools of another ledger: what they bring is forgotten as it arrives,
+    and the file goes with its replay window.
     """
     swept, sought = SpoolsSwept(), _sought(person)
     for root in roots:
@@ -49,10 +56,21 @@ def sweep(roots: Iterable[Path], known: Mapping[str, Checkpoint], person: Person
     return swept
 
 
+async def when_let_go(roots: Iterable[Path]) -> bool:
+    """Wait until the living owners that were asked have let go; False: not all of them have."""
+    folders = [folder for root in roots for folder in spool.sources_of(root)]
+    until = time.monotonic() + LET_GO_SECONDS
+    while asked := any(map(spool.is_asked_to_let_go, folders)):
+        if time.monotonic() > until:
+            break
+        await asyncio.sleep(_LOOK_SECONDS)
+    return not asked
+
+
 def _forget(folder: Path, known: Checkpoint) -> None:
     lock = spool.try_lock(folder)
     if lock is None:  # its owner lives
-        spool.forget_acknowledged(folder, known, 0.0, spool.NO_REPLAY)
+        spool.ask_to_let_go(folder)
         return
     try:
         if spool.finished_at(folder) == known:

@@ -204,6 +204,10 @@ class Recorder:
         """Write what is left over and fsync; blocks for the disk, so never on a call's loop. True: all is durable."""
         return self._writer.sync()
 
+    def begin_segment(self) -> None:
+        """Write on in a new segment of the spool; blocks for the disk."""
+        self._writer.begin_segment()
+
     def tend(self) -> None:
         """Background housekeeping: retry what a failing disk refused, fsync what was rotated away, sum up what came.
 

@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +29,7 @@ NO_REPLAY = float("-inf")
 READ_BYTES = 1 << 20
 _LOCK = "lock"
 _FINISHED = "finished"
+_LET_GO = "let-go"
 
 
 def segment_path(folder: Path, number: int) -> Path:
@@ -136,6 +138,21 @@ def finished_at(folder: Path) -> Checkpoint | None:
         return Checkpoint(int(segment), int(offset), int(seq))
     except (OSError, ValueError):
         return None
+
+
+def ask_to_let_go(folder: Path) -> None:
+    """Ask a living owner to begin a new segment, and to keep nothing for replays of what is in the ledger."""
+    with suppress(FileNotFoundError):  # it has just been removed
+        os.close(os.open(folder / _LET_GO, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+
+
+def is_asked_to_let_go(folder: Path) -> bool:
+    return (folder / _LET_GO).exists()
+
+
+def has_let_go(folder: Path) -> None:
+    """The owner's answer."""
+    (folder / _LET_GO).unlink(missing_ok=True)
 
 
 def is_empty(folder: Path) -> bool:

@@ -49,6 +49,7 @@ class SpoolWriter:
         self._size = 0
         self._fd = -1
         self._torn = False
+        self._is_fresh, self._begun_at = True, 0.0  # nothing but what a segment begins with; since when (monotonic)
         self._waiting: deque[_Encoded] = deque()
         self._waiting_bytes = 0
         self._retry_at = 0.0
@@ -78,9 +79,21 @@ class SpoolWriter:
     # -- what the background says ---------------------------------------------------------------------------------
 
     def tend(self) -> None:
-        """Retry what a failing disk refused, fsync what was rotated away, see that the files are still there."""
+        """Retry what a failing disk refused, fsync what was rotated away, see that the files are still there.
+
+        A segment that is as old as the replay window is ended, too: what a quiet process once wrote goes with it.
+        """
         self._restore_if_gone()
         self._write_all_waiting()
+        with self.lock:
+            if time.monotonic() - self._begun_at >= spool.REPLAY_SECONDS:
+                self._begin_another()
+        self._sync_retired()
+
+    def begin_segment(self) -> None:
+        """Write on in a new segment, so that the one before may go."""
+        with self.lock:
+            self._begin_another()
         self._sync_retired()
 
     def sync(self) -> bool:
@@ -127,6 +140,7 @@ class SpoolWriter:
         self._size += written
         # A short write leaves a torn line behind; the next one begins with a newline, and readers go on there.
         self._torn = written < len(raw)
+        self._is_fresh = False
         if self._torn:
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             faults.note("spool took only part of a line; it will be written again")
@@ -144,6 +158,11 @@ class SpoolWriter:
             if not self._waiting or not self._write_in_turn(self._waiting[0]):
                 return
             self._waiting_bytes -= len(self._waiting.popleft().raw)
+
+    def _begin_another(self) -> None:
+        """Unless nothing was written since this one was begun."""
+        if self._fd >= 0 and not self._is_fresh:
+            self._rotate()
 
     def _rotate(self) -> bool:
         """Begin a new segment with all that a reader needs who has only this one; False: some of that has to wait."""
@@ -163,6 +182,7 @@ class SpoolWriter:
         refused = list(dropwhile(self._write, map(_encoded, self._begin(self._segment, self._seq))))
         self._waiting.extendleft(reversed(refused))
         self._waiting_bytes += sum(len(encoded.raw) for encoded in refused)
+        self._is_fresh, self._begun_at = True, time.monotonic()
         self._size = min(self._size, spool.SEGMENT_BYTES // 2)  # many open parts must not make every line rotate
         return not refused
 

@@ -132,7 +132,36 @@ def test_erase_leaves_nothing_of_a_person_on_this_machine(tmp_path):
     assert report["totals"]["units"]["input_text"] == 7
 
 
-def test_erase_says_what_a_living_process_still_holds(tmp_path):
+ENDED = """
+from livekit_tokens.domain.sessions import ended
+own.recorder.put_part(ended(own.recorder.open_parts()[0], now(), "participant_disconnected"))
+"""
+
+
+def test_a_living_process_lets_go_of_a_person_whose_call_has_ended(tmp_path):
+    """Its newest segment, too; its other calls go on, and what it writes afterwards arrives."""
+    machine = Machine(tmp_path)
+    hers = CALL.replace('"ada"', '"ada-4711"') + ENDED
+    waiting = 'own.background.flush_blocking(5); print("ready", flush=True); sys.stdin.readline()'
+    more = """
+own.recorder.record(UsageRecord(part=key, at=now(), service="agent", provider="openai", model="gpt-realtime",
+                                operation="realtime_response", units={"input_text": 30}))
+"""
+    living = machine.start(hers + CALL + waiting + more)
+    assert living.stdout.readline() == "ready\n"
+
+    done = machine.command("erase", "--user", "ada-4711", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["spools"] == {"looked_at": 1, "removed": 1, "held": 0}
+    assert found_in(tmp_path, b"ada-4711") == []
+
+    living.communicate("\n", timeout=30)
+    report = json.loads(machine.command("report", "--json").stdout)
+    assert report["totals"]["units"]["input_text"] == 7 + 7 + 30
+    assert found_in(tmp_path, b"ada-4711") == []
+
+
+def test_erase_says_what_a_call_that_goes_on_still_holds(tmp_path):
     """And forgets what it brings; exit code 1 until it has ended."""
     machine = Machine(tmp_path)
     waiting = 'own.background.flush_blocking(5); print("ready", flush=True); sys.stdin.readline()'
@@ -141,7 +170,7 @@ def test_erase_says_what_a_living_process_still_holds(tmp_path):
 
     done = machine.command("erase", "--user", "ada-4711")
     assert done.returncode == 1
-    assert "0 rows and 1 spools still hold them" in done.stderr
+    assert "0 rows and 1 spools of this host still hold them" in done.stderr
     living.communicate("\n", timeout=30)
     assert found_in(machine.ledger.parent, b"ada-4711")[0].endswith(".jsonl")
 

@@ -278,3 +278,16 @@ def test_a_segment_whose_beginning_is_refused_once_still_begins_with_it(
     assert not refusals
     for segment in (2, 3):
         assert isinstance(lines_in(recorder.folder, segment)[0], Head)
+
+
+def test_a_segment_goes_on_no_longer_than_the_replay_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a quiet process once wrote is then removed, as soon as it is in the ledger; one that writes nothing begins
+    nothing."""
+    recorder = a_recorder(tmp_path)
+    monkeypatch.setattr(spool, "REPLAY_SECONDS", 0)
+    recorder.tend()
+    assert spool.segments_of(recorder.folder) == [1]
+    recorder.record(a_record())
+    recorder.tend()
+    recorder.tend()
+    assert spool.segments_of(recorder.folder) == [1, 2]

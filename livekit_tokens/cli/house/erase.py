@@ -41,8 +41,9 @@ def erase(
         print("\n".join(_lines(forgotten, dry_run=dry_run)))
     if not dry_run and (erased.left or spools.held):
         raise Failed(
-            f"{erased.left:,} rows and {spools.held:,} spools still hold them: a process that lives keeps its newest "
-            "lines, and a spool of another DATABASE_URL is its own; erase again when they have ended"
+            f"{erased.left:,} rows and {spools.held:,} spools of this host still hold them: a call of theirs that goes "
+            "on, a process that did not answer, or a spool of another DATABASE_URL; what these bring is told without "
+            "them, and the files go by themselves, two hours after the call's end at the latest; erase again to see"
         )
 
 
