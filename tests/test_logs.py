@@ -7,6 +7,17 @@ from pathlib import Path
 from tests.test_runtime import RECORD, run
 
 CALL = RECORD.replace("level=logging.WARNING", "level=logging.INFO, format='%(levelname)s %(message)s'")
+CALLER = """
+import logging
+{before}
+logging.basicConfig(level=logging.DEBUG, format='%(levelname)s %(name)s %(message)s')
+from livekit_tokens.runtime import runtime, new_key, now
+from livekit_tokens.domain.sessions import Part, Stay
+
+own, key = runtime(), new_key()
+own.recorder.put_part(Part(key, "room_1", now(), user="+49301234567", user_name="Ada Lovelace", tenant="Analytical"))
+own.recorder.put_stay(Stay(key, "PA_1", "+49301234567", "Ada Lovelace", now()))
+"""
 
 
 def test_batches_and_records_are_told_at_debug_if_the_setting_says_so(tmp_path: Path) -> None:
@@ -28,3 +39,17 @@ def test_the_setting_can_make_it_quieter(tmp_path: Path) -> None:
     """Than the host's."""
     code = CALL + "record('a'); print(logging.getLogger('livekit_tokens').isEnabledFor(logging.WARNING))"
     assert run(tmp_path, code, LIVEKIT_TOKENS_LOG_LEVEL="error").stdout.strip() == "False"
+
+
+def test_a_host_at_debug_is_told_of_no_caller(tmp_path: Path, database_url: str) -> None:
+    """LiveKit's `dev` sets the root logger to DEBUG, where a database's driver tells each statement with its values."""
+    told = run(tmp_path, CALLER.format(before=""), LIVEKIT_TOKENS_DATABASE_URL=database_url).stderr
+    assert "livekit_tokens a batch is in the ledger" in told
+    assert not [secret for secret in ("+49301234567", "Ada Lovelace", "Analytical") if secret in told]
+    assert not [line for line in told.splitlines() if "livekit_tokens" not in line and "asyncio" not in line]
+
+
+def test_a_driver_whose_level_the_host_has_set_keeps_it(tmp_path: Path) -> None:
+    """Who wants to see statements asks for them by the driver's name."""
+    before = "logging.getLogger('aiosqlite').setLevel(logging.DEBUG)"
+    assert "DEBUG aiosqlite executing" in run(tmp_path, CALLER.format(before=before)).stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sqlite3
 import time
@@ -68,6 +69,8 @@ def make_private(path: Path) -> Identity:
 def sqlite_engine(path: Path, mode: str) -> AsyncEngine:
     """No pool: a kept connection would go on reading a file that has been replaced, and opening one takes 1 ms."""
 
+    _hush("aiosqlite", "alembic")
+
     async def opened(*_args: object, **_options: object) -> aiosqlite.Connection:
         return await _open_sqlite(path, mode)
 
@@ -115,6 +118,8 @@ async def _set_wal(conn: aiosqlite.Connection) -> None:
 def postgres_engine(
     address: PostgresAddress, *, answer_seconds: float | None = ANSWER_SECONDS, **options: Any
 ) -> AsyncEngine:
+    _hush("alembic")
+
     async def opened(*_args: object, **_options: object) -> asyncpg.Connection[asyncpg.Record]:
         import asyncpg  # noqa: PLC0415 - an extra
 
@@ -122,3 +127,13 @@ def postgres_engine(
         return await asyncpg.connect(address.dsn, timeout=CONNECT_SECONDS, command_timeout=answer_seconds)
 
     return create_async_engine("postgresql+asyncpg://", async_creator=opened, hide_parameters=True, **options)
+
+
+def _hush(*drivers: str) -> None:
+    """Keep a host's root logger at DEBUG (LiveKit's `dev` mode) from asking the drivers for all that they can tell:
+    aiosqlite tells each statement with its values, so also who called (asyncpg tells none). Whoever gives these
+    loggers a level of their own keeps it; LiveKit (`cli/log.py`) and SQLAlchemy (`log.py`) quieten others likewise.
+    """
+    for logger in map(logging.getLogger, drivers):
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.WARNING)
