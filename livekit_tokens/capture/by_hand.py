@@ -28,7 +28,8 @@ from livekit_tokens.domain.usage import UsageRecord
 logger = logging.getLogger("livekit_tokens")
 
 WITNESS_SECONDS = 0.02
-"""How long a record with a request's id waits for what has just come over the wire: to count it takes a millisecond."""
+"""How long a record with a request's id waits for what has just come over the wire, which tells more: to count it takes
+a millisecond."""
 
 _T = TypeVar("_T")
 
@@ -135,8 +136,7 @@ class ByHand:
     def _write(self, spender: Spender, record: UsageRecord) -> UsageRecord:
         if record.request_id is not None:
             counting.settle(record.part if self._payer is not None else None, WITNESS_SECONDS)
-            seen = spender.writer.witnessed(record) or self._process_of().closed_parts.witnessed(record)
-            if seen is not None:
+            if (seen := self._process_of().witnessed.tell(record)) is not None:
                 return seen
         if record.idempotency_key is None:
             spender.writer.write(record)

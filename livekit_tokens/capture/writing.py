@@ -48,8 +48,6 @@ class PartWriter:
         self._on_usage = on_usage
         self.counted = 0
         self._loop = _running_loop()
-        self._witnessed: dict[str, UsageRecord] = {}
-        self._witnessed_before: dict[str, UsageRecord] = {}
 
     @property
     def part(self) -> Part:
@@ -66,17 +64,15 @@ class PartWriter:
         return UsageRecord(part=self._part.key, **fields)
 
     def write(self, record: UsageRecord, settles: str | None = None) -> int:
-        """Record it for good; answers its number.
+        """Record it for good; answers its number, 0 if the app has told of it by hand already.
 
         `on_usage` hears of it in the loop in which the part began, whatever thread this is.
         """
-        seq = self._recorder.record(record, settles)
+        seq = self._put(record, settles)
+        if seq is None:
+            return 0
         if record.service != "tool":  # what the call itself spends, and no code of the host's beside it
             self.counted += 1
-        if settles is not None and record.request_id:
-            self._witnessed[record.request_id] = record
-            if len(self._witnessed) > _REMEMBERED:  # so many, and as many before: bounded, and cheap on a call's path
-                self._witnessed_before, self._witnessed = self._witnessed, {}
         if self._on_usage is None:
             return seq
         if self._loop is not None and self._loop is not _running_loop():
@@ -92,14 +88,13 @@ class PartWriter:
     def late(self, late: Late) -> None:
         self._recorder.late(late)
 
-    def witnessed(self, by_hand: UsageRecord) -> UsageRecord | None:
-        """What was seen anyway of a request that is recorded by hand: its id's record, by the same figures.
-
-        Ids alone are not enough: a provider may leave them empty or use them again.
-        """
-        asked = by_hand.request_id or ""
-        found = self._witnessed.get(asked) or self._witnessed_before.get(asked)
-        return found if found is not None and (not by_hand.units or found.units == by_hand.units) else None
+    def _put(self, record: UsageRecord, settles: str | None) -> int | None:
+        if settles is None or not record.request_id:
+            return self._recorder.record(record, settles)
+        seq = self._process.witnessed.see(record, lambda: self._recorder.record(record, settles))
+        if seq is None:
+            self._recorder.unpend(settles)
+        return seq
 
     def _tell(self, record: UsageRecord) -> None:
         assert self._on_usage is not None
@@ -160,12 +155,6 @@ class ClosedParts:
             is_new = self._unattributed is None
             self._unattributed = self._unattributed or f"unattributed_{suffix(int(key, 16))}"
             return self._unattributed, is_new
-
-    def witnessed(self, by_hand: UsageRecord) -> UsageRecord | None:
-        """What was seen of it in any of them: who meters a client and names a session is told of both."""
-        with self._finding:
-            writers = list(self._parts.values())
-        return next((seen for writer in writers if (seen := writer.witnessed(by_hand)) is not None), None)
 
     def of(self, session_id: str, user: str | None, process: Process) -> ClosedPart:
         with self._finding:

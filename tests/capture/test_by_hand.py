@@ -359,3 +359,20 @@ async def test_what_the_wire_has_seen_counts_once_by_its_id(world: World) -> Non
     assert world.records == [record, other]
     assert (record.request_id, record.units) != (other.request_id, other.units)
     assert record.first_output_ms is not None or record.processing_ms is not None  # the one that was seen
+
+
+async def test_a_stream_that_is_recorded_inside_its_own_loop_counts_once(world: World) -> None:
+    """The usage comes with the last chunk, and the stream has not ended when it is told."""
+    async with Provider().running() as provider:
+        client = openai.AsyncOpenAI(base_url=provider.base_url, api_key="not-a-key")
+        with fake_job_context(job_id="hand_5") as ctx:
+            own = world.track(ctx=ctx)
+            asked: Any = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+            async for chunk in await client.chat.completions.create(**asked, stream_options={"include_usage": True}):
+                if chunk.usage:
+                    told = world.record_usage(model="gpt-4.1", usage=chunk.usage, request_id=chunk.id)
+        final = await own.aclose()
+        await client.close()
+    assert world.records == [told]
+    assert final.totals.requests == 1
+    assert world.recorder._pending == {}  # nothing of it is in flight any more
