@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from livekit_tokens.capture.tracking import Tracking
     from livekit_tokens.core.reports import Reports
     from livekit_tokens.domain.summary import SessionSummary
+
+logger = logging.getLogger("livekit_tokens")
 
 
 def register_plugin() -> None:
@@ -65,13 +68,20 @@ def track(
             user=_text(user),
             tenant=_text(tenant),
             feature=_text(feature),
-            tags={str(name): str(value) for name, value in {**own.settings.tags, **(tags or {})}.items()},
+            tags={**own.settings.tags, **_tags(tags)},
             on_end=on_end,
             on_usage=on_usage,
         )
     except Exception as error:  # noqa: BLE001 - the call goes on, untracked, and it is said
         faults.note("a call could not be tracked", error)
         return tracking.inert(Process.of_nobody(now, new_key), on_end=on_end)
+
+
+def _tags(given: object) -> dict[str, str]:
+    if given is not None and not isinstance(given, Mapping):
+        kind = type(given).__name__
+        logger.warning('tags is of the class %s; expected a dict such as {"env": "prod"}: the call has none', kind)
+    return {str(name): str(value) for name, value in given.items()} if isinstance(given, Mapping) else {}
 
 
 def _text(value: object) -> str | None:

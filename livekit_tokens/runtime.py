@@ -58,6 +58,7 @@ class Runtime:
             logger.setLevel(settings.log_level)
         self._process: Process | None = None
         self._said_disabled = False
+        self._said_other = False
         self.background: Background | None = None
         self._syncing: Syncing | None = None
         # One book for the receipt and for the ledger: both have the same prices.
@@ -137,6 +138,12 @@ class Runtime:
             self._said_disabled = True
             logger.warning("tracking is off (ENABLED=false): calls are not counted")
 
+    def say_other_settings(self) -> None:
+        """Once a process, whose calls share one spool."""
+        if not self._said_other:
+            self._said_other = True
+            logger.warning("settings of a later track() differ from those of the first one; the first count")
+
     def _written(self) -> None:
         if self._syncing is not None:
             self._syncing.written()
@@ -205,6 +212,8 @@ def runtime(settings: Settings | None = None) -> Runtime:
     with _making:
         if _runtime is None:
             _runtime = Runtime(settings or _settings())
+        elif settings is not None and settings != _runtime.settings:
+            _runtime.say_other_settings()
         return _runtime
 
 

@@ -171,6 +171,33 @@ asyncio.run(main())
     assert "Traceback" not in done.stderr
 
 
+def test_a_call_is_tracked_whatever_its_options_are(tmp_path: Path) -> None:
+    """Each that cannot be used is named in one line, with what is expected; so are settings that come too late."""
+    code = """
+import asyncio, logging
+from livekit.agents import AgentSession
+logging.basicConfig(level=logging.WARNING)
+from livekit_tokens import active_sessions, track
+from livekit_tokens.settings import Settings
+async def main():
+    other = Settings(timezone='Europe/Berlin')
+    for given in ({'tags': 'env=prod'}, {'ctx': object()}, {'user': 7}, {'settings': other}):
+        track(AgentSession(), **given).record_usage(model='gpt-4.1', input_tokens=1)
+    track(AgentSession)
+    print([summary.totals.requests for summary in active_sessions()])
+asyncio.run(main())
+"""
+    done = run(tmp_path, code)
+    assert done.stdout.strip() == "[1, 1, 1, 1]"
+    for said in (
+        'expected a dict such as {"env": "prod"}',
+        "expected the JobContext",
+        "the first count",
+        "AgentSession",
+    ):
+        assert sum(said in line for line in done.stderr.splitlines()) == 1, done.stderr
+
+
 def test_a_forked_childs_records_reach_the_ledger_that_others_see(tmp_path: Path) -> None:
     """The parent has the database open when it forks and ends first: the child's records are not written into a
     log that nobody reads any more."""

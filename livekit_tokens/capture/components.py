@@ -77,10 +77,11 @@ class ComponentWitness:
 
     # -- where to listen ------------------------------------------------------------------------------------------
 
-    def begin(self, session: Any) -> None:
-        """The session is tracked from here on, and not yet started."""
+    def begin(self, session: Any | None) -> None:
+        """From here on, what the running code spends is this call's; its session has not started yet, if it has one."""
         self._spend()
-        self.listen_to(session)
+        if session is not None:
+            self.listen_to(session)
 
     def follow(self, session: Any, agent_id: str | None = None) -> None:
         """Listen to the session's components and to those of its current agent, which starts now.
@@ -93,7 +94,8 @@ class ComponentWitness:
         self._spend()
         self.listen_to(session)
         self.listen_to(agent)
-        _followed[agent] = self
+        with _attaching:
+            _followed[agent] = self
         _mark_nodes(agent)
 
     def on_speech(self, event: Any) -> None:
@@ -136,8 +138,8 @@ class ComponentWitness:
         with _attaching:
             for ear in list(_ears.values()):
                 ear.forget(self)
-        for agent in [agent for agent, witness in _followed.items() if witness is self]:
-            del _followed[agent]
+            for agent in [agent for agent, witness in _followed.items() if witness is self]:
+                del _followed[agent]
 
     # -- what is told ---------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from livekit_tokens.core import faults
 from livekit_tokens.core.health import Health
 from livekit_tokens.core.recorder import Unrecorded
 from livekit_tokens.core.watchdog import Watchdog
+from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.providers import provider_of
 from livekit_tokens.domain.sessions import Part, session_id, suffix
 from livekit_tokens.domain.summary import SessionSummary
@@ -71,7 +72,7 @@ class Tracking(ByHand):
         self._gone_at: Micros | None = None
         self._ending: asyncio.Task[SessionSummary] | None = None
         self._asking = Asking(self._listen_to)
-        self._closed_by_host = False
+        self._listening: dict[Any, Callable[[Any], None]] = {}
         self._watchdog = Watchdog(self._alarm)
 
     @property
@@ -92,8 +93,8 @@ class Tracking(ByHand):
 
     async def aclose(self) -> SessionSummary:
         """End the part if it has not ended; returns its final summary once it is durable. Idempotent."""
-        self._closed_by_host = True
         at = self._process.now()
+        self._stop_listening()
         self._stop_watching(at)
         self._end("user_initiated", at)
         assert self._ending is not None
@@ -103,16 +104,36 @@ class Tracking(ByHand):
 
     def begin(self) -> None:
         """Hook into the session, the room and the job. Called once, by `track`."""
+        self._components.begin(self._session)
         if self._session is not None:
-            self._session.on("conversation_item_added", listener(self._on_item, "a handoff could not be followed"))
-            self._session.on("speech_created", listener(self._components.on_speech, "a reply could not be followed"))
-            self._session.on("agent_state_changed", listener(lambda _: self._look(), "the room could not be read"))
-            self._session.on("close", listener(self._on_close, "the end of a session could not be recorded"))
-            self._components.begin(self._session)
+            self._listen_for("conversation_item_added", self._on_item, "a handoff could not be followed")
+            self._listen_for("speech_created", self._components.on_speech, "a reply could not be followed")
+            self._listen_for("agent_state_changed", lambda _: self._look(), "the room could not be read")
+            self._listen_for("close", self._on_close, "the end of a session could not be recorded")
             self._catch_up(self._session)
         if self._ctx is not None:
             self._watch_room()
             self._ctx.add_shutdown_callback(self._shutdown_callback())
+
+    def _listen_for(self, event: Any, handler: Callable[[Any], None], kind: str) -> None:
+        assert self._session is not None
+        self._listening[event] = listener(handler, kind)
+        self._session.on(event, self._listening[event])
+
+    def _stop_listening(self) -> None:
+        """For the session there is no Tracking any more: it may be tracked anew."""
+        if (session := self._session) is not None:
+            for event, handler in self._listening.items():
+                session.off(event, handler)
+            self._listening.clear()
+            if _trackings.get(session) is self:
+                del _trackings[session]
+
+    def give_up(self) -> None:
+        """It could not begin: nothing is left of it."""
+        self._stop_listening()
+        self._components.stop()
+        self._live.fix("untracked")
 
     def _watch_room(self) -> None:
         assert self._ctx is not None
@@ -130,7 +151,7 @@ class Tracking(ByHand):
             self._listen_to(realtime)
 
     def _on_item(self, event: Any) -> None:
-        if self._session is None or self._closed_by_host:
+        if self._session is None:
             return
         if isinstance(event.item, llm.ChatMessage):
             self._watchdog.said(event.item.role == "assistant", self._live.counted)
@@ -153,6 +174,7 @@ class Tracking(ByHand):
         self._live = self._new_part()
         self._paying.file()
         self._ending = None
+        self._caller = None
         for witness in self._witnesses:
             witness.write_to(self._live)
         if self._ctx is not None and self._room is None:
@@ -324,7 +346,12 @@ def begin(
     on_end: OnEnd | None,
     on_usage: OnUsage | None,
 ) -> Tracking:
-    """Track a session, or give back the Tracking that already does."""
+    """Track a session, or give back the Tracking that already does. Raises BadSetting for what is no AgentSession."""
+    if session is not None and not isinstance(session, AgentSession):
+        raise BadSetting(f"session is {_kind(session)}; expected the AgentSession that is to be started, or None")
+    if ctx is not None and not isinstance(ctx, JobContext):
+        logger.warning("ctx is %s; expected the JobContext of the entrypoint: tracked as without one", _kind(ctx))
+        ctx = None
     if session is not None and (found := _trackings.get(session)) is not None:
         logger.warning("track() was called twice for one AgentSession; the first call counts")
         return found
@@ -349,7 +376,11 @@ def begin(
 
     watch.install()
     tracking = Tracking(session, ctx, process, who, new_part)
-    tracking.begin()
+    try:
+        tracking.begin()
+    except Exception:
+        tracking.give_up()
+        raise
     if session is not None:
         _trackings[session] = tracking
     return tracking
@@ -362,6 +393,10 @@ def inert(process: Process, on_end: OnEnd | None = None) -> Tracking:
     who = Who(process.naming, None, user=None, tenant=None)
     live = LivePart(part, unrecorded, agent=lambda: None, on_end=on_end)
     return Tracking(None, None, unrecorded, who, lambda: live)
+
+
+def _kind(given: object) -> str:
+    return f"the class {given.__name__}" if isinstance(given, type) else f"of the class {type(given).__name__}"
 
 
 def _part_of(ctx: JobContext | None, key: str, at: Micros, whose: Whose, tags: Mapping[str, str]) -> Part:
@@ -388,7 +423,11 @@ def _agent_of(session: AgentSession[Any] | None) -> str | None:
 
 
 def _is_running(session: AgentSession[Any]) -> bool:
-    return _agent_of(session) is not None
+    """Whether it goes on: one that was closed keeps its agent, and the agent has no session any more (1.8.9)."""
+    try:
+        return session.current_agent.session is session
+    except RuntimeError:  # not started, or closed
+        return False
 
 
 def _model_of(session: AgentSession[Any]) -> object:

@@ -26,6 +26,7 @@ from livekit_tokens.core.lines import PartLine, Use
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.demo.plan import QUICK, Knobs
 from livekit_tokens.demo.provider import Provider
+from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.summary import SessionSummary
 from livekit_tokens.runtime import new_key, now
 from tests.core.makers import lines_in
@@ -293,6 +294,49 @@ async def test_nothing_begins_again_after_the_host_has_closed_the_tracking(
     assert [part.close_reason for part in parts if part.status == "open"] == [None]
     assert {part.close_reason for part in parts if part.status == "closed"} == {"user_initiated", "afterwards"}
     assert counted(recorder) == provider.billed_units()
+
+
+async def test_a_session_that_is_tracked_anew_is_counted_anew(
+    provider: Provider, recorder: Recorder, track: Callable[..., Tracking], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The host has closed the first Tracking; the second one is another, with a part of its own."""
+    session: AgentSession[Any] = AgentSession(llm=realtime(provider))
+    counts = []
+    for _ in range(2):
+        own = track(session)
+        await session.start(Agent(instructions="Be kind."))
+        await session.generate_reply(user_input="Hello?")
+        await session.aclose()
+        counts.append((await own.aclose()).totals.requests)
+    assert counts == [1, 1]
+    assert counted(recorder) == provider.billed_units()
+    assert "WARNING" not in caplog.text
+
+
+async def test_what_cannot_be_tracked_leaves_no_open_part(recorder: Recorder, track: Callable[..., Tracking]) -> None:
+    """Neither for what is no session, nor for one that cannot be listened to."""
+
+    class Deaf(AgentSession[Any]):
+        def on(self, *_: Any, **__: Any) -> Any:
+            raise RuntimeError
+
+    for wrong, error in (
+        (Agent(instructions="Be kind."), BadSetting),
+        (AgentSession, BadSetting),
+        (Deaf(), RuntimeError),
+    ):
+        with pytest.raises(error):
+            track(wrong)
+    assert recorder.open_parts() == []
+
+
+async def test_without_a_session_what_the_code_spends_is_the_calls(track: Callable[..., Tracking]) -> None:
+    """Of the code that comes after, in this context: `record_usage` finds it by itself."""
+    own = track(None)
+    payer = spending.current()
+    assert payer is not None
+    assert payer.writer.part.session_id == own.session_id
+    await own.aclose()
 
 
 async def test_a_cancelled_wait_still_closes_livekits_session(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
+from contextvars import copy_context
 from pathlib import Path
 
 import openai as sdk
@@ -154,7 +155,7 @@ def test_an_id_is_needed(world: World, wrong: str) -> None:
 @pytest.mark.parametrize("in_call", [False, True])
 async def test_what_is_seen_inside_is_its_own_only_within_a_call(world: World, in_call: bool) -> None:
     """Outside of calls its code records by hand; a call elsewhere in the process must not make that count twice."""
-    elsewhere = world.track()  # has the wire watched
+    elsewhere = copy_context().run(world.track)  # has the wire watched
     async with Provider().running() as provider, sdk.AsyncOpenAI(base_url=provider.base_url, api_key="x") as client:
         with fake_job_context(job_id="session_1") if in_call else nullcontext() as ctx:
             call = world.track(ctx=ctx) if in_call else None

@@ -124,6 +124,16 @@ def test_a_million_spaces_are_counted() -> None:
     assert count_tokens(" " * 1_000_000, NEWER) == pytest.approx(2 * exact, rel=0.01)
 
 
+def test_long_runs_of_spaces_take_no_longer_than_their_encoding() -> None:
+    """Runs just below what is cut up; to look for longer ones costs little beside the encoding itself."""
+    text = ("x" + " " * 40_000) * 5
+    began = time.perf_counter()
+    tokens = len(vocabulary._encoding("o200k").encode_ordinary(text))
+    encoded = time.perf_counter()
+    assert count_tokens(text, "gpt-4o") == tokens
+    assert time.perf_counter() - encoded < 10 * (encoded - began)
+
+
 def test_no_socket_is_opened() -> None:
     """In a fresh process without a cache of tiktoken's."""
     code = (
