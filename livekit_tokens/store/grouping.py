@@ -94,9 +94,12 @@ def dearest_groups(question: Question, limit: int) -> sa.Select[Any]:
 
 def session_costs(question: Question) -> sa.Select[Any]:
     """What a session cost, and how many sessions cost just that."""
-    rows = grouped(replace(question, by=("session",), cuts=())).subquery("groups")
-    cost = (rows.c.input_cost + rows.c.output_cost).label("cost")
-    return sa.select(cost, sa.func.count().label("sessions")).group_by(cost)
+    asked = replace(question, by=(), cuts=())
+    amounts = (_amounts(piece, asked, ("input_cost", "output_cost")) for piece in _pieces(asked))
+    rows = sa.union_all(*amounts).subquery("usage")
+    cost = sa.func.sum(rows.c.input_cost + rows.c.output_cost).label("cost")
+    each = sa.select(cost).group_by(rows.c.session).subquery("each")
+    return sa.select(each.c.cost, sa.func.count().label("sessions")).group_by(each.c.cost)
 
 
 Piece = tuple[sa.Table, sa.ColumnElement[int], Period | None]

@@ -47,6 +47,7 @@ class SqlReader:
     def __init__(self, conn: AsyncConnection) -> None:
         self._conn = conn
         self._answered: list[tuple[Question, list[Group]]] = []
+        self._costs: list[tuple[Question, Distribution]] = []
         self._pruned_until: Micros | None = None
 
     async def extent(self, period: Period) -> Period | None:
@@ -77,12 +78,20 @@ class SqlReader:
         return [group_of(question, row) for row in found]
 
     async def dearest(self, question: Question, limit: int) -> list[Group]:
-        rows = await self._conn.execute(dearest_groups(await self._as_kept(question), limit))
+        kept = await self._as_kept(question)
+        if await spans_for(self._conn, kept):  # few groups, and quick to have all of them
+            return sorted(await self.grouped(question), key=_dearest_first)[:limit]
+        rows = await self._conn.execute(dearest_groups(kept, limit))
         return [group_of(question, row._mapping) for row in rows]  # noqa: SLF001
 
     async def session_costs(self, question: Question) -> Distribution:
+        for asked, answer in self._costs:  # as for `grouped`
+            if asked == question:
+                return answer
         rows = await self._conn.execute(session_costs(await self._as_kept(question)))
-        return Distribution({int(row.cost): row.sessions for row in rows})
+        costs = Distribution({int(row.cost): row.sessions for row in rows})
+        self._costs.append((question, costs))
+        return costs
 
     async def calls(self, question: Question, now: Micros) -> Calls:
         sessions, time = (await self._conn.execute(calls(await self._as_kept(question), now))).one()
@@ -186,6 +195,11 @@ class SqlReader:
         if question.period is None or question.cancelled:
             return question
         return replace(question, period=as_kept(question.period, await self.kept_since()))
+
+
+def _dearest_first(group: Group) -> tuple[object, ...]:
+    names = ((name is None, name or "") for name in group.key.values())
+    return -group.totals.cost, -group.totals.total_tokens, *names
 
 
 def _key(values: Sequence[str | None]) -> Key:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 from PIL import Image
 
@@ -47,3 +51,80 @@ def test_it_is_drawn_in_the_readers_colours(page, scheme, tmp_path):
     colours = {pixel: count for count, pixel in Image.open(picture).convert("RGB").getcolors(2**24)}
     assert colours.get(CARDS[scheme], 0) > 100_000
     assert colours.get(BLUES[scheme], 0) > 5_000
+
+
+class Tab:
+    """A tab of Chromium, asked over its debugging protocol."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._asked = 0
+        self.requests: list[str] = []
+        self.loaded = False
+
+    async def ask(self, method: str, **params: object) -> dict[str, object]:
+        self._asked += 1
+        await self._socket.send_json({"id": self._asked, "method": method, "params": params})
+        while (told := await self._told()).get("id") != self._asked:
+            pass
+        return told["result"]
+
+    async def wait_until_loaded(self) -> None:
+        while not self.loaded:
+            await self._told()
+
+    async def _told(self) -> dict[str, object]:
+        told = await self._socket.receive_json(timeout=60)
+        if told.get("method") == "Network.requestWillBeSent":
+            self.requests.append(told["params"]["request"]["url"])
+        self.loaded |= told.get("method") == "Page.loadEventFired"
+        return told
+
+
+PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+MEASURED = """JSON.stringify({
+  wide: document.documentElement.scrollWidth,
+  letters: Math.min(...[...document.querySelectorAll('svg text')].map(text => text.getBoundingClientRect().height)),
+  cut: [...document.querySelectorAll('section, .figures > div, h1, h2, p, li')]
+         .filter(box => box.getBoundingClientRect().right > innerWidth + 1).map(box => box.outerHTML.slice(0, 80)),
+})"""
+
+
+async def on_a_phone(page: Path, profile: Path) -> tuple[dict[str, object], list[str]]:
+    """What the page measures there, and every request that was made for it."""
+    assert BROWSER is not None
+    options = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--remote-debugging-port=0",
+        f"--user-data-dir={profile}",
+    ]
+    browser = await asyncio.create_subprocess_exec(BROWSER, *options, "about:blank", stderr=asyncio.subprocess.PIPE)
+    try:
+        while not (found := re.search(rb"ws://127.0.0.1:(\d+)/", await browser.stderr.readline())):
+            pass
+        async with aiohttp.ClientSession() as http:
+            tabs = await (await http.get(f"http://127.0.0.1:{int(found[1])}/json")).json()
+            address = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
+            async with http.ws_connect(address, max_msg_size=0) as socket:
+                tab = Tab(socket)
+                await tab.ask("Network.enable")
+                await tab.ask("Page.enable")
+                await tab.ask("Emulation.setDeviceMetricsOverride", **PHONE)
+                await tab.ask("Page.navigate", url=page.as_uri())
+                await tab.wait_until_loaded()
+                told = await tab.ask("Runtime.evaluate", expression=MEASURED, returnByValue=True)
+                return json.loads(told["result"]["value"]), tab.requests
+    finally:
+        browser.terminate()
+        await browser.wait()
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here (apt-get install chromium)")
+async def test_on_a_phone_nothing_sticks_out_and_the_page_asks_for_nothing_more(page, tmp_path):
+    """Wide tables and charts scroll within themselves, and what charts say can be read."""
+    measured, requests = await on_a_phone(page, tmp_path / "profile")
+    assert requests == [page.as_uri()]
+    assert (measured["wide"], measured["cut"]) == (PHONE["width"], [])
+    assert measured["letters"] >= 8

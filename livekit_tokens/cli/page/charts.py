@@ -47,7 +47,7 @@ def stacked(keys: Sequence[str], layers: Sequence[Layer], unit: Callable[[float]
         f'<li><span class="key {_colour(n, layer)}"></span><bdi>{escape(layer.name)}</bdi></li>'
         for n, layer in enumerate(layers)
     )
-    return f'{drawn}<ul class="legend">{legend}</ul>'
+    return f'<div class="wide">{drawn}</div><ul class="legend">{legend}</ul>'
 
 
 def ranking(bars: Sequence[Bar], title: str) -> str:
