@@ -11,7 +11,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak bench bench-accuracy lowest server postgres clean
+.PHONY: help setup demo test check soak bench bench-accuracy bench-peers lowest server postgres clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -59,6 +59,9 @@ soak: setup server ## The fault experiments, full form
 
 bench-accuracy: setup ## The accuracy bench: our figures beside the provider's bill, cuts at random (SEED=1; 3 minutes)
 	$(BIN)/python -m benchmarks.accuracy --seed $(or $(SEED),1)
+
+bench-peers: setup ## VoiceGateway beside us, in an environment of its own (PEERS=--short; 6 minutes)
+	$(BIN)/python -m benchmarks.peers --folder $(CACHE)/peers $(PEERS)
 
 bench: setup ## The benchmarks: goal, figure, reference, met or not
 	$(BIN)/python -m benchmarks

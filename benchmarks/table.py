@@ -37,7 +37,9 @@ class Line:
         if self.goal is None and self.ratio_goal is None:
             return None
         within = self.goal is None or self.figure <= self.goal
-        return within and (self.ratio_goal is None or (self.ratio is not None and self.ratio <= self.ratio_goal))
+        if self.ratio_goal is None or self.reference is None:
+            return within
+        return within and self.figure <= self.ratio_goal * self.reference
 
     def cells(self) -> tuple[str, ...]:
         goals = [] if self.goal is None else [f"<= {_short(self.goal)} {self.unit}"]
