@@ -1,12 +1,13 @@
 """What following a request on the wire costs its call, beside the same client unpatched in the same run.
 
-    python -m benchmarks.wire [--calls 200] [--chunks 400]
+    python -m benchmarks.wire [--calls 300] [--chunks 400]
 
 The transport answers from memory, after 30 ms (no provider is faster), so that nothing but the client's
 own work and ours is measured: a call is a request with a prompt of about 2,000 tokens and its whole answer, a chunk
-one piece of a streamed one. The reference is the same client, same request, in turn, with the wire taken out. Time is
-the clock's, less those 30 ms and what other processes took; what the counting thread takes from the loop by holding
-the interpreter is in it.
+one piece of a streamed one. The reference is the same client, same request, ten in turn, with the wire taken out. Time
+is the clock's, less those 30 ms and what other processes took; what the counting thread takes from the loop by holding
+the interpreter is in it. The loop's own time is its thread's processor time from the request on, with all that is put
+off until the loop has nothing else to do.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from livekit_tokens.runtime import new_key, now
 CALL_GOAL_US, CHUNK_GOAL_US = 50.0, 0.2
 ADDRESS = "https://api.openai.com/v1/chat/completions"
 WARM_UP = 50
+IN_TURN = 10
 LATENCY = 0.03
 """Seconds."""
 TURN = "The caller asked for the opening hours of the shop in the old town, and whether it is open on holidays. "
@@ -85,37 +87,54 @@ class Memory(httpx2.AsyncBaseTransport):
         return httpx2.Response(200, headers=headers, stream=Body(self._chunks), request=request)
 
 
-async def once(client: httpx2.AsyncClient, memory: Memory) -> float:
-    """Microseconds of one call, its whole answer read, without the wait for it."""
-    request = client.build_request("POST", ADDRESS, json=BODY)
-    watch = Stopwatch()
-    response = await client.send(request, stream=True)
-    async for _ in response.aiter_raw():
-        pass
-    _, own = watch.stop()
-    return own * 1000 - memory.waited
+class Calls:
+    """Microseconds of calls, each with its whole answer read."""
+
+    def __init__(self) -> None:
+        self.took: list[float] = []
+        """By the clock, without the wait for the answer."""
+        self.loop: list[float] = []
+        """Of the loop's own time."""
+        self.counted: list[float] = []
+        """Until its request is recorded, from the answer's end on."""
+
+    async def hold(self, client: httpx2.AsyncClient, memory: Memory) -> None:
+        request = client.build_request("POST", ADDRESS, json=BODY)
+        loop = time.thread_time_ns()
+        watch = Stopwatch()
+        response = await client.send(request, stream=True)
+        async for _ in response.aiter_raw():
+            pass
+        _, own = watch.stop()
+        await asyncio.sleep(0)
+        self.loop.append((time.thread_time_ns() - loop) / 1000)
+        ended = time.perf_counter_ns()
+        counting.settle(None, 5.0)
+        self.took.append(own * 1000 - memory.waited)
+        self.counted.append((time.perf_counter_ns() - ended) / 1000)
+
+    def forget(self) -> None:
+        for figures in (self.took, self.loop, self.counted):
+            figures.clear()
 
 
-async def measure(calls: int, chunks: int) -> tuple[list[float], list[float], list[float]]:
-    """Microseconds a call: with the wire, without it, and of the counting thread afterwards."""
-    with_it, without, counted = [], [], []
-    memory = Memory(chunks)
+async def measure(calls: int, chunks: int) -> tuple[Calls, Calls]:
+    """So many calls with the wire, and without it."""
+    memory, ours, bare = Memory(chunks), Calls(), Calls()
     async with httpx2.AsyncClient(transport=memory) as client:
-        for number in range(calls + WARM_UP):
+        for number in range(0, calls + WARM_UP, IN_TURN):
+            if number == WARM_UP:
+                ours.forget()
+                bare.forget()
             watch.install(sockets=False)
-            ours = await once(client, memory)
-            began = time.perf_counter_ns()
-            counting.settle(None, 5.0)
-            settled = (time.perf_counter_ns() - began) / 1000
+            for _ in range(IN_TURN):
+                await ours.hold(client, memory)
             watch.uninstall()
-            bare = await once(client, memory)
-            if number >= WARM_UP:
-                with_it.append(ours)
-                without.append(bare)
-                counted.append(settled)
+            for _ in range(IN_TURN):
+                await bare.hold(client, memory)
     if met := faults.counts():
         raise SystemExit(f"nothing was measured: {met}")
-    return with_it, without, counted
+    return ours, bare
 
 
 def tracked(folder: Path) -> Recorder:
@@ -133,22 +152,24 @@ def tracked(folder: Path) -> Recorder:
 
 async def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--calls", type=int, default=200)
+    options.add_argument("--calls", type=int, default=300)
     options.add_argument("--chunks", type=int, default=400)
     given = options.parse_args()
     vocabulary.load()  # as in a job process
     gc.freeze()  # as LiveKit does
     with tempfile.TemporaryDirectory() as folder:
         tracked(Path(folder))
-        short, short_bare, _ = await measure(given.calls, 1)
-        long, long_bare, counted = await measure(given.calls, given.chunks)
-    call = median(short) - median(short_bare)
-    a_chunk = (median(long) - median(long_bare) - call) / given.chunks
-    bare_chunk = (median(long_bare) - median(short_bare)) / given.chunks
+        short, short_bare = await measure(given.calls, 1)
+        long, long_bare = await measure(given.calls, given.chunks)
+    bare = median(short_bare.took)
+    call = median(short.took) - bare
+    a_chunk = (median(long.took) - median(long_bare.took) - call) / given.chunks
+    loop_bare = median(short_bare.loop)
     lines = [
-        Line("a call, added", call, "us", CALL_GOAL_US, median(short_bare)),
-        Line("a chunk, added", a_chunk, "us", CHUNK_GOAL_US, bare_chunk),
-        Line(f"read and counted in its thread, {given.chunks} chunks", median(counted), "us"),
+        Line("a call, added", call, "us", CALL_GOAL_US, bare),
+        Line("a chunk, added", a_chunk, "us", CHUNK_GOAL_US, (median(long_bare.took) - bare) / given.chunks),
+        Line("the loop's own time a call, added", median(short.loop) - loop_bare, "us", None, loop_bare),
+        Line(f"read and counted in its thread, {given.chunks} chunks", median(long.counted), "us"),
     ]
     title = f"Following a request on the wire, over {given.calls} calls"
     return show(title, lines, "the same client in the same run, unpatched: the whole call, and each of its chunks")

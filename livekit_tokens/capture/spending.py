@@ -139,6 +139,15 @@ def current() -> Spender | None:
     return spender_of(found) if found is not None and found.in_call else None
 
 
+def may_be_spent() -> bool:
+    """Whether the running code may spend somebody's money: mostly by a look that costs a call nothing.
+
+    Where it answers False, `current` answers None; where True, `current` says whose, if anybody's.
+    """
+    found = _context.get()
+    return found.in_call if found is not None else current() is not None
+
+
 def spender_of(spending: Spending) -> Spender:
     """Who pays, by the part that is written for now; by the agent that speaks now where no other asked."""
     live, agent = spending.payer.writer, spending.agent

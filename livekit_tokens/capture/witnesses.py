@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from functools import wraps
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakSet
 
 from livekit_tokens.capture import spending
@@ -23,34 +23,49 @@ from livekit_tokens.capture import spending
 _METHODS = ("chat", "recognize", "stream", "synthesize")
 _MOST_PARTS = 64
 _MOST_MODELS = 8
+_MOST_UNREAD = 64
+
+
+class Seen(Protocol):
+    """A request that the wire records. It may cost microseconds to answer, so it is asked when something is told."""
+
+    @property
+    def operation(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    def model(self) -> str: ...
 
 
 class Mark:
     """One call of a component: what the wire saw of it. `service` is what the component is for, `provider` its own."""
 
-    __slots__ = ("_seen", "outer", "provider", "service")
+    __slots__ = ("_seen", "_unread", "outer", "provider", "service")
 
     def __init__(self, service: str = "", provider: str = "", outer: Mark | None = None) -> None:
         self.service = service
         self.provider = provider
         self.outer = outer  # an adapter's call, which this one was made within
-        self._seen: dict[tuple[str, str], deque[Callable[[], str]]] = {}
+        self._unread: deque[Seen] = deque(maxlen=_MOST_UNREAD)
+        self._seen: dict[tuple[str, str], deque[Seen]] = {}
 
-    def see(self, operation: str, provider: str, model: Callable[[], str]) -> None:
-        self._seen.setdefault((operation, provider), deque(maxlen=_MOST_MODELS)).append(model)
+    def see(self, request: Seen) -> None:
+        self._unread.append(request)
         if self.outer is not None:
-            self.outer.see(operation, provider, model)
+            self.outer.see(request)
 
     @property
     def has_seen_any(self) -> bool:
-        return bool(self._seen)
+        return bool(self._seen or self._unread)
 
     def has_seen(self, operation: str, provider: str, model: str | None = None) -> bool:
         """`model` tells the components of an adapter apart; Azure is asked for deployments, not for models."""
-        models = self._seen.get((operation, provider))
-        if models is None or model is None or provider == "azure":
-            return models is not None
-        return any(asked() == model for asked in models)
+        while self._unread:
+            request = self._unread.popleft()
+            self._seen.setdefault((request.operation, request.provider), deque(maxlen=_MOST_MODELS)).append(request)
+        requests = self._seen.get((operation, provider))
+        if requests is None or model is None or provider == "azure":
+            return requests is not None
+        return any(request.model() == model for request in requests)
 
 
 _mark: ContextVar[Mark | None] = ContextVar("livekit_tokens_mark", default=None)
@@ -120,14 +135,14 @@ def here() -> Mark | None:
     return _mark.get()
 
 
-def see(part: str, operation: str, provider: str, model: Callable[[], str]) -> None:
-    """The wire records a request of this part, made by the code that runs now; `model` answers which one is asked."""
-    found = _mark.get() or _outside.get(part)
+def outside(part: str) -> Mark:
+    """Of this part's requests that are made outside of any marked call."""
+    found = _outside.get(part)
     if found is None:
         found = _outside[part] = Mark()
         if len(_outside) > _MOST_PARTS:
             del _outside[next(iter(_outside))]
-    found.see(operation, provider, model)
+    return found
 
 
 def is_told(fields: Mapping[str, Any], *, of_model: bool = False) -> bool:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from livekit_tokens.capture.spending import Spender
 from livekit_tokens.capture.wire import counting, outcome
 from livekit_tokens.capture.wire.answers import Pace, Reading
 from livekit_tokens.capture.wire.outcome import Ending, Seen
 from livekit_tokens.capture.wire.requests import Asked
-from livekit_tokens.core import cut_requests, faults, prompts, vocabulary
+from livekit_tokens.core import cut_requests, prompts, vocabulary
 from livekit_tokens.core.calibration import Calibration, Expected, Told
 from livekit_tokens.core.cut_requests import Arrived
 from livekit_tokens.core.estimates.bounds import Estimate
@@ -40,64 +41,46 @@ _paces: dict[tuple[str, str], Pace] = {}
 
 
 class Account:
-    """Reads one exchange."""
+    """Reads one exchange, which asks for `asked` with `body`: pending from here on."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, spender: Spender, asked: Asked, body: bytes | None) -> None:
         self._exchange = exchange
-        self._writer = exchange.spender.writer
-        self._is_none = False
-        self._asked: Asked | None = None
-        self._body: bytes | None = None
-        self._pend: Pend | None = None
+        self._writer = spender.writer
+        self._asked = asked
+        self._body = body
         self._counted = False
         self._prompt: tuple[Prompt, Expected] | None = None
         self._reading: Reading | None = None
         self._told = (0, 0)
-
-    def advance(self) -> bool:
-        """Count what has come since the last time; True when the request is settled."""
-        over = self._exchange.ended  # before the pieces are taken: none comes after it
-        if self._asked is None and not self._is_none:
-            self._open()
-        if self._asked is None or self._pend is None:
-            self._exchange.pieces.clear()
-            return over
-        try:
-            self._bring_up_to_date(self._asked, self._pend, over=over)
-        except Exception as error:
-            if not over:
-                raise
-            faults.note("an answer could not be read; recorded as unknown", error)
-            self._write(replace(self._pend.record, units={}, low=None, high=None, provenance="unknown"))
-        return over
-
-    def _open(self) -> None:
-        exchange = self._exchange
-        self._asked, self._body = exchange.read()
-        if self._asked is None:
-            self._is_none = True
-            return
-        record = exchange.spender.new_record(
-            at=exchange.at,
+        at = self._writer.now()
+        record = spender.new_record(
+            at=at,
             service=exchange.service,
             provider=exchange.provider,
-            model=self._asked.model,
-            operation=exchange.endpoint.operation,
+            model=asked.model,
+            operation=asked.endpoint.operation,
             units={},
             provenance="unknown",
-            metadata=self._asked.counts,
+            metadata=asked.counts,
         )
-        self._pend = Pend(f"w{next(_numbers)}", exchange.at, record)
+        self._pend = Pend(f"w{next(_numbers)}", at, record)
         self._writer.pend(self._pend)
 
-    def _bring_up_to_date(self, asked: Asked, pend: Pend, *, over: bool) -> None:
-        self._read_pieces(asked)
-        if over:
-            self._settle(asked, pend)
-        elif vocabulary.is_ready(asked.model):
-            self._tell_progress(self._with_prompt(asked, pend))
+    def advance(self, *, over: bool) -> None:
+        """Count what has come since the last time; settle the request if it is over."""
+        try:
+            self._read_pieces()
+            if over:
+                self._settle()
+            elif vocabulary.is_ready(self._asked.model):
+                self._count_prompt()
+                self._tell_progress()
+        except Exception:
+            # It happened, it is billed, and nothing more will be known of it.
+            self._write(replace(self._pend.record, units={}, low=None, high=None, provenance="unknown"))
+            raise
 
-    def _read_pieces(self, asked: Asked) -> None:
+    def _read_pieces(self) -> None:
         head, pieces = self._exchange.head, self._exchange.pieces
         if head is None or not pieces:
             return
@@ -105,11 +88,11 @@ class Account:
             status, headers = head
             kind = headers.get("content-type", "") if status < 400 else "application/json"
             encoding = headers.get("content-encoding", "")
-            self._reading = Reading(asked.endpoint.kind, kind, encoding, self._count, asked.media)
+            self._reading = Reading(self._asked.endpoint.kind, kind, encoding, self._count, self._asked.media)
         while pieces:
             self._reading.feed(pieces.popleft())
 
-    def _tell_progress(self, pend: Pend) -> None:
+    def _tell_progress(self) -> None:
         """To the spool, with what a kill at a moment before the next look would leave unseen."""
         exchange, reading = self._exchange, self._reading
         if reading is None or reading.usage is not None or exchange.first is None:
@@ -122,23 +105,23 @@ class Account:
         unseen = _round_trips.get(exchange.host, 0.0) + counting.TICK_SECONDS / 2
         pace = outcome.pace_of(reading, time.monotonic() - exchange.first, self._usual_pace())
         arrived = outcome.on_its_way(arrived, pace, unseen)
-        self._writer.more(More(pend.id, self._writer.now(), *told, arrived.ahead))
+        self._writer.more(More(self._pend.id, self._writer.now(), *told, arrived.ahead))
 
     # -- the prompt -----------------------------------------------------------------------------------------------
 
-    def _with_prompt(self, asked: Asked, pend: Pend) -> Pend:
-        """The request with what its input amounts to; that is counted once, and the body let go."""
+    def _count_prompt(self) -> None:
+        """What the request's input amounts to, once; the body is let go."""
         if self._counted:
-            return pend
+            return
         self._counted = True
         body, self._body = self._body, None
-        record = cut_requests.sent(pend.record, self._input(asked, pend.record, body))
-        self._pend = pend = Pend(pend.id, pend.at, record)
+        record = cut_requests.sent(self._pend.record, self._input(body))
+        self._pend = Pend(self._pend.id, self._pend.at, record)
         if not self._exchange.ended:
-            self._writer.pend(pend)
-        return pend
+            self._writer.pend(self._pend)
 
-    def _input(self, asked: Asked, record: UsageRecord, body: bytes | None) -> Estimate:
+    def _input(self, body: bytes | None) -> Estimate:
+        asked, record = self._asked, self._pend.record
         told: Any = msgspec.json.decode(body) if body else {}
         match asked.endpoint.kind:
             case "transcription":
@@ -156,22 +139,22 @@ class Account:
                 return cut_requests.prompt_units(expected)
 
     def _count(self, text: str) -> int:
-        return vocabulary.count_tokens(text, self._asked.model if self._asked is not None else None) if text else 0
+        return vocabulary.count_tokens(text, self._asked.model) if text else 0
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    def _settle(self, asked: Asked, pend: Pend) -> None:
-        exchange, reading = self._exchange, self._reading
+    def _settle(self) -> None:
+        exchange, asked, reading = self._exchange, self._asked, self._reading
         assert exchange.ending is not None
         ended, ending, error = exchange.ending
         if reading is not None:
             reading.close()
         if reading is None or reading.usage is None or vocabulary.is_ready(asked.model):
-            pend = self._with_prompt(asked, pend)
+            self._count_prompt()
         status, headers = exchange.head or (None, {})
         record = outcome.settled(
             Seen(
-                record=pend.record,
+                record=self._pend.record,
                 asked=asked,
                 status=status,
                 headers=headers,
@@ -187,17 +170,16 @@ class Account:
         )
         if record.provenance == "reported" and record.units and self._prompt is not None:
             name = record.request_id if asked.endpoint.kind == "responses" else None
-            _calibration.learn(record.provider, pend.record.model, *self._prompt, Told(record.units, name))
+            _calibration.learn(record.provider, self._pend.record.model, *self._prompt, Told(record.units, name))
         self._remember_pace(ended, ending)
         self._write(record)
 
     def _usual_pace(self) -> Pace | None:
-        model = self._asked.model if self._asked is not None else ""
-        return _paces.get((self._exchange.host, model))
+        return _paces.get((self._exchange.host, self._asked.model))
 
     def _remember_pace(self, ended: float, ending: Ending) -> None:
         first, reading = self._exchange.first, self._reading
-        if ending == "whole" and first is not None and reading is not None and self._asked is not None:
+        if ending == "whole" and first is not None and reading is not None:
             lasted = ended - first
             if lasted >= outcome.LONG_ENOUGH and reading.begun:
                 _paces[self._exchange.host, self._asked.model] = reading.pace(lasted)
@@ -216,5 +198,4 @@ class Account:
         return _round_trips.get(host, 0.0)
 
     def _write(self, record: UsageRecord) -> None:
-        assert self._pend is not None
         self._writer.write(replace(record, at=self._writer.now()), settles=self._pend.id)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from livekit_tokens.core import faults
@@ -22,7 +24,10 @@ SETTLE_SECONDS = 0.5
 class Counted(Protocol):
     """A request in flight, as the thread sees it."""
 
-    part: str
+    @property
+    def part(self) -> str | None:
+        """Whose part it is, once the thread has found out."""
+        ...
 
     @property
     def ended(self) -> bool: ...
@@ -35,46 +40,62 @@ class Counted(Protocol):
 class _Counting:
     def __init__(self) -> None:
         self._open: dict[int, Counted] = {}
-        self._changed = threading.Condition()
+        self._wakings: SimpleQueue[None] = SimpleQueue()
+        self._settled = threading.Condition()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._looked = True
 
     def follow(self, request: Counted) -> None:
-        with self._changed:
-            self._open[id(request)] = request
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="livekit_tokens_counting", daemon=True)
-                self._thread.start()
-            self._looked = False
-            self._changed.notify_all()
+        self._open[id(request)] = request
+        if self._thread is None:
+            self._start()
+        self.look()
 
     def look(self) -> None:
-        """Something began or ended."""
-        with self._changed:
-            self._looked = False
-            self._changed.notify_all()
+        """Something has begun or ended: wake the thread as soon as the running loop has done what it is at.
+
+        To wake a thread takes 10 us, and it would want the interpreter while a request is being sent.
+        """
+        try:
+            asyncio.get_running_loop().call_soon(self._wakings.put, None)
+        except RuntimeError:  # no loop, or it is closing
+            self._wakings.put(None)
 
     def unsettled(self, part: str | None) -> bool:
         """Whether requests (of a part, or of all) have ended that are not recorded yet."""
-        return any(request.ended and part in (None, request.part) for request in list(self._open.values()))
+        return any(
+            request.ended and (part is None or request.part in (None, part)) for request in list(self._open.values())
+        )
 
     def settle(self, part: str | None, seconds: float) -> bool:
         """Wait until all that has ended is recorded, at most so long."""
         if not self.unsettled(part):
             return True
-        with self._changed:
-            return self._changed.wait_for(lambda: not self.unsettled(part), seconds)
+        self._wakings.put(None)  # a loop that is blocked, by this very wait it may be, has not woken it
+        with self._settled:
+            return self._settled.wait_for(lambda: not self.unsettled(part), seconds)
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="livekit_tokens_counting", daemon=True)
+                self._thread.start()
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: not self._looked, TICK_SECONDS if self._open else None)
-                self._looked = True
+            self._wait()
             for key, request in list(self._open.items()):
                 if _advanced(request):
-                    with self._changed:
+                    with self._settled:
                         self._open.pop(key, None)
-                        self._changed.notify_all()
+                        self._settled.notify_all()
+
+    def _wait(self) -> None:
+        """Until something begins or ends, or for a tick while something is in flight."""
+        with suppress(Empty):
+            self._wakings.get(timeout=TICK_SECONDS if self._open else None)
+            while True:  # one look is enough for all of them
+                self._wakings.get_nowait()
 
 
 def _advanced(request: Counted) -> bool:

@@ -34,16 +34,16 @@ class Endpoint:
 
 
 _TRANSCRIPTION = Endpoint("transcription", "transcription", split_transcription_usage)
-_ENDPOINTS: Mapping[str, Endpoint] = {
-    "/chat/completions": Endpoint("chat", "chat_completion", split_chat_usage),
-    "/responses": Endpoint("responses", "chat_completion", split_chat_usage),
-    "/audio/transcriptions": _TRANSCRIPTION,
-    "/audio/translations": _TRANSCRIPTION,
-    "/audio/speech": Endpoint("speech", "speech", split_speech_usage),
-    "/embeddings": Endpoint("embedding", "embedding", split_chat_usage),
+RESPONSES = Endpoint("responses", "chat_completion", split_chat_usage)
+_ENDPOINTS: Mapping[str, tuple[str, Endpoint]] = {
+    "completions": ("/chat/completions", Endpoint("chat", "chat_completion", split_chat_usage)),
+    "responses": ("/responses", RESPONSES),
+    "transcriptions": ("/audio/transcriptions", _TRANSCRIPTION),
+    "translations": ("/audio/translations", _TRANSCRIPTION),
+    "speech": ("/audio/speech", Endpoint("speech", "speech", split_speech_usage)),
+    "embeddings": ("/embeddings", Endpoint("embedding", "embedding", split_chat_usage)),
 }
-_SUFFIXES = tuple(_ENDPOINTS)
-RESPONSES = _ENDPOINTS["/responses"]
+"""By the last part of a path: all that most requests of others are looked at for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,8 @@ class Asked:
 
 def endpoint_of(method: str, path: str) -> Endpoint | None:
     """What a request to this path is billed for; None where it is not."""
-    if method != "POST" or not path.endswith(_SUFFIXES):
-        return None
-    return next(endpoint for suffix, endpoint in _ENDPOINTS.items() if path.endswith(suffix))
+    found = _ENDPOINTS.get(path.rpartition("/")[2])
+    return found[1] if found is not None and method == "POST" and path.endswith(found[0]) else None
 
 
 _ABSENT = msgspec.Raw()

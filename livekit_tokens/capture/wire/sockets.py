@@ -24,14 +24,13 @@ import msgspec
 
 from livekit_tokens.capture import spending, witnesses
 from livekit_tokens.capture.realtime import RealtimeWitness
-from livekit_tokens.capture.spending import Spender
-from livekit_tokens.capture.wire.exchange import Ask, Exchange
+from livekit_tokens.capture.wire.exchange import Exchange, Read
 from livekit_tokens.capture.wire.requests import RESPONSES, UNKNOWN_MODEL, Asked, Endpoint, endpoint_of, read_json
 from livekit_tokens.core import faults
 from livekit_tokens.domain.providers import provider_of
 
-Follow = Callable[[Spender, str, Endpoint, Ask], Exchange]
-"""Given spender, host, endpoint, and what reads the request: the exchange that is to be told of it."""
+Follow = Callable[[Endpoint, Callable[[], str], Read], Exchange | None]
+"""Given endpoint, host, and what reads the request: the exchange that is to be told of it, if somebody pays."""
 
 _installed: list[tuple[str, Any, Any]] = []
 _prefixes = itertools.count(1)
@@ -80,8 +79,7 @@ def _post(before: Callable[..., Any], follow: Follow) -> Callable[..., Any]:
         async def send() -> Any:
             exchange = None
             try:
-                if (spender := spending.current()) is not None:
-                    exchange = follow(spender, place.netloc, endpoint, lambda: _read(endpoint, options["json"]))
+                exchange = follow(endpoint, lambda: place.netloc, lambda: _read(endpoint, options["json"]))
             except Exception as error:  # noqa: BLE001 - the request goes out in any case
                 faults.note("a request could not be followed", error)
             return await _answered(before(session, url, **options), exchange)
@@ -119,6 +117,11 @@ async def _answered(sending: Any, exchange: Exchange | None) -> Any:
 
     response.read, response.close = read_and_tell, close_and_tell
     return response
+
+
+def _read_text(text: str) -> tuple[Asked | None, bytes]:
+    body = text.encode()
+    return read_json(RESPONSES, "", body), body
 
 
 def _read(endpoint: Endpoint, told: dict[str, Any]) -> tuple[Asked | None, bytes]:
@@ -290,12 +293,10 @@ class _Responses(_Socket):
         if '"response.create"' not in text:
             return
         self.is_over(None)
-        if (spender := spending.current()) is None:
-            return
-        body = text.encode()
-        self._exchange = self._follow(spender, self._host, RESPONSES, lambda: (read_json(RESPONSES, "", body), body))
-        self._exchange.answered(200, _EVENTS)
-        self._take = self._exchange.take_first
+        self._exchange = self._follow(RESPONSES, lambda: self._host, lambda: _read_text(text))
+        if self._exchange is not None:
+            self._exchange.answered(200, _EVENTS)
+            self._take = self._exchange.take_first
 
     def receives(self, text: str) -> None:
         exchange, take = self._exchange, self._take
@@ -317,9 +318,14 @@ class _Responses(_Socket):
 class _Transcriptions(_Socket):
     """The transcriptions of one socket, read as those of a conversation are."""
 
+    operation = "transcription"
+
     def __init__(self, host: str) -> None:
-        self._provider = provider_of(host)
+        self.provider = provider_of(host)
         self._witness: RealtimeWitness | None = None
+
+    def model(self) -> str:
+        return UNKNOWN_MODEL
 
     def sends(self, text: str) -> None:
         # What is asked for; the provider tells it again once it has taken it over.
@@ -337,9 +343,9 @@ class _Transcriptions(_Socket):
         if (spender := spending.current()) is None:
             return
         if self._witness is None:
-            named = (UNKNOWN_MODEL, self._provider)
+            named = (UNKNOWN_MODEL, self.provider)
             self._witness = RealtimeWitness(spender.writer, lambda: named, f"s{next(_prefixes)}")
         self._witness.write_to(spender.writer)
         if event.get("type", "").startswith(_TRANSCRIPTION):
-            witnesses.see(spender.writer.part.key, "transcription", self._provider, lambda: UNKNOWN_MODEL)
+            (witnesses.here() or witnesses.outside(spender.writer.part.key)).see(self)
         self._witness.on_event(event)

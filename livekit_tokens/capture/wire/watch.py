@@ -9,13 +9,12 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any, TypeVar
 
-from livekit_tokens.capture import spending, witnesses
+from livekit_tokens.capture import spending
 from livekit_tokens.capture.spending import Spender
 from livekit_tokens.capture.wire import tee
-from livekit_tokens.capture.wire.exchange import Ask, Exchange, Place
+from livekit_tokens.capture.wire.exchange import Exchange, Read
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_form, read_json
 from livekit_tokens.domain.errors import BadSetting
-from livekit_tokens.domain.providers import provider_of
 
 Nobodys = Callable[[], Spender]
 """Who pays for what nobody else does."""
@@ -111,24 +110,20 @@ def _copying(copy: Callable[..., Any], nobodys: Nobodys) -> Callable[..., Any]:
 
 
 def begin(request: Any) -> Exchange | None:
-    """Follow an httpx request if it is billable and somebody pays for it."""
+    """Follow an httpx request if it is billable and somebody may pay for it."""
     url = request.url
     path = url.path
     endpoint = endpoint_of(request.method, path)
-    if endpoint is None or (spender := _spender()) is None:
+    if endpoint is None:
         return None
-    return follow(spender, url.netloc.decode(), endpoint, lambda: _read(endpoint, path, request))
+    return follow(endpoint, lambda: str(url.netloc, "ascii"), lambda: _read(endpoint, path, request))
 
 
-def follow(spender: Spender, host: str, endpoint: Endpoint, ask: Ask) -> Exchange:
-    """One request that is sent now, for this spender: an exchange that its tee tells of it as it goes on."""
-    mark = witnesses.here()
-    service = mark.service if mark is not None else "tool"
-    # A host on this machine may stand for LiveKit Inference: that is for the component to say.
-    provider = provider_of(host, "livekit" if mark is not None and mark.provider == "livekit" else "openai")
-    exchange = Exchange(spender, Place(service, provider, host), endpoint, ask)
-    witnesses.see(exchange.part, endpoint.operation, provider, exchange.model)
-    return exchange
+def follow(endpoint: Endpoint, host: Callable[[], str], read: Read) -> Exchange | None:
+    """One request that is sent now: an exchange that its tee tells of it as it goes on; None if nobody pays."""
+    if not spending.may_be_spent() and _nobodys.get() is None:
+        return None
+    return Exchange(endpoint, host, read, _spender)
 
 
 def _spender() -> Spender | None:
