@@ -107,8 +107,10 @@ class LivePart(PartWriter):
         on_end: OnEnd | None = None,
         on_usage: OnUsage | None = None,
         on_final: Callable[[SessionSummary], None] | None = None,
+        said_at: int = logging.INFO,
     ) -> None:
         super().__init__(part, process, agent=agent, feature=feature, on_usage=on_usage)
+        self._said_at = said_at
         self._flush = process.flush
         self._on_final = on_final
         self._on_end = on_end
@@ -224,7 +226,7 @@ class LivePart(PartWriter):
 
     def _say(self, text: str) -> None:
         if self._part.session_id != UNTRACKED:
-            logger.info("%s", text, extra={"session_id": self._part.session_id, "part": self._part.key})
+            logger.log(self._said_at, "%s", text, extra={"session_id": self._part.session_id, "part": self._part.key})
 
     async def _call_on_end(self, summary: SessionSummary) -> None:
         on_end, self._on_end = self._on_end, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
@@ -74,7 +75,9 @@ class UsageSession:
             tenant=self._tenant,
             tags={**process.tags, **self._tags},
         )
-        entered = Entered(LivePart(part, process, agent=lambda: None), self._process)
+        # A thread of a chat is entered with every message: a receipt each would drown what is said of calls.
+        live = LivePart(part, process, agent=lambda: None, said_at=logging.DEBUG)
+        entered = Entered(live, self._process)
         self._entered.append(entered)
         around = spending.whose()
         spending.spend(Spending(entered.payer, in_call=around is not None and around.in_call))

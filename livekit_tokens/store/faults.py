@@ -11,7 +11,10 @@ from sqlalchemy import exc as sa_exc
 from livekit_tokens.domain.errors import LedgerConflict, LedgerUnavailable
 
 _ADVICE = (
-    ("locked", "another process holds it for long; it is tried again"),
+    (
+        "locked",
+        "another process has been writing for long, as a repricing or a pruning does; try again when it is done",
+    ),
     ("readonly", "it is read-only: check the owner and rights of the file and its folder"),
     ("read-only transaction", "the server is a read-only replica: name the primary"),
     ("disk is full", "the disk is full: free some space"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import nullcontext
 from contextvars import copy_context
 from pathlib import Path
@@ -170,3 +171,12 @@ async def test_what_is_seen_inside_is_its_own_only_within_a_call(world: World, i
     await elsewhere.aclose()
     (record,) = world.records
     assert world.part_of(record).session_id == "thread-1"
+
+
+def test_its_receipt_is_said_only_to_who_debugs(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A thread of a chat is entered with every message; a call's receipt must not drown in theirs."""
+    with caplog.at_level(logging.DEBUG, "livekit_tokens"), world.session("thread-1"):
+        world.record_usage(model="gpt-4.1", input_tokens=3)
+    said = [record for record in caplog.records if "thread-1" in record.getMessage()]
+    assert said
+    assert {record.levelno for record in said} == {logging.DEBUG}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,10 @@ def a_stay(sid: str, joined_at: int, left_at: int | None = None, **changes: obje
 
 
 def told(records: Iterable[UsageRecord]) -> dict[str, int]:
-    return {record.model: record.units["session_ms"] for record in records}
+    found: Counter[str] = Counter()
+    for record in records:
+        found[record.model] += record.units["session_ms"]
+    return dict(found)
 
 
 def charged(ledger: MemoryLedger) -> dict[str, int]:
@@ -46,14 +50,14 @@ def a_charging_recorder(root: Path, charges: tuple[Charge, ...] = BOTH) -> Recor
 
 
 def test_a_part_with_a_room_is_charged_by_its_length_and_its_telephones() -> None:
-    """Milliseconds of the agent, and of all SIP participants' stays together; what is ours is an estimate."""
+    """Milliseconds of the agent, and of each SIP participant's stay; what is ours is an estimate."""
     stays = [
         a_stay("PA_1", BEGIN, BEGIN + MINUTE),
         a_stay("PA_2", BEGIN + 2 * MINUTE),
         a_stay("PA_3", BEGIN, sip=False),
         a_stay("PA_4", BEGIN, part="f" * 32),
     ]
-    agent, sip = records = charges_of(ended(CALL, BEGIN + 5 * MINUTE, None), stays, BOTH)
+    agent, *sip = records = charges_of(ended(CALL, BEGIN + 5 * MINUTE, None), stays, BOTH)
     assert told(records) == {"agent-minutes": 300_000, "sip": 240_000}
     assert (agent.at, agent.provider, agent.service, agent.provenance) == (
         BEGIN + 5 * MINUTE,
@@ -61,7 +65,18 @@ def test_a_part_with_a_room_is_charged_by_its_length_and_its_telephones() -> Non
         "livekit",
         "estimated",
     )
-    assert agent.idempotency_key != sip.idempotency_key
+    assert [record.units["session_ms"] for record in sip] == [60_000, 180_000]
+    assert len({record.idempotency_key for record in records}) == 3
+
+
+def test_a_telephone_that_two_parts_of_a_session_saw_is_told_under_one_key() -> None:
+    """An agent and a transcriber of its own, in a process each: the ledger counts a key once a session."""
+    other = replace(CALL, key="f" * 32)
+    seen = [a_stay("PA_1", BEGIN, BEGIN + MINUTE), a_stay("PA_1", BEGIN + 500_000, BEGIN + MINUTE, part=other.key)]
+    mine, theirs = (charges_of(ended(part, BEGIN + MINUTE, None), seen, BOTH) for part in (CALL, other))
+    assert [record.model for record in mine] == [record.model for record in theirs] == ["agent-minutes", "sip"]
+    assert mine[0].idempotency_key != theirs[0].idempotency_key
+    assert mine[1].idempotency_key == theirs[1].idempotency_key
 
 
 @pytest.mark.parametrize(

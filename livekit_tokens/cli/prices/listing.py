@@ -40,6 +40,7 @@ def list_prices(
     if not json and provider is None:
         others = len({card.provider for card in known} - set(OF_VOICE_AGENTS))
         print(f"{len(cards):,} models; of {others} other providers with --provider NAME, or all.")
+        print("Each under one name; prices show NAME knows its others, as with a date.")
 
 
 def show(
