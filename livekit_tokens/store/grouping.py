@@ -57,22 +57,28 @@ def sessions_rolled(question: Question, rolled: Sequence[Period]) -> sa.Compound
 
 def calls(question: Question, now: Micros) -> sa.Select[Any]:
     """How many sessions have a matching record, and how long they went on: `domain.sessions.call_time` of each."""
+    # Each step names what the next one uses: written out twice, with its parameters, SQLite would work it out twice.
+    each = _lengths(question, now).subquery("each")
+    # Where an earlier part of the session reaches into this one, it is counted already.
+    order = (each.c.started, each.c.key)
+    reached = sa.func.max(each.c.ended).over(partition_by=each.c.session_id, order_by=order, rows=(None, -1))
+    told = sa.select(each, reached.label("reached")).subquery("told")
+    # The first part of each session is the session: counting different ids would be another sort.
+    first = sa.case((told.c.reached.is_(None), 1), else_=0)
+    since = _later(told.c.started, sa.func.coalesce(told.c.reached, told.c.started))
+    length = sa.case((told.c.ended > since, told.c.ended - since), else_=0)
+    return sa.select(*(sa.func.coalesce(sa.func.sum(found), 0) for found in (first, length)))
+
+
+def _lengths(question: Question, now: Micros) -> sa.Select[Any]:
+    """The parts with a matching record, from when until when they went on within the period."""
     started: sa.ColumnElement[int] = parts.c.started_at
     ended: sa.ColumnElement[int] = sa.func.coalesce(parts.c.ended_at, now)
     if (period := question.period) is not None:
         started, ended = _later(started, sa.literal(period.since)), _earlier(ended, sa.literal(period.until))
-    # Where an earlier part of the session reaches into this one, it is counted already.
-    reached = sa.func.max(ended).over(partition_by=parts.c.session_id, order_by=(started, parts.c.key), rows=(None, -1))
-    since = _later(started, sa.func.coalesce(reached, started))
-    # The first part of each session is the session: counting different ids would be another sort.
-    first = sa.case((reached.is_(None), 1), else_=0)
-    each = (
-        sa.select(first.label("first"), since.label("since"), ended.label("until"))
-        .where(parts.c.key.in_(matching_parts(question)))
-        .subquery()
+    return sa.select(parts.c.session_id, parts.c.key, started.label("started"), ended.label("ended")).where(
+        parts.c.key.in_(matching_parts(question))
     )
-    length = sa.case((each.c.until > each.c.since, each.c.until - each.c.since), else_=0)
-    return sa.select(*(sa.func.coalesce(sa.func.sum(found), 0) for found in (each.c.first, length)))
 
 
 def _later(one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
