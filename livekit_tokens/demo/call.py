@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, Self
 
 from livekit import api, rtc
@@ -44,8 +44,11 @@ class Caller:
         api_secret: str,
         identity: str = "caller",
         name: str = "Ada",
+        kind: api.AccessToken.ParticipantKind = "standard",
+        attributes: Mapping[str, str] | None = None,
     ) -> None:
         self.room_name, self.identity, self.name = room, identity, name
+        self._kind, self._attributes = kind, dict(attributes or {})
         self._url, self._key, self._secret = url, api_key, api_secret
         self.room = rtc.Room()
         self.heard_ms = self.quiet_ms = 0
@@ -76,7 +79,7 @@ class Caller:
     def _token(self) -> str:
         grants = api.VideoGrants(room_join=True, room=self.room_name)
         token = api.AccessToken(self._key, self._secret).with_identity(self.identity).with_name(self.name)
-        return token.with_grants(grants).to_jwt()
+        return token.with_grants(grants).with_kind(self._kind).with_attributes(self._attributes).to_jwt()
 
     async def say(self, seconds: float, within: float = 10.0) -> None:
         """Speak for so long; returns when the last of it is on its way."""

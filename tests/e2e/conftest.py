@@ -134,7 +134,7 @@ async def caller(livekit_server: LiveKitServer, room: str) -> AsyncIterator[Star
     """`await caller(identity="ada", name="Ada")`: a caller who has joined `room`, and leaves after the test."""
     joined: list[Caller] = []
 
-    async def join(**who: str) -> Caller:
+    async def join(**who: Any) -> Caller:
         who = {"room": room, "api_key": API_KEY, "api_secret": API_SECRET, **who}
         joined.append(Caller(livekit_server.url, **who))
         await joined[-1].join()
