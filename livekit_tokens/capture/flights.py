@@ -123,7 +123,7 @@ class Flights:
         return expected
 
     def announce(self, response_id: str | None, flight: Flight) -> None:
-        self.announced[response_id or flight.begun.id] = flight
+        self.announced[response_id or flight.begun.id] = flight  # as `begun` names it by now
 
     def of(self, response_id: str | None) -> Flight | None:
         """The announced flight of that id; without one, the only flight that can be meant."""
@@ -134,12 +134,12 @@ class Flights:
                 return only
         return flight
 
-    def land(self, response_id: str | None, flight: Flight | None) -> None:
+    def land(self, response_id: str | None, flight: Flight) -> None:
         """It is settled, under that id."""
-        for key in [key for key, other in self.announced.items() if other is flight]:
-            del self.announced[key]
+        key = flight.begun.request_id or flight.begun.id
+        if self.announced.pop(key, None) is not None:
             self._over.add(key)
-        if response_id is not None:
+        if response_id is not None and response_id != key:
             self._over.add(response_id)
 
     def land_all(self) -> list[Flight]:

@@ -134,7 +134,7 @@ class LivePart(PartWriter):
         return super().write(record, settles) if self._final is None else self.afterwards.write(record, settles)
 
     def pend(self, pend: Pend | Begun) -> None:
-        super().pend(pend) if self._final is None else self.afterwards.pend(pend)
+        self._recorder.pend(pend) if self._final is None else self.afterwards.pend(pend)
 
     @property
     def afterwards(self) -> ClosedPart:
