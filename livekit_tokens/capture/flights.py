@@ -137,8 +137,8 @@ class Flights:
     def land(self, response_id: str | None, flight: Flight) -> None:
         """It is settled, under that id."""
         key = flight.begun.request_id or flight.begun.id
-        if self.announced.pop(key, None) is not None:
-            self._over.add(key)
+        self.announced.pop(key, None)
+        self._over.add(key)
         if response_id is not None and response_id != key:
             self._over.add(response_id)
 
