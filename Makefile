@@ -11,7 +11,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak bench bench-accuracy bench-peers lowest server postgres judge clean
+.PHONY: help setup demo test check soak bench bench-accuracy bench-peers bench-size lowest server postgres judge clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -66,8 +66,12 @@ bench-accuracy: setup ## The accuracy bench: our figures beside the provider's b
 bench-peers: setup ## VoiceGateway beside us, in an environment of its own (PEERS=--short; 6 minutes)
 	$(BIN)/python -m benchmarks.peers --folder $(CACHE)/peers $(PEERS)
 
-bench: setup ## The benchmarks: goal, figure, reference, met or not
-	$(BIN)/python -m benchmarks
+bench: setup ## The benchmarks: goal, figure, reference, met or not (BENCH="--full", or names: BENCH="stalls start")
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-size: setup postgres ## What a ledger's size does to it, 10 thousand to 10 million records, on SQLite and PostgreSQL
+	$(BIN)/python -m benchmarks.size --full
+	$(BIN)/python -m benchmarks.size --full --postgres
 
 clean: ## Remove what make made in the checkout
 	rm -rf $(VENV) $(VENV)-lowest dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

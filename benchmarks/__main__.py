@@ -1,4 +1,7 @@
-"""`python -m benchmarks [NAME ...]`: each in a process of its own, so that none warms or burdens the next."""
+"""`python -m benchmarks [--full] [NAME ...]`: each in a process of its own, so that none warms or burdens the next.
+
+--full: also what takes minutes; all of it about 50, and 4 GB of disk.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,34 @@ from benchmarks.table import MISSED, MISSING
 HERE = Path(__file__).parent
 SHARED = {"__init__", "__main__", "call", "clock", "job", "table"}
 NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in SHARED)
+FULL = {
+    "stalls": [[], ["--long", "600"]],
+    "size": [["--full"], ["--postgres"]],
+    "reports": [["--records", "10000000"]],
+    "loop_time": [["--turns", "20000"]],
+    "start": [["--rounds", "25"]],
+    "memory": [["--rounds", "9"]],
+}
+"""What those are given, one run after the other, whose full form is longer."""
 SAID = {0: "met", MISSED: "MISSED", MISSING: "not measured here, see above"}
 
 
-def main(names: list[str]) -> int:
+def main(words: list[str]) -> int:
+    names = [word for word in words if word != "--full"]
     if strange := [name for name in names if name not in NAMES]:
         print(f"no benchmark {', '.join(strange)}; there are {', '.join(NAMES)}", file=sys.stderr)
         return 2
-    codes = {name: _run(name) for name in names or NAMES}
+    forms = FULL if "--full" in words else {}
+    codes = {" ".join([name, *given]): _run(name, given) for name in names or NAMES for given in forms.get(name, [[]])}
     print()
     for name, code in codes.items():
-        print(f"{name:<12} {SAID.get(code, f'FAILED with exit code {code}')}")
+        print(f"{name:<28} {SAID.get(code, f'FAILED with exit code {code}')}")
     return int(any(code not in (0, MISSING) for code in codes.values()))
 
 
-def _run(name: str) -> int:
-    return subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], cwd=HERE.parent, check=False).returncode
+def _run(name: str, given: list[str]) -> int:
+    command = [sys.executable, "-m", f"benchmarks.{name}", *given]
+    return subprocess.run(command, cwd=HERE.parent, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-from livekit.agents import Agent, CloseReason, llm
+from livekit.agents import Agent, AgentSession, CloseReason, llm
 from livekit.rtc import EventEmitter
 
 USAGE = {
@@ -98,24 +98,22 @@ class Assistant(Agent):
         super().__init__(instructions="", id="assistant")
 
 
-class Call(EventEmitter[str]):
-    """In place of an AgentSession with one agent on a realtime model: says what LiveKit says, when it does."""
+class Call(AgentSession[None]):
+    """An AgentSession that never starts: it says what LiveKit says, when it does, of one agent on a realtime model."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.llm = Model()
-        self.stt = self.tts = None
-        self._agent: Assistant | None = None
+        super().__init__(llm=Model())
+        self._speaking: Assistant | None = None
 
     @property
     def current_agent(self) -> Assistant:
-        if self._agent is None:
+        if self._speaking is None:
             raise RuntimeError("not running")
-        return self._agent
+        return self._speaking
 
-    def start(self) -> Realtime:
+    def start(self) -> Realtime:  # type: ignore[override]
         """The first agent starts: LiveKit announces it just before its model makes a session."""
-        self._agent = Assistant()
+        self._speaking = Assistant()
         self.emit("conversation_item_added", SimpleNamespace(item=llm.AgentHandoff(new_agent_id="assistant")))
         realtime: Realtime = self.llm.session()
         self.current_agent.realtime_llm_session = realtime

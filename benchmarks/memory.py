@@ -30,7 +30,7 @@ async def _call(turns: int, *, tracked: bool) -> float:
     if tracked:
         from livekit_tokens import track  # noqa: PLC0415 - the untracked process does without
 
-        tracking = track(call)  # type: ignore[arg-type]
+        tracking = track(call)
     realtime = call.start()
     for number in range(turns):
         for event in turn(number):
@@ -57,10 +57,9 @@ def main() -> int:
     for _ in range(given.rounds):
         without.append(job.run(context, in_process, given.turns, False))
         tracked.append(job.run(context, in_process, given.turns, True))
-    plain, whole = median(without), median(tracked)
     lines = [
-        Line("memory of tracking in a job process", whole - plain, "MB", GOAL_MB),
-        Line("the whole job process", whole, "MB", reference=plain),
+        Line("memory of tracking in a job process", median(tracked) - median(without), "MB", GOAL_MB),
+        Line.of("the whole job process", tracked, "MB", reference=without),
     ]
     return show(f"Unique memory (USS) after {given.turns} turns, drained", lines, "the same call untracked")
 

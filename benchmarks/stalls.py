@@ -1,6 +1,7 @@
 """Stalls of the event loop that tracking causes during a call, its start and its end included.
 
     python -m benchmarks.stalls [--seconds 20] [--rounds 3] [--why]
+    python -m benchmarks.stalls --long 600      # one call of 10 minutes, and the untracked one at the same time
 
 A heartbeat of 1 ms in a job process says how late the loop is. A call of 20 events a second is tracked into a real
 spool and a real SQLite ledger, in a process forked from a warmed one as LiveKit does, and in a cold one; beside each,
@@ -22,6 +23,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,7 +107,7 @@ async def _call(seconds: float, *, tracked: bool, why: bool) -> Beats:
     _mark(beats, "end")
     call.close()
     if tracking is not None:
-        await tracking.aclose()
+        assert (await tracking.aclose()).totals.requests == 2 * number, "the call was not counted"
     await asyncio.sleep(QUIET)
     beating.cancel()
     return beats
@@ -118,7 +120,7 @@ def _mark(beats: Beats, phase: str) -> None:
 def _track(call: Call) -> Any:
     from livekit_tokens import track  # noqa: PLC0415 - a cold process has it from its script, see `in_process`
 
-    return track(call)  # type: ignore[arg-type]
+    return track(call)
 
 
 def in_process(seconds: float, tracked: bool, why: bool) -> Beats:
@@ -133,7 +135,10 @@ def main() -> int:
     options.add_argument("--seconds", type=float, default=20.0)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--why", action="store_true")
+    options.add_argument("--long", type=float, metavar="SECONDS")
     given = options.parse_args()
+    if given.long is not None:
+        return _long(given.long, why=given.why)
     calls = _calls(given.seconds, given.rounds, why=given.why)
     lines: list[Line] = []
     for name, untracked, goals in (
@@ -147,6 +152,18 @@ def main() -> int:
         f"heartbeat {BEAT * 1e3:g} ms, {given.rounds} rounds"
     )
     return show(title, lines, "the same calls in the same kind of process, untracked")
+
+
+def _long(seconds: float, *, why: bool) -> int:
+    """One call of each kind side by side, so that both have the same machine; its spool is drained all the while."""
+    warmed = job.warmed()
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(job.run, warmed, in_process, seconds, tracked, why) for tracked in (True, False)]
+        tracked, untracked = (call.result() for call in calls)
+    print("\n".join(tracked.told))
+    lines = _lines("warmed", [tracked], [untracked], goals=True)
+    title = f"Stalls of the event loop in one call of {seconds:g} s, {EVENTS_PER_SECOND} events/s"
+    return show(title, lines, "the same call untracked, at the same time")
 
 
 def _calls(seconds: float, rounds: int, *, why: bool) -> dict[str, list[Beats]]:

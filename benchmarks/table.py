@@ -1,10 +1,16 @@
-"""The table that every benchmark prints: a promise, its goal, our figure, the reference of the same run."""
+"""The table that every benchmark prints: a promise, its goal, our figure, the reference of the same run.
+
+Figures of several samples are medians, with their median absolute deviation (pyperf's); `?` stands where that is more
+than a tenth: pyperf's own mark of a result that another run may not confirm.
+"""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import pyperf
 
 MET, MISSED, MISSING = 0, 1, 77
 """Exit codes of a benchmark. 77, as test drivers have it: something is missing that it needs."""
@@ -27,6 +33,24 @@ class Line:
     goal: float | None = None
     reference: float | None = None
     ratio_goal: float | None = None
+    spread: float | None = None
+    reference_spread: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        promise: str,
+        samples: Sequence[float],
+        unit: str,
+        goal: float | None = None,
+        *,
+        reference: Sequence[float] | None = None,
+        ratio_goal: float | None = None,
+    ) -> Line:
+        """The line of several samples, ours and the reference's; all above zero."""
+        figure, spread = typical(samples)
+        beside, beside_spread = (None, None) if reference is None else typical(reference)
+        return cls(promise, figure, unit, goal, beside, ratio_goal, spread, beside_spread)
 
     @property
     def ratio(self) -> float | None:
@@ -44,12 +68,12 @@ class Line:
     def cells(self) -> tuple[str, ...]:
         goals = [] if self.goal is None else [f"<= {_short(self.goal)} {self.unit}"]
         if self.ratio_goal is not None:
-            goals.append(f"<= {self.ratio_goal:g} of ref")
+            goals.append(f"<= {self.ratio_goal:.3g} of ref")
         return (
             self.promise,
             ", ".join(goals) or "-",
-            f"{_short(self.figure)} {self.unit}",
-            "-" if self.reference is None else f"{_short(self.reference)} {self.unit}",
+            f"{_spread(self.figure, self.spread)} {self.unit}",
+            "-" if self.reference is None else f"{_spread(self.reference, self.reference_spread)} {self.unit}",
             "-" if self.ratio is None else f"{self.ratio:.2f}",
             {True: "yes", False: "NO", None: "-"}[self.met],
         )
@@ -66,6 +90,13 @@ def show(title: str, lines: Sequence[Line], reference: str = "none") -> int:
     return MISSED if any(line.met is False for line in lines) else MET
 
 
+def typical(samples: Sequence[float]) -> tuple[float, float]:
+    """Median and median absolute deviation."""
+    run = pyperf.Run(samples, metadata={"name": "samples"}, collect_metadata=False)
+    found = pyperf.Benchmark([run])
+    return found.median(), found.median_abs_dev() if len(samples) > 1 else 0.0
+
+
 def share(figures: Sequence[float], part: float) -> float:
     """The figure that `part` (as 0.999) of all figures do not exceed: one of them, never interpolated."""
     ordered = sorted(figures)
@@ -78,3 +109,9 @@ def median(figures: Sequence[float]) -> float:
 
 def _short(figure: float) -> str:
     return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.3g}"
+
+
+def _spread(figure: float, spread: float | None) -> str:
+    if spread is None:
+        return _short(figure)
+    return f"{_short(figure)} ± {_short(spread)}{'?' if spread > abs(figure) / 10 else ''}"
