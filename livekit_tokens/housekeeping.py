@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import os
 import secrets
@@ -181,6 +182,9 @@ async def bring(settings: Settings, files: Sequence[Path], *, dry_run: bool, on_
     from livekit_tokens.core.ledger import Source  # noqa: PLC0415
     from livekit_tokens.store.keeping.imported import StoredImport  # noqa: PLC0415
 
+    for file in files:  # before a ledger is made for them
+        if not file.exists():
+            raise LedgerUnavailable(f"{file} cannot be read ({os.strerror(errno.ENOENT)}); nothing is imported")
     source = Source(f"import-{secrets.token_hex(16)}", homes.host(), os.getpid(), now())
     named = ((str(file), _rows_of(file)) for file in files)
     async with _ledger(settings) as ledger:

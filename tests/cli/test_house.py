@@ -222,7 +222,7 @@ def test_import_says_what_cannot_be_read(run, tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x01" * 100)
     assert run("import", "nothing.csv")[::2] == (
         1,
-        "livekit-tokens: nothing.csv cannot be read (No such file or directory); what came before it is imported\n",
+        "livekit-tokens: nothing.csv cannot be read (No such file or directory); nothing is imported\n",
     )
     assert run("import", "binary")[0] == 1
     assert "is a ledger of livekit-tokens" in run("import", "ledger.db")[2]
@@ -278,3 +278,31 @@ def test_who_asks_about_time_whose_records_are_pruned_is_told_what_that_means(as
     assert "are pruned" in asked("report", "--session", old["session_id"], "--records")[2]
     assert "are pruned" in asked("report", "--html", "-")[1]
     assert asked("report", "--since", "2999-01-01", "--until", "2999-01-02")[2] == ""
+
+
+def test_who_erases_somebody_that_is_not_there_is_told_so(asked):
+    """A name that was mistyped must not pass for a proof; it is no failure, as what is to be gone is not there."""
+    code, out, err = asked("erase", "--user", "anne")
+    assert (code, out.splitlines()[0]) == (0, "parts of sessions: 0 made nobody's")
+    assert (
+        err == "note: nothing of 'anne' was found; expected is the identity, as `livekit-tokens top users` shows it\n"
+    )
+    assert asked("erase", "--user", "ann")[::2] == (0, "")
+
+
+def test_a_file_that_is_not_there_makes_no_ledger(run, tmp_path):
+    """The import ends before anything is made or brought, also where other files are there."""
+    (tmp_path / "there.csv").write_text("timestamp,model,input_tokens\n2025-06-01T00:00:00Z,gpt-4o,3\n")
+    code, _, err = run("import", "there.csv", "missing.csv")
+    assert (code, err) == (
+        1,
+        "livekit-tokens: missing.csv cannot be read (No such file or directory); nothing is imported\n",
+    )
+    assert not (tmp_path / "ledger.db").exists()
+
+
+def test_a_backup_that_has_no_place_says_which(asked):
+    """And does not speak of the ledger."""
+    code, _, err = asked("backup", "/nonexistent/b.db")
+    told = "/nonexistent/b.db cannot be written (No such file or directory); give another place"
+    assert (code, err) == (1, f"livekit-tokens: {told}\n")

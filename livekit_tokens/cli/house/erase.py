@@ -27,7 +27,7 @@ def erase(
     """
     from livekit_tokens import housekeeping  # noqa: PLC0415 - `--help` does not wait for it
     from livekit_tokens.cli.ledger import print_json, usable_settings  # noqa: PLC0415
-    from livekit_tokens.cli.outcome import Failed, awaited  # noqa: PLC0415
+    from livekit_tokens.cli.outcome import Failed, awaited, warn  # noqa: PLC0415
     from livekit_tokens.cli.progress import waited  # noqa: PLC0415
 
     if not user.strip():
@@ -39,6 +39,8 @@ def erase(
         print_json({"dry_run": dry_run, **forgotten.to_dict()})
     else:
         print("\n".join(_lines(forgotten, dry_run=dry_run)))
+    if not (erased.parts or erased.stays or spools.removed or spools.held or forgotten.log_lines):
+        warn(f"note: nothing of {user!r} was found; expected is the identity, as `livekit-tokens top users` shows it")
     if not dry_run and (erased.left or spools.held):
         raise Failed(
             f"{erased.left:,} rows and {spools.held:,} spools of this host still hold them: a call of theirs that goes "

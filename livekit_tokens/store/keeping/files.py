@@ -92,6 +92,9 @@ def unfinished(file: Path) -> Iterator[Path]:
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except OSError as fault:
+        raise LedgerUnavailable(f"{file} cannot be written ({fault.strerror}); give another place") from fault
+    try:
         yield part
     finally:
         for left_over in (*_beside(part), part):
