@@ -20,6 +20,7 @@ FIRST_USES = (
     "livekit.plugins.openai",
     "livekit_tokens.bootstrap",
     "livekit_tokens.capture.tracking",
+    "livekit_tokens.capture.wire.sockets",
     "livekit_tokens.prices.book",
     "sqlalchemy.dialects.sqlite.aiosqlite",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,24 @@ def test_preloading_starts_no_thread() -> None:
     """The forkserver forks: a thread or a loop of the parent's would be missing in the child."""
     code = "import threading, livekit_tokens.preload; print(threading.active_count())"
     assert python(code).strip() == "1"
+
+
+def test_the_first_track_of_a_preloaded_process_imports_nothing_more(tmp_path: Path) -> None:
+    """A module that is read and compiled there is time that a caller waits."""
+    code = (
+        "import asyncio, os, sys, livekit_tokens.preload\n"
+        "from livekit.agents import AgentSession\n"
+        "from livekit_tokens import track\n"
+        f"os.environ['LIVEKIT_TOKENS_SPOOL_DIR'] = {str(tmp_path)!r}\n"
+        f"os.environ['LIVEKIT_TOKENS_DATABASE_URL'] = 'sqlite:///{tmp_path}/ledger.db'\n"
+        "async def work():\n"
+        "    session, before = AgentSession(), set(sys.modules)\n"
+        "    tracking = track(session)\n"
+        "    print(sorted(set(sys.modules) - before), flush=True)\n"
+        "    await tracking.aclose()\n"
+        "asyncio.run(work())"
+    )
+    assert python(code).strip() == "[]"
 
 
 def test_every_name_of_the_face_is_there() -> None:
