@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livekit_tokens.capture import following
 from livekit_tokens.capture.wire import counting
 from livekit_tokens.core import faults, homes, spool
 from livekit_tokens.core.background import Background
@@ -156,7 +155,6 @@ class Runtime:
         recorder = self.recorder
         if not isinstance(recorder, Recorder) or self.background is None:
             return
-        following.catch_up()
         counting.settle()
         for part in recorder.open_parts():
             ended = sessions.ended(part, now(), "process_exit")

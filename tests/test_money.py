@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from livekit.rtc import EventEmitter
 
-from livekit_tokens.capture import following
 from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.core.drain import SpoolDrain
@@ -50,12 +49,11 @@ class Call:
         return True
 
     def hears(self, model: str, usage: dict[str, Any]) -> None:
-        """The provider's event of one response, worked out."""
+        """The provider's event of one response."""
         session: EventEmitter[str] = EventEmitter()
         RealtimeWitness(self.live, lambda: (model, "openai"), "r1").attach(session)
         response = {"id": "resp_1", "status": "completed", "usage": usage}
         session.emit("openai_server_event_received", {"type": "response.done", "response": response})
-        following.catch_up()
 
     @property
     def reports(self) -> Reports:

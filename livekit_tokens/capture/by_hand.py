@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
 
-from livekit_tokens.capture import following, spending
+from livekit_tokens.capture import spending
 from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.spending import Payer, Spender, Spending
 from livekit_tokens.capture.wire import counting
@@ -135,7 +135,6 @@ class ByHand:
 
     def _write(self, spender: Spender, record: UsageRecord) -> UsageRecord:
         if record.request_id is not None:
-            following.catch_up()
             counting.settle(record.part if self._payer is not None else None, WITNESS_SECONDS)
             if (seen := self._process_of().witnessed.tell(record)) is not None:
                 return seen

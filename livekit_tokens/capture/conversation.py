@@ -1,8 +1,7 @@
-"""Listening to a realtime conversation, by the server's events and, where they tell more, the client's.
+"""Following what a realtime conversation holds, from the server's events and, where they tell more, the client's.
 
 The server's items name themselves when they are added; what they hold is told by the client's own events (audio and
 images are not sent back), by voice detection (what the caller said), and by `response.done` (what the model said).
-What an event says of the session is known at once; what it means for the conversation is noted for `Held`.
 Source: OpenAI API reference, Realtime client and server events. Seen on livekit-agents 1.8.9.
 """
 
@@ -10,12 +9,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
 from statistics import median
+from typing import Any
 
-from livekit_tokens.capture.following import Follower
-from livekit_tokens.capture.held import Held
-from livekit_tokens.capture.raw import Event, base64_bytes, mapping, text, whole
+from livekit_tokens.capture.raw import Event, base64_bytes, items, mapping, text, tokens_of, whole
+from livekit_tokens.core.estimates import conversation as held
+from livekit_tokens.core.estimates.conversation import Conversation, Item, Trimming
 from livekit_tokens.core.estimates.framing import PCM16_BYTES_PER_MS
+from livekit_tokens.core.prompts import typescript
+from livekit_tokens.core.vocabulary import tokens_in
 
 _LONGEST_SPEECH_MS = 3_600_000
 _MOST_SENT = 256
@@ -23,26 +27,25 @@ _ROUND_TRIPS = 9
 
 
 class ConversationListener:
-    """One realtime session's settings, its caller's speech, and how long its provider takes to answer.
+    """One realtime session's conversation. `connections` grows when the server begins with an empty one."""
 
-    `round_trip_ms`: how long a sign takes to the provider and back, as it usually did; 0 where nothing has told.
-    """
-
-    def __init__(self, follower: Follower, held: Held) -> None:
+    def __init__(self) -> None:
+        self.now = Conversation()
+        self.connections = 0
         self.model: str | None = None
         self.transcription_model: str | None = None
         self.spoken_ms: dict[str, int] = {}
-        self.round_trip_ms = 0.0
-        self._note = follower.note
-        self._held = held
         self._answers_by_itself = False
         self._heard_out: str | None = None
+        self._told: dict[str, Item] = {}
+        self._texts: dict[str, tuple[int, int]] = {}
         self._sent: dict[object, float] = {}
         self._round_trips_ms: deque[float] = deque(maxlen=_ROUND_TRIPS)
         self._quickest_begin_ms: float | None = None
         self._written_ms = 0.0
         self._committed_to_ms = 0.0
         self._speech_from_ms: int | None = None
+        self._unnamed = 0
         self.server_handlers = {
             "session.created": self._on_created,
             "session.updated": self._on_updated,
@@ -80,23 +83,29 @@ class ConversationListener:
             self._quickest_begin_ms = min(self._quickest_begin_ms or took, took)
         else:
             self._round_trips_ms.append(took)
-        self.round_trip_ms = median(self._round_trips_ms) if self._round_trips_ms else self._quickest_begin_ms or 0.0
+
+    @property
+    def round_trip_ms(self) -> float:
+        """How long a sign takes to the provider and back, as it usually did; 0 where nothing has told."""
+        return median(self._round_trips_ms) if self._round_trips_ms else self._quickest_begin_ms or 0.0
 
     # -- the session ----------------------------------------------------------------------------------------------
 
     def _on_created(self, event: Event) -> None:
+        self.connections += 1
+        self.now = Conversation()
         self._written_ms = self._committed_to_ms = 0.0
         self._speech_from_ms = None
-        self._note(self._held.begin, self._read_session(event))
+        self._read_session(event)
 
     def _on_updated(self, event: Event) -> None:
         self.answered("session.update")
-        self._note(self._held.set_up, self._read_session(event))
+        self._read_session(event)
 
     def _update(self, _: Event) -> None:
         self.sent("session.update")
 
-    def _read_session(self, event: Event) -> Event:
+    def _read_session(self, event: Event) -> None:
         session = mapping(event.get("session"))
         self.model = text(session.get("model")) or self.model
         hearing = mapping(mapping(session.get("audio")).get("input")) or {
@@ -106,7 +115,32 @@ class ConversationListener:
         self.transcription_model = text(mapping(hearing.get("transcription")).get("model")) or self.transcription_model
         turns = hearing.get("turn_detection")
         self._answers_by_itself = bool(turns) and mapping(turns).get("create_response") is not False
-        return session
+        instructions, tools = self.preamble_of(session, "session")
+        self.now = replace(
+            self.now,
+            instructions=self.now.instructions if instructions is None else instructions,
+            tools=self.now.tools if tools is None else tools,
+            trimming=_trimming(session.get("truncation")) if "truncation" in session else self.now.trimming,
+        )
+
+    def preamble_of(self, given: Event, of: str) -> tuple[int | None, int | None]:
+        """Tokens of the instructions and of the tools that a session or a response is given; None: the same."""
+        instructions, tools = given.get("instructions"), given.get("tools")
+        return (
+            self._counted(f"{of}'s instructions", instructions, instructions)
+            if isinstance(instructions, str)
+            else None,
+            self._counted(f"{of}'s tools", repr(tools), tools) if isinstance(tools, list) else None,
+        )
+
+    def _counted(self, name: str, same: str, value: Any) -> int:
+        """Every `session.updated` repeats them all: counted once, and remembered by their hash."""
+        key = hash(same)
+        known = self._texts.get(name)
+        if known is None or known[0] != key:
+            tokens = tokens_in(value if isinstance(value, str) else typescript(value) if value else "")
+            known = self._texts[name] = (key, tokens)
+        return known[1]
 
     def answers(self, item_id: str | None) -> bool:
         """Whether the provider begins a response by itself to what it has heard. Not to what was committed by hand."""
@@ -116,15 +150,20 @@ class ConversationListener:
 
     def _create(self, event: Event) -> None:
         item = mapping(event.get("item"))
-        if (item_id := text(item.get("id"))) is not None:
-            self.sent(item_id)
-        self._note(self._held.create, item, text(event.get("previous_item_id")))
+        if (item_id := text(item.get("id"))) is None:
+            return
+        self.sent(item_id)
+        made = self._told[item_id] = _item(item_id, item)
+        if len(self._told) > _MOST_SENT:
+            del self._told[next(iter(self._told))]
+        self.now = held.with_item(self.now, made, text(event.get("previous_item_id")))
 
     def _on_item(self, event: Event) -> None:
         item = mapping(event.get("item"))
-        item_id = text(item.get("id"))
+        item_id = text(item.get("id")) or self._new_id()
         self.answered(item_id)
-        self._note(self._held.add, item, text(event.get("previous_item_id")), self.spoken_ms.get(item_id or "", 0))
+        known = self._told.get(item_id) or _item(item_id, item, self.spoken_ms.get(item_id, 0))
+        self.now = held.with_item(self.now, known, text(event.get("previous_item_id")))
 
     def _change(self, event: Event) -> None:
         self.sent((event.get("type"), event.get("item_id")))
@@ -132,13 +171,17 @@ class ConversationListener:
     def _on_deleted(self, event: Event) -> None:
         if (item_id := text(event.get("item_id"))) is not None:
             self.answered(("conversation.item.delete", item_id))
-            self._note(self._held.delete, item_id)
+            self.now = held.without_item(self.now, item_id)
 
     def _on_truncated(self, event: Event) -> None:
         item_id, heard = text(event.get("item_id")), whole(event.get("audio_end_ms"))
         if item_id is not None and heard is not None:
             self.answered(("conversation.item.truncate", item_id))
-            self._note(self._held.truncate, item_id, heard)
+            self.now = held.truncated(self.now, item_id, heard)
+
+    def _new_id(self) -> str:
+        self._unnamed += 1
+        return f"unnamed {self._unnamed}"
 
     # -- what the caller says -------------------------------------------------------------------------------------
 
@@ -156,7 +199,7 @@ class ConversationListener:
         self._speech_from_ms = None
         self._heard_out = text(event.get("item_id"))
         if began is not None and ended is not None:
-            self._hear(self._heard_out, ended - began)
+            self._hear(text(event.get("item_id")), ended - began)
 
     def _on_committed(self, event: Event) -> None:
         """Without voice detection, or committed by hand: what was appended since the last time."""
@@ -173,4 +216,17 @@ class ConversationListener:
             self.spoken_ms[item_id] = milliseconds
             if len(self.spoken_ms) > _MOST_SENT:
                 del self.spoken_ms[next(iter(self.spoken_ms))]
-        self._note(self._held.hear, item_id, milliseconds)
+        self.now = held.with_item(self.now, held.message(item_id or self._new_id(), audio_ms=milliseconds))
+
+
+def _item(item_id: str, item: Mapping[str, Any], spoken_ms: int = 0) -> Item:
+    parts = [mapping(part) for part in items(item.get("content"))]
+    audio_ms = sum(base64_bytes(part.get("audio")) for part in parts) // PCM16_BYTES_PER_MS
+    images = sum(part.get("type") == "input_image" for part in parts)
+    return held.message(item_id, tokens_of(item), audio_ms or spoken_ms, images)
+
+
+def _trimming(given: object) -> Trimming | None:
+    limits = mapping(mapping(given).get("token_limits"))
+    limit, keep = whole(limits.get("post_instructions")), mapping(given).get("retention_ratio")
+    return Trimming(limit, keep) if limit and isinstance(keep, (int, float)) and 0 <= keep <= 1 else None

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-import msgspec
-
-from livekit_tokens.capture.held import Own
 from livekit_tokens.capture.raw import Recent
 from livekit_tokens.core.estimates.framing import PCM16_BYTES_PER_MS
 from livekit_tokens.core.estimates.output import Usual, generated_ahead
 from livekit_tokens.core.estimates.prompt import Reading
-from livekit_tokens.core.lines import Begun, More
+from livekit_tokens.core.lines import More, Pend
 from livekit_tokens.domain.times import Micros
 
 _FIRST_PIECE_SECONDS = 0.01
 """What arrives within so long of the first delta came with it, and says nothing about the pace."""
 
+Own = tuple[int | None, int | None]
+"""Tokens of a response's own instructions and tools; None: the session's."""
+
 
 @dataclass(slots=True)
 class Flight:
-    """A response whose figures have not come, and what has arrived of it.
+    """A response whose figures have not come: what it reads, and what has arrived of it."""
 
-    `reading`, `usual`: what it reads and what answers are like; until that is worked out, what was expected ahead.
-    """
-
-    begun: Begun
+    pend: Pend
+    reading: Reading
     usual: Usual
     began: float
-    reading: Reading | None = None
-    own: Own = (None, None)
     announced: float = 0.0
+    own: Own = (None, None)
     in_conversation: bool = True
     first_output: float | None = None
     spoke_at: float = 0.0
@@ -42,13 +41,6 @@ class Flight:
     tokens: int = 0
     whole: bool = False
     items: list[str] = field(default_factory=list)
-
-    @property
-    def line(self) -> Begun:
-        """What is known of it by now, for the spool."""
-        if self.reading is None:
-            return self.begun
-        return msgspec.structs.replace(self.begun, input=self.reading.expected, usual=self.usual)
 
     @property
     def audio_ms(self) -> int:
@@ -90,15 +82,15 @@ class Flight:
         if lag_ms and not self.whole:
             amount = audio_ms or self.tokens
             ahead = generated_ahead(self.usual, amount, self.first_piece, self.span_ms, lag_ms)
-        return More(self.begun.id, at, audio_ms, self.tokens, ahead, self.whole)
+        return More(self.pend.id, at, audio_ms, self.tokens, ahead, self.whole)
 
-    def timing(self) -> tuple[int, int | None]:
-        """A record's `processing_ms`, up to now, and its `first_output_ms`."""
+    def timing(self) -> dict[str, Any]:
+        """Fields of a record."""
         first = self.first_output
-        return (
-            round((time.monotonic() - self.began) * 1000),
-            None if first is None else round((first - self.began) * 1000),
-        )
+        return {
+            "processing_ms": round((time.monotonic() - self.began) * 1000),
+            "first_output_ms": None if first is None else round((first - self.began) * 1000),
+        }
 
 
 class Flights:
@@ -123,32 +115,29 @@ class Flights:
         return expected
 
     def announce(self, response_id: str | None, flight: Flight) -> None:
-        self.announced[response_id or flight.begun.id] = flight  # as `begun` names it by now
+        self.announced[response_id or flight.pend.id] = flight
 
     def of(self, response_id: str | None) -> Flight | None:
         """The announced flight of that id; without one, the only flight that can be meant."""
         flight = self.announced.get(response_id) if response_id is not None else None
         if flight is None and len(self.announced) == 1:
             ((key, only),) = self.announced.items()
-            if response_id is None or key == only.begun.id:
+            if response_id is None or key == only.pend.id:
                 return only
         return flight
 
-    def land(self, response_id: str | None, flight: Flight) -> None:
+    def land(self, response_id: str | None, flight: Flight | None) -> None:
         """It is settled, under that id."""
-        key = flight.begun.request_id or flight.begun.id
-        self.announced.pop(key, None)
-        self._over.add(key)
-        if response_id is not None and response_id != key:
+        for key in [key for key, other in self.announced.items() if other is flight]:
+            del self.announced[key]
+            self._over.add(key)
+        if response_id is not None:
             self._over.add(response_id)
 
-    def land_all(self) -> list[Flight]:
-        """Nothing more comes: those that may not even have reached the provider, then those that it announced."""
-        expected = [] if self.expected is None else [self.expected]
-        flights = [*self.asked.values(), *expected, *self.announced.values()]
-        for key in self.announced:
-            self._over.add(key)
+    def unannounced(self) -> Iterator[Flight]:
+        """Those that may not even have reached the provider; they are forgotten here."""
+        yield from self.asked.values()
         self.asked.clear()
-        self.announced.clear()
-        self.expected = None
-        return flights
+        if self.expected is not None:
+            yield self.expected
+            self.expected = None

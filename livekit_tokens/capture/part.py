@@ -11,13 +11,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from weakref import WeakSet
 
-from livekit_tokens.capture import following
 from livekit_tokens.capture.who import BY_IDENTITY, Naming, Whose
 from livekit_tokens.capture.wire import counting
 from livekit_tokens.capture.writing import ClosedPart, ClosedParts, OnUsage, PartWriter
 from livekit_tokens.core import faults
 from livekit_tokens.core.health import Health
-from livekit_tokens.core.lines import Begun, Pend
+from livekit_tokens.core.lines import Pend
 from livekit_tokens.core.recorder import Recording, Unrecorded
 from livekit_tokens.core.told import Told
 from livekit_tokens.core.witnessed import Witnessed
@@ -133,8 +132,8 @@ class LivePart(PartWriter):
     def write(self, record: UsageRecord, settles: str | None = None) -> int:
         return super().write(record, settles) if self._final is None else self.afterwards.write(record, settles)
 
-    def pend(self, pend: Pend | Begun) -> None:
-        self._recorder.pend(pend) if self._final is None else self.afterwards.pend(pend)
+    def pend(self, pend: Pend) -> None:
+        super().pend(pend) if self._final is None else self.afterwards.pend(pend)
 
     @property
     def afterwards(self) -> ClosedPart:
@@ -159,7 +158,6 @@ class LivePart(PartWriter):
     def summary(self) -> SessionSummary:
         """What it adds up to now, from memory; after the end, what it was."""
         if self._final is None:
-            following.catch_up()
             counting.settle(self._part.key, COUNT_SECONDS)
         return self._final or self._summary(self._part)
 
@@ -167,7 +165,6 @@ class LivePart(PartWriter):
         """End the part, now or at a time that has passed: from here on its summary does not change, but for prices
         that were not at hand yet. Idempotent."""
         if self._final is None:
-            following.catch_up()
             part = ended(self._part, at or self.now(), reason)
             for charge in self._recorder.charges(part):
                 self.write(charge)

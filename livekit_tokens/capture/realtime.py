@@ -15,11 +15,8 @@ from typing import Any
 
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.conversation import ConversationListener
-from livekit_tokens.capture.following import Follower
-from livekit_tokens.capture.held import Held
 from livekit_tokens.capture.listening import listener
 from livekit_tokens.capture.raw import Event, mapping, text
-from livekit_tokens.capture.reckoning import Reckoning
 from livekit_tokens.capture.responses import Responses
 from livekit_tokens.capture.transcriptions import Transcriptions
 from livekit_tokens.capture.unsettled import Unsettled, Writer
@@ -37,12 +34,9 @@ class RealtimeWitness:
     def __init__(self, writer: Writer, model: Callable[[], tuple[str, str]], pending_prefix: str) -> None:
         self._serving = model
         self._unsettled = Unsettled(writer, self._named, pending_prefix)
-        held = Held()
-        self._reckoning = Reckoning(self._unsettled, held)
-        self._follower = Follower(self._look_ahead)
-        self._conversation = ConversationListener(self._follower, held)
-        self._responses = Responses(self._unsettled, self._conversation, self._follower, self._reckoning)
-        self._transcriptions = Transcriptions(self._unsettled, self._conversation, self._follower)
+        self._conversation = ConversationListener()
+        self._responses = Responses(self._unsettled, self._conversation)
+        self._transcriptions = Transcriptions(self._unsettled, self._conversation)
         self._server = _together(
             self._conversation.server_handlers,
             self._responses.server_handlers,
@@ -53,16 +47,7 @@ class RealtimeWitness:
 
     def write_to(self, writer: Writer) -> None:
         """Write for another part from now on: the call goes on in a new one."""
-        if writer is not self._unsettled.writer:
-            self.catch_up()
-            self._unsettled.writer = writer
-
-    def catch_up(self) -> None:
-        """Work out here and now what its events have noted."""
-        self._follower.catch_up()
-
-    def _look_ahead(self) -> None:
-        self._reckoning.look_ahead(self._conversation.round_trip_ms)
+        self._unsettled.writer = writer
 
     def attach(self, session: Any) -> None:
         """Listen to a livekit RealtimeSession from its first event on."""
@@ -135,12 +120,6 @@ class RealtimeWitness:
         for until all that was sent must have arrived."""
         self._responses.give_up(broken=broken)
         self._transcriptions.give_up()
-        self.catch_up()
-
-    def leave(self, *, broken: bool = True) -> None:
-        """`give_up`, and the session is over: hardly anything comes of it any more."""
-        self.give_up(broken=broken)
-        self._follower.leave()
 
 
 def _type_of(event: dict[str, Any]) -> str:

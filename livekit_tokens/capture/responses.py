@@ -2,28 +2,32 @@
 
 `response.done` is billing's own word, also for responses that were cancelled, discarded, late, or never announced.
 What brings none becomes an estimate once the connection can bring nothing more.
-
-An event of theirs costs a call one short line in the spool, which is enough for whoever finishes a killed process;
-what follows from it is noted, and worked out by `Reckoning`.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 
 from livekit_tokens.capture.conversation import ConversationListener
-from livekit_tokens.capture.flights import Flight, Flights
-from livekit_tokens.capture.following import Follower
+from livekit_tokens.capture.expectations import Expectations, output_of
+from livekit_tokens.capture.flights import Flight, Flights, Own
 from livekit_tokens.capture.raw import Event, base64_bytes, items, mapping, text
-from livekit_tokens.capture.reckoning import Reckoning, unannounced
+from livekit_tokens.capture.spending import feature
 from livekit_tokens.capture.unsettled import Unsettled
-from livekit_tokens.core.estimates.output import Usual
-from livekit_tokens.core.lines import Begun, Ended, Usage
-from livekit_tokens.core.pending import usage_of
+from livekit_tokens.core import faults
+from livekit_tokens.core.estimates.prompt import Reading
+from livekit_tokens.core.lines import Pend
+from livekit_tokens.core.pending import estimated
 from livekit_tokens.core.vocabulary import tokens_in
 from livekit_tokens.domain.errors import ImpossibleUsage
+from livekit_tokens.domain.splitting import split_realtime_usage
+from livekit_tokens.domain.units import Units
+from livekit_tokens.domain.usage import Provenance, UsageRecord
 
 _MOST_LABELS = 64
 
@@ -31,15 +35,12 @@ _MOST_LABELS = 64
 class Responses:
     """Listens to one realtime session's responses."""
 
-    def __init__(
-        self, unsettled: Unsettled, conversation: ConversationListener, follower: Follower, reckoning: Reckoning
-    ) -> None:
+    def __init__(self, unsettled: Unsettled, conversation: ConversationListener) -> None:
         self._unsettled = unsettled
         self._conversation = conversation
-        self._follower = follower
-        self._reckoning = reckoning
+        self._expectations = Expectations(conversation)
         self._flights = Flights()
-        self._labels: dict[str, str] = {}
+        self._labels: dict[str, AbstractContextManager[None]] = {}
         self.server_handlers = {
             "input_audio_buffer.committed": self._on_heard,
             "response.created": self._on_created,
@@ -66,13 +67,14 @@ class Responses:
             return
         self._conversation.sent(asked)
         given = mapping(event.get("response"))
-        flight = self._await(given, self._labels.pop(asked, None))
+        with self._labels.pop(asked, nullcontext()):
+            flight = self._take_off(None, self._conversation.preamble_of(given, "response"))
         flight.in_conversation = given.get("conversation") != "none"
         self._flights.asked[asked] = flight
 
     def label(self, asked: str, name: str) -> None:
         """What is asked for by the client event of this id is a part of that feature."""
-        self._labels[asked] = name
+        self._labels[asked] = feature(name)
         if len(self._labels) > _MOST_LABELS:
             del self._labels[next(iter(self._labels))]
 
@@ -80,21 +82,13 @@ class Responses:
         """The provider has heard the caller out: where it detects turns, it begins a response by itself."""
         if self._conversation.answers(text(event.get("item_id"))):
             self._forget_expected()
-            self._flights.expected = self._await({})
-
-    def _await(self, given: Event, feature: str | None = None) -> Flight:
-        """A response that is not announced yet."""
-        expected, usual = self._reckoning.ahead
-        flight = self._take_off(self._unsettled.response(None, feature, (expected, unannounced(usual))))
-        self._follower.note(self._reckoning.await_beginning, flight, given, self._conversation.round_trip_ms)
-        return flight
+            self._flights.expected = self._take_off(None)
 
     def _forget_expected(self) -> None:
         """The provider tells the end of everything that it begins: what it told nothing of, it did not begin."""
-        if (expected := self._flights.expected) is not None:
+        if self._flights.expected is not None:
+            self._unsettled.forget(self._flights.expected.pend.id)
             self._flights.expected = None
-            self._unsettled.await_no_more(expected.begun.id)
-            self._follower.note(self._unsettled.forget, expected.begun.id)
 
     def _on_created(self, event: Event) -> None:
         response = mapping(event.get("response"))
@@ -105,41 +99,49 @@ class Responses:
         self._conversation.answered(asked, begins=True)
         flight = self._flights.take(asked)
         if flight is None:
-            flight = self._take_off(self._unsettled.response(response_id, None, self._reckoning.ahead))
-            flight.announced = flight.began
+            flight = self._take_off(response_id)
         else:
             self._announce(flight, response_id)
-        self._follower.note(self._reckoning.begin, flight, self._conversation.round_trip_ms)
-        if flight.in_conversation and self._flights.announced:
+        self._expectations.begun(flight.reading)
+        if flight.in_conversation:
             self._overtake()
         self._flights.announce(response_id, flight)
 
-    def _take_off(self, begun: Begun) -> Flight:
-        self._unsettled.begin(begun)
-        return Flight(begun, begun.usual or Usual(), time.monotonic())
+    def _take_off(self, response_id: str | None, own: Own = (None, None)) -> Flight:
+        reading, usual = self._expectations.of(own)
+        if response_id is None:  # not announced yet
+            usual = msgspec.structs.replace(usual, first_ms=None)
+        pend = self._unsettled.begin(self._expected(response_id, reading), reading.expected, usual)
+        now = time.monotonic()
+        return Flight(pend, reading, usual, now, now, own)
 
     def _announce(self, flight: Flight, response_id: str | None) -> None:
-        """It was expected, and now it begins."""
+        """It was expected, and now it begins: what it reads may have changed meanwhile, and what is known of that."""
         flight.announced = time.monotonic()
-        expected, flight.usual = self._reckoning.ahead
-        flight.begun = msgspec.structs.replace(flight.begun, request_id=response_id, input=expected, usual=flight.usual)
-        self._unsettled.again(flight.begun)
+        flight.reading, flight.usual = self._expectations.of(flight.own)
+        record = self._expected(response_id, flight.reading, flight)
+        flight.pend = Pend(flight.pend.id, flight.pend.at, record, flight.reading.expected, flight.usual)
+        self._unsettled.again(flight.pend)
+
+    def _expected(self, response_id: str | None, reading: Reading, asked: Flight | None = None) -> UsageRecord:
+        """Its record as far as it is known before anything was put out."""
+        images = reading.expected.images
+        return self._record(
+            response_id, {}, "estimated", asked, metadata={"uncounted_images": images} if images else {}
+        )
 
     def _overtake(self) -> None:
         """A conversation has one response at a time: of those before it nothing is awaited, and their output stays."""
-        now = self._unsettled.writer.now()
         for flight in self._flights.announced.values():
             flight.overtaken = True
-            self._unsettled.await_no_more(flight.begun.id)
-            self._follower.note(self._reckoning.keep, flight, now)
+            self._unsettled.await_no_more(flight.pend.id)
+            self._expectations.keep(flight, output_of(self._estimate(flight, broken=False).units))
 
     def refused(self, asked: str, code: str) -> None:
         """The server refuses what the client asked for: a failed request, which is not billed."""
         flight = self._flights.asked.pop(asked, None)
         if flight is not None:
-            ended = Ended(flight.begun.id, self._unsettled.writer.now(), error=code)
-            self._unsettled.end(ended)
-            self._follower.note(self._reckoning.tell, flight, ended)
+            self._settle(None, flight, self._record(None, {}, "reported", flight, success=False, error=code))
 
     # -- its output arrives ---------------------------------------------------------------------------------------
 
@@ -177,62 +179,107 @@ class Responses:
 
     def _on_done(self, event: Event) -> None:
         response = mapping(event.get("response"))
-        response_id, usage = text(response.get("id")), response.get("usage")
+        response_id = text(response.get("id"))
         if self._flights.is_over(response_id):
-            if usage is not None:
-                self._follower.note(self._reckoning.come_late, response_id, usage)
+            self._come_late(response_id or "", response.get("usage"))
             return
         flight = self._flights.of(response_id)
-        announced = flight is not None
-        flight = flight or self._flights.take(text(mapping(response.get("metadata")).get("client_event_id")))
-        known = flight is not None
-        flight = flight or self._take_off(self._unsettled.response(response_id, None, self._reckoning.ahead))
-        ended = self._ended(response, response_id, flight)
-        self._flights.land(response_id, flight)
-        if ended.says_all:
-            self._unsettled.end(ended)
-        else:
-            self._unsettled.await_no_more(ended.id)
-        if known and not ended.says_all:
-            self._follower.note(self._reckoning.end_without_figures, flight, ended)
-        elif announced:
-            self._follower.note(self._reckoning.tell, flight, ended)
-        else:
-            outputs = (text(mapping(item).get("id")) for item in items(response.get("output")))
-            first = next(filter(None, outputs), response_id or "")
-            self._follower.note(
-                self._reckoning.tell_of_unannounced, flight, ended, first, self._conversation.round_trip_ms
-            )
-        if not ended.says_all:  # nothing in the spool stands for its record
-            self._follower.catch_up()
+        known = flight
+        if flight is None:
+            flight = self._flights.take(text(mapping(response.get("metadata")).get("client_event_id")))
+        record = self._done_record(response, response_id, flight)
+        if record.provenance == "reported" and record.units:
+            if known is not None:
+                self._expectations.learn(known, record.units, cut=response.get("status") != "completed")
+            else:
+                told = (text(mapping(item).get("id")) for item in items(response.get("output")))
+                self._expectations.learn_of_unannounced(next(filter(None, told), response_id or ""), record.units)
+        elif flight is not None:
+            self._expectations.keep(flight, output_of(record.units))
+        self._settle(response_id, flight, record)
 
-    def _ended(self, response: Event, response_id: str | None, flight: Flight) -> Ended:
-        status, told = text(response.get("status")) or "unknown", response.get("usage")
-        usage: Usage | None = None
-        fault: str | None = None
+    def _done_record(self, response: Event, response_id: str | None, flight: Flight | None) -> UsageRecord:
+        status = text(response.get("status")) or "unknown"
+        failed = status == "failed"
+        told: dict[str, Any] = {
+            "metadata": {"status": status},
+            "success": not failed,
+            "error": _error_of(response) if failed else None,
+            **(flight.timing() if flight is not None else {}),
+        }
+        usage = response.get("usage")
+        if usage is None:
+            return self._without_usage(response_id, flight, told)
         try:
-            usage = usage_of(told) if told is not None else None
+            units = split_realtime_usage(usage)
         except ImpossibleUsage as error:
-            fault = str(error)
-        return Ended(
-            flight.begun.id,
-            self._unsettled.writer.now(),
-            usage,
-            response_id,
-            status,
-            _error_of(response) if status == "failed" else None,
-            fault,
-            *flight.timing(),
-        )
+            faults.note("a response.done holds impossible usage; recorded as unknown", error)
+            told["metadata"] = {"status": status, "fault": str(error)}
+            return self._record(response_id, {}, "unknown", flight, **told)
+        return self._record(response_id, units, "reported", flight, **told)
+
+    def _without_usage(self, response_id: str | None, flight: Flight | None, told: dict[str, Any]) -> UsageRecord:
+        if not told["success"]:  # refused before anything was generated: the provider bills nothing
+            return self._record(response_id, {}, "reported", flight, **told)
+        if flight is None:
+            return self._record(response_id, {}, "unknown", **told)
+        record = self._estimate(flight, broken=False)
+        told |= {"metadata": {**record.metadata, **told["metadata"]}, "request_id": response_id}
+        return replace(record, **told)
 
     def give_up(self, *, broken: bool) -> None:
         """The connection can bring nothing more. `broken`: it did so at once; else what was sent had time to arrive."""
         if not broken:
             self._forget_expected()
-        now = self._unsettled.writer.now()
-        for flight in self._flights.land_all():
-            self._unsettled.await_no_more(flight.begun.id)
-            self._follower.note(self._reckoning.give_up, flight, now, broken)
+        for flight in [*self._flights.unannounced(), *self._flights.announced.values()]:
+            record = replace(self._estimate(flight, broken=broken), **flight.timing())
+            self._settle(record.request_id, flight, record)
+
+    def _estimate(self, flight: Flight, *, broken: bool) -> UsageRecord:
+        now, usual = self._unsettled.writer.now(), flight.usual
+        if broken and not flight.overtaken:
+            return estimated(flight.pend, flight.more(now, usual.lag_ms))
+        pend = flight.pend
+        if flight.first_output is None:  # what was sent has arrived; if that is nothing, most likely nothing was said
+            pend = msgspec.structs.replace(pend, usual=msgspec.structs.replace(usual, first_ms=None))
+        return estimated(pend, flight.more(now, usual.behind_ms))
+
+    def _settle(self, response_id: str | None, flight: Flight | None, record: UsageRecord) -> None:
+        self._flights.land(response_id, flight)
+        self._unsettled.settle(flight.pend.id if flight is not None else None, record)
+
+    def _come_late(self, response_id: str, usage: object) -> None:
+        """Figures of a response that is settled. Told twice, they are those that were counted."""
+        if usage is None:
+            return
+        try:
+            self._unsettled.come_late(response_id, split_realtime_usage(usage))
+        except ImpossibleUsage as error:
+            faults.note("late figures are impossible; not kept", error)
+
+    def _record(
+        self,
+        response_id: str | None,
+        units: Units,
+        provenance: Provenance,
+        flight: Flight | None = None,
+        **fields: Any,
+    ) -> UsageRecord:
+        """Under the model that serves it and the agent and feature that asked for it, whichever are current now."""
+        begun = flight.pend.record if flight is not None else None
+        model, provider = (begun.model, begun.provider) if begun is not None else self._unsettled.model()
+        if begun is not None:
+            fields |= {"agent": begun.agent, "feature": begun.feature}
+        return self._unsettled.writer.new_record(
+            service="agent",
+            provider=provider,
+            model=model,
+            operation="realtime_response",
+            units=units,
+            provenance=provenance,
+            request_id=response_id,
+            **fields,
+        )
 
 
 def _error_of(response: Event) -> str:

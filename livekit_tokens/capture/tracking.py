@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, ref
 
 from livekit.agents import AgentSession, JobContext, llm
 
-from livekit_tokens.capture import following, session_report
+from livekit_tokens.capture import session_report
 from livekit_tokens.capture.by_hand import ByHand
 from livekit_tokens.capture.components import ComponentWitness
 from livekit_tokens.capture.handoffs import Asking
@@ -89,7 +89,6 @@ class Tracking(ByHand):
 
     def health(self) -> Health:
         """How the metering of this process fares: records, what waits and what was lost, faults. From memory."""
-        following.catch_up()
         return self._process.health()
 
     async def aclose(self) -> SessionSummary:
@@ -203,7 +202,7 @@ class Tracking(ByHand):
                 try:
                     await close()
                 finally:
-                    witness.leave(broken=not finished)
+                    witness.give_up(broken=not finished)
                     if witness in self._witnesses:
                         self._witnesses.remove(witness)
 
@@ -313,7 +312,7 @@ class Tracking(ByHand):
             self._gone.cancel()
             self._gone = None
         for witness in self._witnesses:
-            witness.leave()
+            witness.give_up()
         self._witnesses = []
         self._components.stop()
         if self._room is not None:

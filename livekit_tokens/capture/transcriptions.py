@@ -6,19 +6,18 @@ when the audio is committed. Source: OpenAI API reference, `conversation.item.in
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from livekit_tokens.capture.conversation import ConversationListener
-from livekit_tokens.capture.following import Follower
 from livekit_tokens.capture.raw import Event, Recent, mapping, text, whole
 from livekit_tokens.capture.unsettled import Unsettled
 from livekit_tokens.core import faults, whisper
-from livekit_tokens.core.lines import Begun, Ended, Usage
-from livekit_tokens.core.pending import as_pend, heard, told, usage_of
+from livekit_tokens.core.lines import Pend
 from livekit_tokens.core.vocabulary import count_in_call
-from livekit_tokens.core.whisper import Count
+from livekit_tokens.core.whisper import Transcription
 from livekit_tokens.domain.errors import ImpossibleUsage
 from livekit_tokens.domain.splitting import split_transcription_usage
-from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.usage import UsageRecord
 
 UNKNOWN_MODEL = "unknown"
 
@@ -26,11 +25,10 @@ UNKNOWN_MODEL = "unknown"
 class Transcriptions:
     """Listens to one realtime session's input transcriptions."""
 
-    def __init__(self, unsettled: Unsettled, conversation: ConversationListener, follower: Follower) -> None:
+    def __init__(self, unsettled: Unsettled, conversation: ConversationListener) -> None:
         self._unsettled = unsettled
         self._conversation = conversation
-        self._follower = follower
-        self._in_flight: dict[str, Begun] = {}
+        self._in_flight: dict[str, Pend] = {}
         self._told = Recent()
         self.server_handlers = {
             "input_audio_buffer.committed": self._on_committed,
@@ -38,59 +36,44 @@ class Transcriptions:
             "conversation.item.input_audio_transcription.failed": self._on_failed,
         }
 
-    # -- by the session's events ----------------------------------------------------------------------------------
+    @property
+    def _model(self) -> str:
+        return self._conversation.transcription_model or UNKNOWN_MODEL
 
     def _on_committed(self, event: Event) -> None:
         item = text(event.get("item_id"))
         if item is None or self._conversation.transcription_model is None or item in self._in_flight:
             return
-        begun = self._in_flight[item] = self._begun(item, self._conversation.spoken_ms.get(item))
-        self._unsettled.begin(begun)
-
-    def _begun(self, item: str | None, spoken_ms: int | None) -> Begun:
-        model = self._conversation.transcription_model or UNKNOWN_MODEL
-        return self._unsettled.transcription(item, model, spoken_ms)
+        told = whisper.unheard(self._model, self._conversation.spoken_ms.get(item))
+        self._in_flight[item] = self._unsettled.begin(self._record(item, told))
 
     def _on_completed(self, event: Event) -> None:
-        item, usage = text(event.get("item_id")), event.get("usage")
+        item = text(event.get("item_id"))
         if not self._is_first(item, event):
-            if item is not None and usage is not None:
-                self._follower.note(self._come_late, item, usage)
+            self._come_late(item, event.get("usage"))
             return
-        spoken_ms = self._conversation.spoken_ms.pop(item, None) if item is not None else None
-        begun = self._landing(item, spoken_ms)
-        figures: Usage | None = None
-        fault: str | None = None
         try:
-            figures = usage_of(usage) if usage is not None else None
+            transcription = self._transcription(event, item)
         except ImpossibleUsage as error:
-            fault = str(error)
-        ended = Ended(begun.id, self._unsettled.writer.now(), figures, fault=fault)
-        self._end(begun, ended, spoken_ms, event.get("transcript"))
+            faults.note("a transcription holds impossible usage; recorded as unknown", error)
+            transcription = Transcription({}, "unknown", metadata={"fault": str(error)})
+        self._settle(item, transcription)
+
+    def _transcription(self, event: Event, item: str | None) -> Transcription:
+        usage, transcript = event.get("usage"), event.get("transcript")
+        spoken_ms = self._conversation.spoken_ms.pop(item, None) if item is not None else None
+        units = split_transcription_usage(usage) if usage is not None else {}
+        if usage is not None and "seconds" not in usage:
+            return Transcription(units, "reported")
+        model = self._model
+        count = count_in_call(transcript, model) if isinstance(transcript, str) else None
+        return whisper.without_usage(model, count, spoken_ms) if usage is None else whisper.with_duration(units, count)
 
     def _on_failed(self, event: Event) -> None:
+        error = text(mapping(event.get("error")).get("code")) or "transcription_failed"
         item = text(event.get("item_id"))
         if self._is_first(item, event):
-            begun = self._landing(item)
-            error = text(mapping(event.get("error")).get("code")) or "transcription_failed"
-            self._end(begun, Ended(begun.id, self._unsettled.writer.now(), error=error[:100]))
-
-    def _landing(self, item: str | None, spoken_ms: int | None = None) -> Begun:
-        """What has been in flight, or is from its end on."""
-        begun = self._in_flight.pop(item, None) if item is not None else None
-        if begun is None:
-            begun = self._begun(item, spoken_ms)
-            self._unsettled.begin(begun)
-        return begun
-
-    def _end(self, begun: Begun, ended: Ended, spoken_ms: int | None = None, transcript: object = None) -> None:
-        if ended.says_all:
-            self._unsettled.end(ended)
-        else:
-            self._unsettled.await_no_more(ended.id)
-        self._follower.note(self._settle, begun, ended, spoken_ms, transcript)
-        if not ended.says_all:  # nothing in the spool stands for its record
-            self._follower.catch_up()
+            self._settle(item, Transcription({}, "reported"), success=False, error=error[:100])
 
     def _is_first(self, item: str | None, event: Event) -> bool:
         """Each item's content is transcribed and billed once, however often that is told."""
@@ -101,33 +84,38 @@ class Transcriptions:
         self._told.add(place)
         return first
 
+    def _come_late(self, item: str | None, usage: object) -> None:
+        try:
+            if item is not None and usage is not None:
+                self._unsettled.come_late(item, split_transcription_usage(usage))
+        except ImpossibleUsage as error:
+            faults.note("late figures are impossible; not kept", error)
+
     def give_up(self) -> None:
         """The connection can bring nothing more."""
         now = self._unsettled.writer.now()
-        for item, begun in self._in_flight.items():
+        for item, pend in list(self._in_flight.items()):
+            del self._in_flight[item]
             self._told.add((item, 0))
-            self._unsettled.await_no_more(begun.id)
-            self._follower.note(self._estimate, begun, now)
-        self._in_flight.clear()
+            self._unsettled.settle(pend.id, replace(pend.record, at=now))
 
-    # -- by what they noted ---------------------------------------------------------------------------------------
+    def _settle(self, item: str | None, told: Transcription, **fields: Any) -> None:
+        pend = self._in_flight.pop(item, None) if item is not None else None
+        self._unsettled.settle(pend.id if pend is not None else None, self._record(item, told, **fields))
 
-    def _settle(self, begun: Begun, ended: Ended, spoken_ms: int | None, transcript: object) -> None:
-        count: Count | None = None
-        if isinstance(transcript, str) and (ended.usage is None or ended.usage.seconds is not None):
-            count = count_in_call(transcript, begun.model)
-        record = told(begun, ended, count)
-        if not ended.says_all:
-            record = heard(record, whisper.without_usage(begun.model, count, spoken_ms))
-        if "fault" in record.metadata:
-            faults.note("a transcription holds impossible usage; recorded as unknown")
-        self._unsettled.settle(ended.id, record)
-
-    def _estimate(self, begun: Begun, at: Micros) -> None:
-        self._unsettled.settle(begun.id, replace(as_pend(begun).record, at=at))
-
-    def _come_late(self, item: str, usage: object) -> None:
-        try:
-            self._unsettled.come_late(item, split_transcription_usage(usage))
-        except ImpossibleUsage as error:
-            faults.note("late figures are impossible; not kept", error)
+    def _record(self, item: str | None, told: Transcription, **fields: Any) -> UsageRecord:
+        _, provider = self._unsettled.model()
+        return self._unsettled.writer.new_record(
+            service="transcriber",
+            provider=provider,
+            model=self._model,
+            operation="transcription",
+            units=told.units,
+            provenance=told.provenance,
+            informational=told.informational,
+            low=told.low,
+            high=told.high,
+            metadata=told.metadata,
+            request_id=item,
+            **fields,
+        )

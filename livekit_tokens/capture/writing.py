@@ -14,7 +14,7 @@ import msgspec
 
 from livekit_tokens.capture import spending
 from livekit_tokens.core import faults
-from livekit_tokens.core.lines import Begun, Ended, Late, More, Pend
+from livekit_tokens.core.lines import Late, More, Pend
 from livekit_tokens.domain.sessions import Part, suffix
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UNKNOWN_FEATURE, UsageRecord
@@ -53,10 +53,6 @@ class PartWriter:
     def part(self) -> Part:
         return self._part
 
-    def feature(self) -> str:
-        """What is asked for now is a part of that: as the context says, else as the call was begun."""
-        return spending.labelled() or self._feature
-
     def new_record(self, **fields: Any) -> UsageRecord:
         """A record of this part: now, by the agent that speaks now, for the feature that the context says."""
         if "at" not in fields:
@@ -64,7 +60,7 @@ class PartWriter:
         if "agent" not in fields:
             fields["agent"] = self.agent()
         if "feature" not in fields:
-            fields["feature"] = self.feature()
+            fields["feature"] = spending.labelled() or self._feature
         return UsageRecord(part=self._part.key, **fields)
 
     def write(self, record: UsageRecord, settles: str | None = None) -> int:
@@ -107,14 +103,11 @@ class PartWriter:
         except Exception as error:  # noqa: BLE001 - the host's callback must not harm the record or the call
             faults.note("on_usage raised", error)
 
-    def pend(self, pend: Pend | Begun) -> None:
+    def pend(self, pend: Pend) -> None:
         self._recorder.pend(pend)
 
     def more(self, more: More) -> None:
         self._recorder.more(more)
-
-    def end(self, ended: Ended) -> None:
-        self._recorder.end(ended)
 
 
 class ClosedPart(PartWriter):
@@ -133,14 +126,9 @@ class ClosedPart(PartWriter):
         self._reach(record.at)
         return super().write(self._adopted(record), settles)
 
-    def pend(self, pend: Pend | Begun) -> None:
+    def pend(self, pend: Pend) -> None:
         self._reach(pend.at)
-        mine = (
-            msgspec.structs.replace(pend, part=self._part.key)
-            if isinstance(pend, Begun)
-            else msgspec.structs.replace(pend, record=self._adopted(pend.record))
-        )
-        super().pend(mine)
+        super().pend(msgspec.structs.replace(pend, record=self._adopted(pend.record)))
 
     def _reach(self, at: Micros) -> None:
         with self._reaching:

@@ -15,7 +15,7 @@ from livekit_tokens.core.estimates.prompt import Expected
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.units import Units
-from livekit_tokens.domain.usage import UNKNOWN_FEATURE, UsageRecord
+from livekit_tokens.domain.usage import UsageRecord
 
 _PREFIX = 9  # eight digits and a space
 
@@ -58,31 +58,8 @@ class Use(msgspec.Struct, tag="use", frozen=True, omit_defaults=True):
     settles: str | None = None
 
 
-class Begun(msgspec.Struct, tag="begun", frozen=True, omit_defaults=True):
-    """A request of a realtime conversation is in flight: what can be said of it at once, without making a record.
-
-    Written again, it replaces itself. `input` and `usual` as in `Pend`, of a response; `heard_ms`: how much audio a
-    transcription was given.
-    """
-
-    id: str
-    at: Micros
-    part: str
-    service: str
-    operation: str
-    provider: str
-    model: str
-    agent: str | None = None
-    feature: str = UNKNOWN_FEATURE
-    request_id: str | None = None
-    input: Expected | None = None
-    usual: Usual | None = None
-    heard_ms: int | None = None
-
-
 class Pend(msgspec.Struct, tag="pend", frozen=True, omit_defaults=True):
-    """A request in flight: its record as far as it can be estimated now. Written again, it replaces itself, and what
-    has arrived of its output stays.
+    """A request in flight: its record as far as it can be estimated now. Written again, it replaces itself.
 
     `input` and `usual`: what a realtime response is expected to read, and what its conversation's answers are like.
     `complete`: no output follows; the record says all.
@@ -111,61 +88,6 @@ class More(msgspec.Struct, tag="more", frozen=True, omit_defaults=True):
         return Arrived(self.audio_ms, self.tokens, self.ahead, self.whole)
 
 
-Number: TypeAlias = int | float | None
-
-
-class CachedDetails(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`cached_tokens_details` of a usage object."""
-
-    text_tokens: Number = None
-    audio_tokens: Number = None
-    image_tokens: Number = None
-
-
-class Details(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`input_token_details` or `output_token_details` of a usage object."""
-
-    text_tokens: Number = None
-    audio_tokens: Number = None
-    image_tokens: Number = None
-    reasoning_tokens: Number = None
-    cached_tokens: Number = None
-    cached_tokens_details: CachedDetails | None = None
-
-
-class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A provider's usage object, as inclusive as it came: its numbers, and nothing else that may be in it."""
-
-    input_tokens: Number = None
-    output_tokens: Number = None
-    input_token_details: Details | None = None
-    output_token_details: Details | None = None
-    seconds: Number = None
-
-
-class Ended(msgspec.Struct, tag="ended", frozen=True, omit_defaults=True):
-    """A pending request has ended, and its record is about to be written: until it is, this line stands for it.
-
-    `usage`: its figures; `fault`: why those that came are not believed; `error`: the class of its error, if it failed.
-    Durations in milliseconds.
-    """
-
-    id: str
-    at: Micros
-    usage: Usage | None = None
-    request_id: str | None = None
-    status: str | None = None
-    error: str | None = None
-    fault: str | None = None
-    processing_ms: int | None = None
-    first_output_ms: int | None = None
-
-    @property
-    def says_all(self) -> bool:
-        """Whether its record needs no estimate."""
-        return self.usage is not None or self.error is not None or self.fault is not None
-
-
 class Unpend(msgspec.Struct, tag="unpend", frozen=True):
     """A request that was expected and never began: it is in flight no more, and nothing is recorded of it."""
 
@@ -183,7 +105,7 @@ class Late(msgspec.Struct, tag="late", frozen=True):
     units: Units
 
 
-Line: TypeAlias = Head | PartLine | StayLine | Use | Begun | Pend | More | Ended | Unpend | Late
+Line: TypeAlias = Head | PartLine | StayLine | Use | Pend | More | Unpend | Late
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Line).decode

@@ -10,7 +10,7 @@ from typing import Protocol
 from livekit_tokens.core import faults
 from livekit_tokens.core.charges import charges_of
 from livekit_tokens.core.ledger import Source
-from livekit_tokens.core.lines import Begun, Ended, Head, Late, Line, More, PartLine, Pend, StayLine, Unpend, Use
+from livekit_tokens.core.lines import Head, Late, Line, More, PartLine, Pend, StayLine, Unpend, Use
 from livekit_tokens.core.tally import NO_PRICES, Tally
 from livekit_tokens.core.writer import SpoolWriter
 from livekit_tokens.domain.pricing import Prices
@@ -27,9 +27,8 @@ class Recording(Protocol):
     def put_part(self, part: Part) -> None: ...
     def put_stay(self, stay: Stay) -> None: ...
     def record(self, record: UsageRecord, settles: str | None = None) -> int: ...
-    def pend(self, pend: Pend | Begun) -> None: ...
+    def pend(self, pend: Pend) -> None: ...
     def more(self, more: More) -> None: ...
-    def end(self, ended: Ended) -> None: ...
     def unpend(self, pending: str) -> None: ...
     def late(self, late: Late) -> None: ...
     def tally(self, part: str) -> Tally: ...
@@ -58,11 +57,9 @@ class Unrecorded:
         self.unkept += 1
         return 0
 
-    def pend(self, pend: Pend | Begun) -> None: ...
+    def pend(self, pend: Pend) -> None: ...
 
     def more(self, more: More) -> None: ...
-
-    def end(self, ended: Ended) -> None: ...
 
     def unpend(self, pending: str) -> None: ...
 
@@ -103,8 +100,8 @@ class Recorder:
         self._parts: dict[str, Part] = {}
         self._stays: dict[tuple[str, str], Stay] = {}
         self._tallies: dict[str, Tally] = {}
-        self._pending: dict[str, Pend | Begun] = {}
-        self._progress: dict[str, More | Ended] = {}
+        self._pending: dict[str, Pend] = {}
+        self._progress: dict[str, More] = {}
         self.unkept = 0
         self._writer = SpoolWriter(root, source.id, self._carried)
         self._lock = self._writer.lock
@@ -158,13 +155,11 @@ class Recorder:
             _say(seq, record)
         return seq
 
-    def pend(self, pend: Pend | Begun) -> None:
-        """A request is in flight, or more is known of one that is; what has arrived of it stays.
-
-        It is never counted unless it is settled, by its figures or by an estimate.
-        """
+    def pend(self, pend: Pend) -> None:
+        """A request is in flight. It is never counted unless it is settled, by its figures or by an estimate."""
         with self._lock:
             self._pending[pend.id] = pend
+            self._progress.pop(pend.id, None)
             if not self._writer.append(pend):
                 faults.note("spool cannot be written and memory for it is full: a request in flight is not known")
 
@@ -174,13 +169,6 @@ class Recorder:
             if more.id in self._pending:
                 self._progress[more.id] = more
                 self._writer.append(more, patience=0)
-
-    def end(self, ended: Ended) -> None:
-        """A request in flight has brought its figures: they survive the process, and its record follows."""
-        with self._lock:
-            if ended.id in self._pending:
-                self._progress[ended.id] = ended
-                self._writer.append(ended)
 
     def unpend(self, pending: str) -> None:
         """A request that was expected never began."""

@@ -9,21 +9,8 @@ from pathlib import Path
 
 from livekit_tokens.core import charges, spool
 from livekit_tokens.core.ledger import Checkpoint, Source
-from livekit_tokens.core.lines import (
-    Begun,
-    Ended,
-    Head,
-    Line,
-    More,
-    PartLine,
-    Pend,
-    StayLine,
-    Unpend,
-    Use,
-    from_bytes,
-    to_bytes,
-)
-from livekit_tokens.core.pending import as_pend, settled
+from livekit_tokens.core.lines import Head, Line, More, PartLine, Pend, StayLine, Unpend, Use, from_bytes, to_bytes
+from livekit_tokens.core.pending import estimated
 from livekit_tokens.domain.pricing import SessionCharges, no_charges
 from livekit_tokens.domain.sessions import Part, Stay, ended, left
 from livekit_tokens.domain.times import Micros
@@ -45,7 +32,7 @@ class Remains:
     active_at: dict[str, Micros] = field(default_factory=dict)
     stays: dict[tuple[str, str], Stay] = field(default_factory=dict)
     pending: dict[str, Pend] = field(default_factory=dict)
-    progress: dict[str, More | Ended] = field(default_factory=dict)
+    progress: dict[str, More] = field(default_factory=dict)
     charged: set[str | None] = field(default_factory=set)
 
 
@@ -93,12 +80,13 @@ def _fold(remains: Remains, line: Line) -> None:
             remains.pending.pop(line.settles or "", None)
             if line.record.operation == charges.OPERATION:
                 remains.charged.add(line.record.idempotency_key)
-        case Begun() | Pend():
-            pend = remains.pending[line.id] = as_pend(line)
-            _active(remains, pend.record.part, line.at)
+        case Pend():
+            remains.pending[line.id] = line
+            remains.progress.pop(line.id, None)
+            _active(remains, line.record.part, line.at)
         case Unpend():
             remains.pending.pop(line.id, None)
-        case More() | Ended():
+        case More():
             remains.progress[line.id] = line
             if line.id in remains.pending:
                 _active(remains, remains.pending[line.id].record.part, line.at)
@@ -109,13 +97,13 @@ def _active(remains: Remains, part: str, at: Micros) -> None:
 
 
 def missing_end(remains: Remains, session_charges: SessionCharges = no_charges) -> list[Line]:
-    """The lines that the dead owner could not write: records of what had brought its figures, estimates for what was
-    in flight, what its parts' minutes cost, and their end."""
+    """The lines that the dead owner could not write: estimates for what was in flight, what its parts' minutes cost,
+    and their end."""
     end: list[Line] = []
     seq = remains.seq
     for pend in remains.pending.values():
         seq += 1
-        end.append(Use(seq, settled(pend, remains.progress.get(pend.id)), settles=pend.id))
+        end.append(Use(seq, estimated(pend, remains.progress.get(pend.id)), settles=pend.id))
     for part in remains.parts.values():
         if part.status != "open":
             continue

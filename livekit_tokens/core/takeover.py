@@ -161,8 +161,7 @@ class _Taking:
         if end:
             append(self.folder, remains, end, self.known)
             self.recovered.parts += sum(isinstance(line, PartLine) for line in end)
-            settled = [line.record for line in end if isinstance(line, Use) and line.settles is not None]
-            self.recovered.estimated += sum(record.provenance != "reported" for record in settled)
+            self.recovered.estimated += sum(isinstance(line, Use) and line.settles is not None for line in end)
         drain = SpoolDrain(self.folder, remains.source, connection, _DRAIN_BYTES, self.logs)
         done = await drain.drain()
         if drain.checkpoint is not None:

@@ -13,24 +13,20 @@ from livekit.rtc import EventEmitter
 
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.core import faults
-from livekit_tokens.core.lines import Begun, Ended, Late, More, Pend
-from livekit_tokens.core.pending import as_pend, estimated
-from livekit_tokens.domain.sessions import Part
+from livekit_tokens.core.lines import Late, More, Pend
+from livekit_tokens.core.pending import estimated
 from livekit_tokens.domain.usage import UsageRecord
 from tests.golden import GOLDEN
 
 
 class Paper:
-    """A part that keeps what was written; of a request in flight the last line that says what it is."""
-
-    part = Part(key="0" * 32, session_id="room_1", started_at=0)
+    """A part that keeps what was written."""
 
     def __init__(self) -> None:
         self.clock = itertools.count(10_000_000, 1000)
         self.records: list[tuple[UsageRecord, str | None]] = []
         self.pending: list[Pend] = []
         self.mores: list[tuple[str, int, int]] = []
-        self.ends: list[Ended] = []
         self.lates: list[Late] = []
         self.unpended: list[str] = []
 
@@ -40,8 +36,8 @@ class Paper:
     def agent(self) -> str:
         return "greeter"
 
-    def feature(self) -> str:
-        return "unknown"
+    def new_record(self, **fields: Any) -> UsageRecord:
+        return UsageRecord(part="0" * 32, **{"at": self.now(), "agent": self.agent()} | fields)
 
     def write(self, record: UsageRecord, settles: str | None = None) -> int:
         self.records.append((record, settles))
@@ -53,17 +49,11 @@ class Paper:
     def late(self, late: Late) -> None:
         self.lates.append(late)
 
-    def pend(self, pend: Begun) -> None:
-        known = self.pending[-1] if self.pending else None
-        if known is not None and (known.id, known.record.request_id) == (pend.id, pend.request_id):
-            self.pending.pop()
-        self.pending.append(as_pend(pend))
+    def pend(self, pend: Pend) -> None:
+        self.pending.append(pend)
 
     def more(self, more: More) -> None:
         self.mores.append((more.id, more.audio_ms, more.tokens))
-
-    def end(self, ended: Ended) -> None:
-        self.ends.append(ended)
 
 
 @pytest.fixture
@@ -73,14 +63,13 @@ def paper() -> Paper:
 
 @pytest.fixture
 def emit(paper: Paper) -> Callable[..., None]:
-    """Sends a server event through LiveKit's own EventEmitter to a witness, which works out what it noted at once."""
+    """Sends a server event through LiveKit's own EventEmitter to a witness."""
     session: EventEmitter[str] = EventEmitter()
     witness = RealtimeWitness(paper, lambda: ("gpt-realtime", "openai"), "r1")
     witness.attach(session)
 
     def send(type: str, **fields: Any) -> None:  # noqa: A002 - the wire's own name
         session.emit("openai_server_event_received", {"type": type, **fields})
-        witness.catch_up()
 
     send.session = session  # type: ignore[attr-defined]
     send.witness = witness  # type: ignore[attr-defined]
@@ -133,12 +122,11 @@ def test_a_response_done_told_twice_is_counted_once(paper: Paper, emit: Callable
 
 
 def test_ids_that_are_missing_do_not_hide_requests(paper: Paper, emit: Callable[..., None]) -> None:
-    """Request ids can be empty: each end is a request of its own, and settles the one that is open, if any is."""
+    """Request ids can be empty: each end is a request of its own, and settles the one that is open."""
     emit("response.created", response={})
     done(emit, None)
     done(emit, None)
-    assert [settles for _, settles in paper.records] == [pend.id for pend in paper.pending]
-    assert len({pend.id for pend in paper.pending}) == 2
+    assert [settles for _, settles in paper.records] == [paper.pending[0].id, None]
 
 
 def test_every_delta_of_output_brings_the_pending_state_up_to_date(paper: Paper, emit: Callable[..., None]) -> None:
@@ -242,7 +230,6 @@ def ask(emit: Callable[..., None], event_id: str = "create_1", **response: Any) 
     """The client asks for a response, as LiveKit does."""
     event = {"type": "response.create", "event_id": event_id, "response": response}
     emit.session.emit("openai_client_event_queued", event)  # type: ignore[attr-defined]
-    emit.witness.catch_up()  # type: ignore[attr-defined]
 
 
 def created(emit: Callable[..., None], response_id: str = "resp_1", asked: str = "create_1") -> None:
@@ -446,7 +433,6 @@ def test_azures_model_is_what_the_session_says(paper: Paper) -> None:
     witness = RealtimeWitness(paper, lambda: ("gpt-realtime", "azure"), "r1")
     witness.on_event({"type": "session.created", "session": {"model": "gpt-4o-mini-realtime-preview-2024-12-17"}})
     witness.on_event({"type": "response.done", "response": {"id": "resp_1", "status": "completed", "usage": GOLDEN}})
-    witness.catch_up()
     assert [(record.model, record.provider) for record, _ in paper.records] == [
         ("gpt-4o-mini-realtime-preview-2024-12-17", "azure")
     ]
@@ -459,7 +445,6 @@ def test_a_response_is_recorded_under_the_model_that_began_it(paper: Paper) -> N
     witness.on_event({"type": "response.created", "response": {"id": "resp_1"}})
     serving[0] = "gpt-realtime-mini"
     witness.on_event({"type": "response.done", "response": {"id": "resp_1", "status": "completed", "usage": GOLDEN}})
-    witness.catch_up()
     assert [record.model for record, _ in paper.records] == ["gpt-realtime"]
 
 

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.core import vocabulary, whisper
-from livekit_tokens.core.lines import Begun, Ended, Late, More
+from livekit_tokens.core.lines import Late, More, Pend
 from livekit_tokens.core.whisper import Count, audio_ms_of, billed_by, count_by_words, with_duration, without_usage
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.pricing import Price
-from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.totals import totals_of
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -157,8 +156,6 @@ def test_the_inferred_length_lies_inside_its_interval(tokens: int) -> None:
 class Paper:
     """A part that keeps what was written."""
 
-    part = Part(key="0" * 32, session_id="room_1", started_at=0)
-
     def __init__(self) -> None:
         self.clock = itertools.count(10_000_000, 1000)
         self.records: list[UsageRecord] = []
@@ -169,16 +166,15 @@ class Paper:
     def agent(self) -> str:
         return "greeter"
 
-    def feature(self) -> str:
-        return "unknown"
+    def new_record(self, **fields: Any) -> UsageRecord:
+        return UsageRecord(part="0" * 32, at=self.now(), agent=self.agent(), **fields)
 
     def write(self, record: UsageRecord, settles: str | None = None) -> int:
         self.records.append(record)
         return len(self.records)
 
-    def pend(self, pend: Begun) -> None: ...
+    def pend(self, pend: Pend) -> None: ...
     def more(self, more: More) -> None: ...
-    def end(self, ended: Ended) -> None: ...
     def unpend(self, pending: str) -> None: ...
     def late(self, late: Late) -> None: ...
 
@@ -206,7 +202,6 @@ def transcribe() -> Call:
             witness.on_event({"type": "input_audio_buffer.speech_stopped", "item_id": "item_1", "audio_end_ms": ended})
         name = "conversation.item.input_audio_transcription.completed"
         witness.on_event({"type": name, "item_id": "item_1", "content_index": 0, **completed})
-        witness.catch_up()
         (record,) = paper.records
         return record
 

@@ -337,7 +337,7 @@ class _Transcriptions(_Socket):
 
     def is_over(self, _: None) -> None:
         if self._witness is not None:
-            self._witness.leave()
+            self._witness.give_up()
 
     def _tell(self, event: Any) -> None:
         if (spender := spending.current()) is None:

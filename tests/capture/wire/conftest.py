@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from livekit_tokens.capture import following, spending
+from livekit_tokens.capture import spending
 from livekit_tokens.capture.spending import Payer, Spending
 from livekit_tokens.capture.wire import account, counting, watch
 from livekit_tokens.core import faults, vocabulary
 from livekit_tokens.core.calibration import Calibration
-from livekit_tokens.core.lines import Begun, Ended, More, Pend
-from livekit_tokens.core.pending import as_pend
+from livekit_tokens.core.lines import More, Pend
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
 from tests.capture.wire.provider import Provider
@@ -40,17 +39,11 @@ class Paper:
     def agent(self) -> str | None:
         return "greeter"
 
-    def feature(self) -> str:
-        return "unknown"
-
     def new_record(self, **fields: Any) -> UsageRecord:
         return UsageRecord(part=self.part.key, **{"at": self.now()} | fields)
 
-    def pend(self, pend: Pend | Begun) -> None:
-        self.pending[pend.id] = as_pend(pend)
-
-    def end(self, ended: Ended) -> None:
-        assert ended.id in self.pending
+    def pend(self, pend: Pend) -> None:
+        self.pending[pend.id] = pend
 
     def more(self, more: More) -> None:
         self.progress[more.id] = more
@@ -64,7 +57,6 @@ class Paper:
     @property
     def records(self) -> list[UsageRecord]:
         """What was written, once all that has ended is counted."""
-        following.catch_up()
         assert counting.settle(self.part.key, 5.0)
         return self.written
 
