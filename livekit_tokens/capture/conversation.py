@@ -109,10 +109,11 @@ class ConversationListener:
         session = mapping(event.get("session"))
         self.model = text(session.get("model")) or self.model
         hearing = mapping(mapping(session.get("audio")).get("input")) or {
-            "transcription": session.get("input_audio_transcription"),  # the beta's flat session, and Azure's
-            "turn_detection": session.get("turn_detection"),
+            name.removeprefix("input_audio_"): value  # the beta's flat session, and Azure's
+            for name, value in session.items()
         }
-        self.transcription_model = text(mapping(hearing.get("transcription")).get("model")) or self.transcription_model
+        if "transcription" in hearing:  # null where it is switched off
+            self.transcription_model = text(mapping(hearing["transcription"]).get("model"))
         turns = hearing.get("turn_detection")
         self._answers_by_itself = bool(turns) and mapping(turns).get("create_response") is not False
         instructions, tools = self.preamble_of(session, "session")

@@ -36,15 +36,16 @@ class Transcriptions:
             "conversation.item.input_audio_transcription.failed": self._on_failed,
         }
 
-    @property
-    def _model(self) -> str:
-        return self._conversation.transcription_model or UNKNOWN_MODEL
+    def _model_of(self, item: str | None) -> str:
+        """The session's may have changed since the item was committed."""
+        pend = self._in_flight.get(item or "")
+        return pend.record.model if pend is not None else self._conversation.transcription_model or UNKNOWN_MODEL
 
     def _on_committed(self, event: Event) -> None:
         item = text(event.get("item_id"))
         if item is None or self._conversation.transcription_model is None or item in self._in_flight:
             return
-        told = whisper.unheard(self._model, self._conversation.spoken_ms.get(item))
+        told = whisper.unheard(self._model_of(None), self._conversation.spoken_ms.get(item))
         self._in_flight[item] = self._unsettled.begin(self._record(item, told))
 
     def _on_completed(self, event: Event) -> None:
@@ -65,7 +66,7 @@ class Transcriptions:
         units = split_transcription_usage(usage) if usage is not None else {}
         if usage is not None and "seconds" not in usage:
             return Transcription(units, "reported")
-        model = self._model
+        model = self._model_of(item)
         count = count_in_call(transcript, model) if isinstance(transcript, str) else None
         return whisper.without_usage(model, count, spoken_ms) if usage is None else whisper.with_duration(units, count)
 
@@ -100,15 +101,16 @@ class Transcriptions:
             self._unsettled.settle(pend.id, replace(pend.record, at=now))
 
     def _settle(self, item: str | None, told: Transcription, **fields: Any) -> None:
-        pend = self._in_flight.pop(item, None) if item is not None else None
-        self._unsettled.settle(pend.id if pend is not None else None, self._record(item, told, **fields))
+        record = self._record(item, told, **fields)
+        pend = self._in_flight.pop(item or "", None)
+        self._unsettled.settle(pend.id if pend is not None else None, record)
 
     def _record(self, item: str | None, told: Transcription, **fields: Any) -> UsageRecord:
         _, provider = self._unsettled.model()
         return self._unsettled.writer.new_record(
             service="transcriber",
             provider=provider,
-            model=self._model,
+            model=self._model_of(item),
             operation="transcription",
             units=told.units,
             provenance=told.provenance,

@@ -414,6 +414,34 @@ def test_a_transcription_in_flight_at_the_end_is_estimated_by_its_audio(
     assert [late.units for late in paper.lates] == [{"input_audio": 20, "output_text": 5}]
 
 
+@pytest.mark.parametrize(
+    ("on", "off"),
+    [
+        (
+            {"audio": {"input": {"transcription": {"model": "whisper-1"}}}},
+            {"audio": {"input": {"transcription": None}}},
+        ),
+        ({"input_audio_transcription": {"model": "whisper-1"}}, {"input_audio_transcription": None}),
+    ],
+)
+def test_a_transcription_that_is_switched_off_is_not_expected(
+    paper: Paper, emit: Callable[..., None], on: dict[str, Any], off: dict[str, Any]
+) -> None:
+    """What was committed before keeps its model; an update that says nothing of it changes nothing."""
+    emit("session.updated", session=on)
+    speak(emit, "item_1")
+    emit("session.updated", session={"instructions": "Be kind."})
+    speak(emit, "item_2")
+    emit("session.updated", session=off)
+    speak(emit, "item_3")
+    emit("conversation.item.input_audio_transcription.completed", item_id="item_1", transcript="Hello")
+    give_up(emit)
+    assert [(record.model, record.request_id) for record, _ in paper.records] == [
+        ("whisper-1", "item_1"),
+        ("whisper-1", "item_2"),
+    ]
+
+
 # -- other dialects ----------------------------------------------------------------------------------------------------
 
 
