@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from datetime import tzinfo
 from decimal import Decimal
+
+from wcwidth import wrap
 
 from livekit_tokens.cli.columns import Table, drawn, width
 from livekit_tokens.cli.ranking import percent
@@ -14,6 +15,9 @@ from livekit_tokens.cli.text import period_text, plain
 from livekit_tokens.core.reports import Advice, CostAnalysis, OperationCost
 from livekit_tokens.domain.money import dollars, dollars_shown
 from livekit_tokens.domain.shares import share, shares_of
+
+_MOST = 10
+"""So many recommendations somebody reads."""
 
 
 def analysis_text(analysis: CostAnalysis, zone: tzinfo) -> str:
@@ -58,7 +62,7 @@ def _cache_hits(analysis: CostAnalysis) -> Iterator[str]:
     for line in analysis.cache_hits:
         layers = ", ".join(f"{plain(layer)} {hits:,}" for layer, hits in line.layers)
         told = f"{plain(line.operation)}: {line.hits:,} of {line.hits + line.requests:,} ({percent(line.hit_rate)}): "
-        yield from textwrap.wrap(told + layers, width(), initial_indent="  ", subsequent_indent="    ")
+        yield from wrap(told + layers, width(), initial_indent="  ", subsequent_indent="    ")
 
 
 def _recommendations(analysis: CostAnalysis) -> Iterator[str]:
@@ -69,14 +73,16 @@ def _recommendations(analysis: CostAnalysis) -> Iterator[str]:
         yield "No recommendations: nothing found that would save half a per cent."
         return
     yield "What could be cheaper (estimates that overlap, and do not add up):"
-    for number, advice in enumerate(analysis.advice, 1):
+    for number, advice in enumerate(analysis.advice[:_MOST], 1):
         yield from _advice(number, advice, analysis)
+    if len(analysis.advice) > _MOST:
+        yield f"{len(analysis.advice) - _MOST:,} smaller ones are in --json."
 
 
 def _advice(number: int, advice: Advice, analysis: CostAnalysis) -> list[str]:
     part = percent(share(advice.saving, analysis.whole.totals.cost))
     told = f"{number}. {plain(advice.text)}. Saves about {dollars_shown(advice.saving)} ({part})."
-    return textwrap.wrap(told, width(), subsequent_indent="   ")
+    return wrap(told, width(), subsequent_indent="   ")
 
 
 def _short(value: Decimal | None, places: int) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tabulate import tabulate  # type: ignore[import-untyped]
-from wcwidth import wcswidth
+from wcwidth import wcswidth, wrap
 
 PIPED_WIDTH = 80
 _GAP = 2
@@ -102,7 +101,7 @@ def is_styled() -> bool:
 
 def _dim(text: str, *, styled: bool) -> Iterator[str]:
     for line in text.split("\n"):
-        for piece in textwrap.wrap(line, width()):
+        for piece in wrap(line, width()):
             yield _styled(piece, _DIM) if styled else piece
 
 

@@ -19,6 +19,8 @@ def whole_file(path: Path, *, replace: bool) -> Iterator[io.BufferedWriter]:
 
     Raises Failed where it is there already, or cannot be written.
     """
+    if path.exists() and not path.is_file():
+        raise Failed(f"{path} is no file; give the name of one, or - for stdout")
     if path.exists() and not replace:
         raise Failed(f"{path} is there already; give another name, or --replace")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -1,6 +1,7 @@
 """How a command ends: its exit code, and one line on stderr where it failed. Never a traceback by default.
 
-0 done, 1 failed, 2 wrong usage or an unusable value of an option, 130 ended by Ctrl-C.
+0 done (also where a reader, as head, has seen enough), 1 failed, 2 wrong usage or an unusable value of an option, 130
+ended by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ def of(app: typer.Typer, name: str) -> int:
     try:
         code = _run(app, name)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # the latter is click's word for the former
         # The reader (head, less) has seen enough. Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return 0
     except KeyboardInterrupt:
         return INTERRUPTED
     return code

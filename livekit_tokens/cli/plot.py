@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 
 import plotext
+from wcwidth import wrap
 
 from livekit_tokens.cli.axis import round_steps, short_key
 from livekit_tokens.cli.columns import width
@@ -41,13 +42,12 @@ def series_text(series: Series, zone: tzinfo, measure: str | None = None) -> str
         return f"No usage from {title}."
     of = measure or ("cost" if series.totals.cost else "tokens")
     label = f"{of}{' in $' if of == 'cost' else ''} by {series.cutting}, {title}"
-    lines = [label, *_bars(series.points, of)]
+    lines = [*wrap(label, width()), *_bars(series.points, of)]
     if series.per is not None:
         lines += ["", *_lines(series, of)]
     total = series.totals
-    return "\n".join(
-        [*lines, "", f"Total: {cost_text(total)}, {total.total_tokens:,} tokens, {total.requests:,} requests"]
-    )
+    told = f"Total: {cost_text(total)}, {total.total_tokens:,} tokens, {total.requests:,} requests"
+    return "\n".join([*lines, "", *wrap(told, width())])
 
 
 def _bars(points: Sequence[Point], of: str) -> list[str]:

@@ -7,11 +7,25 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from livekit_tokens.core.reports import Comparison, PerformanceReport, Report, Series, SessionList, Top, TopRequests
+from livekit_tokens.core.reports import (
+    Change,
+    Comparison,
+    Entry,
+    PerformanceReport,
+    Report,
+    Series,
+    SessionList,
+    Top,
+    TopRequests,
+)
+from livekit_tokens.core.reports.performance import BY as PERFORMANCE_BY
 from livekit_tokens.domain.sheets import harmless
+from livekit_tokens.domain.summary import RecordLine
 from livekit_tokens.domain.totals import Totals
+from livekit_tokens.domain.usage import UsageRecord
 
 _AMOUNTS = ("sessions", *Totals().to_dict())
+_NO_ENTRY = Entry(RecordLine("", UsageRecord("", 0, "", "", "", "", {})), "", None, None, None, None, {})
 
 
 def groups_csv(report: Report) -> str:
@@ -35,7 +49,7 @@ def top_csv(top: Top) -> str:
 def top_requests_csv(top: TopRequests) -> str:
     """What the JSON says of each request; what has parts is JSON in its column."""
     rows = [_flat(entry.to_dict()) for entry in top.entries]
-    return _sheet(tuple(rows[0]) if rows else ("session_id", "user", "time"), rows)
+    return _sheet(tuple(_NO_ENTRY.to_dict()), rows)
 
 
 def series_csv(series: Series) -> str:
@@ -49,23 +63,19 @@ def series_csv(series: Series) -> str:
 
 def comparison_csv(comparison: Comparison) -> str:
     """The names of `by`, then the fields of totals of both periods and the changes."""
-    rows = []
-    for change in comparison.groups:
-        facts = change.to_dict()
-        row = dict(change.key)
-        for name in ("before", "now", "change"):
-            part = facts[name]
-            assert isinstance(part, dict)
-            row |= {f"{name}_{field}": value for field, value in part.items()}
-        rows.append(row)
-    head = tuple(rows[0]) if rows else comparison.by
-    return _sheet(head, rows)
+    rows = [{**change.key, **_compared(change)} for change in comparison.groups]
+    return _sheet((*comparison.by, *_compared(comparison.whole)), rows)
+
+
+def _compared(change: Change) -> dict[str, object]:
+    facts = change.to_dict()
+    return _spread({name: facts[name] for name in ("before", "now", "change")})
 
 
 def performance_csv(report: PerformanceReport) -> str:
     """A row for each provider, model and operation; times in milliseconds."""
     rows = [_spread(line.to_dict()) for line in report.models]
-    return _sheet(tuple(rows[0]) if rows else ("provider", "model", "operation"), rows)
+    return _sheet((*PERFORMANCE_BY, *_spread(report.whole.to_dict())), rows)
 
 
 def _flat(facts: Mapping[str, object]) -> dict[str, object]:

@@ -21,6 +21,8 @@ from livekit_tokens.domain.usage import UsageRecord
 _RULE = "=" * 60
 _THIN_RULE = "-" * 40
 
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+
 
 def summary_text(report: Report, zone: tzinfo) -> str:
     """`TOKEN USAGE SUMMARY`, of a report by service and model."""
@@ -153,7 +155,10 @@ def time_text(at: datetime | None, zone: tzinfo) -> str:
 
 
 def plain(text: str | None) -> str:
-    """A name for a terminal: a caller chooses their own, and it must not move the cursor or begin a line."""
+    """A name for a terminal: a caller chooses their own, and it must not move the cursor or begin a line.
+
+    What joins letters, as in Persian, and faces to a family stays.
+    """
     if text is None:
         return "unknown"
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(c if c.isprintable() or c in _JOINERS else "\N{REPLACEMENT CHARACTER}" for c in text)

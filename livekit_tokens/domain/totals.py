@@ -76,7 +76,7 @@ class Totals:
             "total_tokens": self.total_tokens,
             "cached_tokens": self.cached_tokens,
             "units": {name: self.units.get(name, 0) for name in u.REGISTRY},
-            "informational_units": dict(self.informational),
+            "informational_units": u.in_order(self.informational),
             "audio_seconds": seconds_text(self.units.get("audio_ms", 0) * 1000),
             "characters": self.units.get("characters", 0),
             "input_cost_usd": dollars_text(self.input_cost),

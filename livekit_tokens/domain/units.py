@@ -90,6 +90,11 @@ def _shown(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
+def in_order(units: Mapping[str, int]) -> Units:
+    """In the registry's order, whatever a database did to it."""
+    return {name: units[name] for name in REGISTRY if name in units}
+
+
 def total(units: Mapping[str, int], names: Iterable[str]) -> int:
     """Sum of the named units."""
     get = units.get

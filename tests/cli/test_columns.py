@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wcwidth import wcswidth
 
-from livekit_tokens.cli.columns import Table
+from livekit_tokens.cli.columns import Table, drawn
 
 
 def table_of(*names: str) -> Table:
@@ -83,3 +83,9 @@ def test_names_that_look_like_numbers_stay_as_they_are():
         "0012345678901234567890    1.50",
         "1e5                       1.50",
     ]
+
+
+def test_what_stands_around_a_table_is_wrapped_by_the_columns_that_it_takes():
+    """A title of wide letters is no wider than the terminal."""
+    lines = drawn(table_of("ann"), "名前 " * 40, ["🚀 " * 60]).split("\n")
+    assert max(map(wcswidth, lines)) <= 80

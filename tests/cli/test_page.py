@@ -145,3 +145,23 @@ def test_an_axis_has_few_and_round_steps(highest):
     assert steps[0] == 0
     assert 2 <= len(steps) <= 6
     assert steps[-1] <= max(highest, 1)
+
+
+def test_only_a_page_of_ours_is_written_over(asked, tmp_path):
+    """A ledger that is named by mistake stays; an older page gives way."""
+    other = tmp_path / "ledger.html"
+    other.write_bytes(b"SQLite format 3\0")
+    code, _, err = asked("report", "--html", str(other))
+    assert (code, other.read_bytes()) == (1, b"SQLite format 3\0")
+    assert "no page of ours" in err
+    for _ in range(2):
+        assert asked("report", "--html", str(tmp_path / "page.html"))[0] == 0
+
+
+def test_what_is_estimated_is_marked(asked, page):
+    """In the figures by a tilde that is explained, in the table by its amount."""
+    assert asked("demo", "--records", "3000", "--add")[0] == 0
+    text, _ = page("--days", "365")
+    assert "~$" in text
+    assert "in part estimated" in text
+    assert "Of it estimated" in text

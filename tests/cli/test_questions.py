@@ -248,6 +248,13 @@ class TestExport:
         assert (done.returncode, done.stdout, list(folder.iterdir())) == (130, "", [])
 
 
+@pytest.mark.parametrize("words", [["top", "requests"], ["compare"], ["performance"], ["top", "users"], ["report"]])
+def test_a_sheet_has_the_same_head_whether_there_is_anything_to_tell(asked, words):
+    """A program that reads it must not care."""
+    heads = [asked(*words, "--csv", *when)[1].splitlines()[0] for when in ([], ["--user", "nobody"])]
+    assert heads[0] == heads[1]
+
+
 def test_a_period_without_usage_is_said_in_words(asked):
     """Every question, exit 0."""
     year = ("--since", "2001-01-01", "--until", "2001-02-01")

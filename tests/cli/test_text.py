@@ -189,3 +189,10 @@ Duration: 327.000 s
 RECORDS:
 2025-06-27 15:30:15 agent m chat: input_text 3; $0.000001 (fallback: gpt-4o), reported
 """
+
+
+def test_what_joins_letters_and_faces_stays_in_a_name():
+    """And what would turn the line around or begin a new one does not."""
+    family, persian = "👨‍👩‍👧", "علی‌رضا"
+    assert (plain(family), plain(persian)) == (family, persian)
+    assert plain("a\u202eb\nc\x1b[1m") == "a�b�c�[1m"

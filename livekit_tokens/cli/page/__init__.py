@@ -17,7 +17,8 @@ _MOST_DAYS = 92
 def write_page(asked: Asked, path: Path) -> None:
     """Write the page of what was asked for; a page that is there already is replaced once the new one is whole."""
     from livekit_tokens.cli.files import STDOUT, whole_file  # noqa: PLC0415 - `--help` does not wait for it
-    from livekit_tokens.cli.page.document import page_of  # noqa: PLC0415
+    from livekit_tokens.cli.outcome import Failed  # noqa: PLC0415
+    from livekit_tokens.cli.page.document import is_page, page_of  # noqa: PLC0415
 
     async def question(reports: Reports, about: Within) -> Overview:
         days = (about.until - about.since).days
@@ -26,6 +27,8 @@ def write_page(asked: Asked, path: Path) -> None:
             about.since, about.until, cutting=cutting, timezone=about.timezone, **asked.filters
         )
 
+    if path != STDOUT and path.is_file() and not is_page(path):
+        raise Failed(f"{path} is there already, and no page of ours; give another name")
     answer, about = ask(asked, question)
     filters = {name: str(value) for name, value in asked.filters.items() if value}
     text = page_of(answer, filters, about.now)

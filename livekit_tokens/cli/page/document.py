@@ -7,6 +7,7 @@ from datetime import tzinfo
 from decimal import Decimal
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 
 from livekit_tokens.cli.page.charts import Bar, Layer, ranking, stacked
 from livekit_tokens.cli.page.tables import advice_list, models_table, performance_table, totals_table
@@ -23,6 +24,19 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """Whatever a name might hold, a browser loads and runs nothing from this page."""
 
 
+_BEGINNING = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="generator" content="livekit-tokens">"""
+
+
+def is_page(path: Path) -> bool:
+    """Whether a page of ours, or nothing, is there. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(len(_BEGINNING)) in (b"", _BEGINNING.encode())
+
+
 def page_of(overview: Overview, filters: Mapping[str, str], now: Micros) -> str:
     """The whole document."""
     report = overview.report
@@ -30,7 +44,7 @@ def page_of(overview: Overview, filters: Mapping[str, str], now: Micros) -> str:
     style = (files("livekit_tokens.cli.page") / "style.css").read_text("utf-8")
     return "\n".join(
         [
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            _BEGINNING,
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>Token usage, {escape(period_text(report.period, zone, report.timezone))}</title>",
@@ -61,6 +75,8 @@ def _body(overview: Overview) -> Iterator[str]:
     if not overview.report.totals.requests:
         yield "<section><p>No usage in this period.</p></section>"
         return
+    if marks := _marks(overview.report.totals):
+        yield f'<p class="soft">{marks}</p>'
     yield _section(f"{_measure(overview)} by {overview.days.cutting} and model", _over_time(overview))
     tops = [_section(f"Top {kind}", _ranked(top)) for kind, top in overview.tops.items() if _worth_showing(top)]
     yield f'<div class="pair">{"".join(tops)}</div>'
@@ -68,6 +84,12 @@ def _body(overview: Overview) -> Iterator[str]:
     yield _section("Beside the period before", models_table(overview.comparison))
     yield _section("Success, and response times in milliseconds", performance_table(overview.performance))
     yield _section("What could be cheaper", advice_list(overview.analysis))
+
+
+def _marks(totals: Totals) -> str:
+    estimated = "~ in part estimated" if totals.estimated_cost else ""
+    unpriced = "+ and requests without a price" if totals.unpriced_requests and totals.cost else ""
+    return "; ".join(filter(None, (estimated, unpriced)))
 
 
 def _figures(overview: Overview) -> Iterator[str]:
@@ -137,10 +159,10 @@ def _change(ratio: Decimal | None) -> str:
 
 
 def _cost(totals: Totals) -> str:
-    """With four decimals, and a + where requests have no price; the tables have more of both."""
+    """With four decimals, ~ where it is in part estimated, and + where requests have no price; the tables have more."""
     if totals.unpriced_requests and not totals.cost:
         return "unpriced"
-    return f"{_money(totals.cost)}{'+' if totals.unpriced_requests else ''}"
+    return f"{'~' if totals.estimated_cost else ''}{_money(totals.cost)}{'+' if totals.unpriced_requests else ''}"
 
 
 def _money(nanos: Nanos | None) -> str:

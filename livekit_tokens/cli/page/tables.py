@@ -19,7 +19,7 @@ Row = tuple[Sequence[str | None], Sequence[str]]
 
 def totals_table(report: Report) -> str:
     names = ("Service", "Model")
-    heads = ("Sessions", "Requests", "Input", "Cached", "Output", "Cost", "Unpriced")
+    heads = ("Sessions", "Requests", "Input", "Cached", "Output", "Cost", "Of it estimated", "Unpriced")
     rows = [(tuple(group.key.values()), _figures(group.sessions, group.totals)) for group in report.groups]
     return _table(names, heads, rows, _figures(report.sessions, report.totals))
 
@@ -59,7 +59,8 @@ def advice_list(analysis: CostAnalysis) -> str:
 
 def _figures(sessions: int, totals: Totals) -> Sequence[str]:
     counts = (sessions, totals.requests, totals.input_tokens, totals.cached_tokens, totals.output_tokens)
-    return (*(f"{count:,}" for count in counts), _cost(totals), f"{totals.unpriced_requests:,}")
+    estimated = dollars_shown(totals.estimated_cost) if totals.estimated_cost else "-"
+    return (*(f"{count:,}" for count in counts), _cost(totals), estimated, f"{totals.unpriced_requests:,}")
 
 
 def _cost(totals: Totals) -> str:
