@@ -72,6 +72,21 @@ async def test_sqlite_runs_in_wal_mode_with_normal_synchronous(sqlite_url):
     await connection.aclose()
 
 
+async def test_sqlites_log_is_brought_into_the_file_seldom(sqlite_url, tmp_path):
+    """Not after every batch, which in a large ledger would write each page of its indexes that the batch touched."""
+    connection = await StoreLedger(sqlite_url).connect()
+    async with connection.transaction() as conn:
+        await conn.exec_driver_sql("CREATE TABLE much (some BLOB)")
+    file = tmp_path / "ledger.db"
+    before = file.stat().st_size
+    for _ in range(8):
+        async with connection.transaction() as conn:
+            await conn.exec_driver_sql("INSERT INTO much VALUES (zeroblob(1000000))")
+    assert file.stat().st_size == before
+    await connection.aclose()
+    assert file.stat().st_size > before + 8_000_000
+
+
 async def test_a_locked_database_is_unavailable_in_bounded_time(sqlite_url, tmp_path, monkeypatch):
     """Another process holds the write lock: the drain hears so and tries again later; reading still works."""
     monkeypatch.setattr(engines, "BUSY_SECONDS", 0.3)
