@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import openai
 from livekit.agents import function_tool, inference, llm
@@ -30,22 +30,34 @@ from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.runtime import new_key, now
 
+if TYPE_CHECKING:
+    from benchmarks.wire_accuracy.talking import Talk
+
 
 class Pair(NamedTuple):
-    """A request of the bill, what was done with it, and our record of it."""
+    """A request of the bill, what was done with it, and our record of it; `billed` None if we made it up."""
 
     kind: str
-    billed: Billed
+    billed: Billed | None
     record: UsageRecord | None
 
 
 KINDS: dict[str, Callable[[Account], Awaitable[None]]] = {}
 """What can be done: a request of the kind, from beginning to end."""
-WHOLE = ("chat", "chat in a tool", "inference", "responses socket", "transcription", "speech", "embedding")
+WHOLE = (
+    "chat",
+    "chat in a tool",
+    "inference",
+    "responses socket",
+    "transcription",
+    "realtime transcription",
+    "speech",
+    "embedding",
+)
 """What comes to its end, with the provider's figures."""
 
 
-def _kind(name: str) -> Callable[[Callable[[Account], Awaitable[None]]], Callable[[Account], Awaitable[None]]]:
+def kind(name: str) -> Callable[[Callable[[Account], Awaitable[None]]], Callable[[Account], Awaitable[None]]]:
     def put(do: Callable[[Account], Awaitable[None]]) -> Callable[[Account], Awaitable[None]]:
         KINDS[name] = do
         return do
@@ -68,6 +80,8 @@ class Account:
     responses: llm.LLM
     history: llm.ChatContext
     pairs: list[Pair]
+    closing: list[Callable[[], Awaitable[None]]]
+    talk: Talk | None = None
 
     async def do(self, kind: str) -> None:
         """One request of a kind, and its record beside its bill."""
@@ -82,6 +96,7 @@ class Account:
         new = self.records[before:]
         for number, entry in enumerate(self.provider.bill[billed:]):
             self.pairs.append(Pair(kind, entry, new[number] if number < len(new) else None))
+        self.pairs += [Pair(kind, None, record) for record in new[len(self.provider.bill) - billed :]]
 
     async def _settled(self, before: int, billed: int) -> None:
         """Until there is a record of each request; of one that is listened on to its end, seconds later."""
@@ -126,28 +141,28 @@ async def look_up(day: str, branch: int) -> str:
 TOOLS: list[llm.Tool] = [look_up]
 
 
-@_kind("chat")
+@kind("chat")
 async def _chat(account: Account) -> None:
     await account.listen(account.chat)
 
 
-@_kind("chat cancelled")
+@kind("chat cancelled")
 async def _chat_cancelled(account: Account) -> None:
     await account.cut_at(account.listen(account.chat), account.to_first, account.to_first + 0.7)
 
 
-@_kind("chat cancelled early")
+@kind("chat cancelled early")
 async def _chat_cancelled_early(account: Account) -> None:
     await account.cut_at(account.listen(account.chat), 0.0, account.to_first * 0.8)
 
 
-@_kind("chat broken")
+@kind("chat broken")
 async def _chat_broken(account: Account) -> None:
     account.provider.breaks_at = account.chance.randint(2, 30)
     await account.listen(account.chat)
 
 
-@_kind("chat killed")
+@kind("chat killed")
 async def _chat_killed(account: Account) -> None:
     """The process is gone; what its spool says is all there is."""
     task = asyncio.ensure_future(account.listen(account.chat))
@@ -164,12 +179,12 @@ async def _chat_killed(account: Account) -> None:
         account.records[-1] = left[-1]
 
 
-@_kind("chat in a tool")
+@kind("chat in a tool")
 async def _sdk(account: Account) -> None:
     await _all(account, {"stream_options": {"include_usage": True}})
 
 
-@_kind("chat without usage")
+@kind("chat without usage")
 async def _without_usage(account: Account) -> None:
     await _all(account, {})
 
@@ -183,38 +198,38 @@ async def _all(account: Account, options: dict[str, Any]) -> None:
         pass
 
 
-@_kind("inference")
+@kind("inference")
 async def _inference(account: Account) -> None:
     await account.listen(account.inference)
 
 
-@_kind("inference cancelled")
+@kind("inference cancelled")
 async def _inference_cancelled(account: Account) -> None:
     await account.cut_at(account.listen(account.inference), account.to_first, account.to_first + 0.7)
 
 
-@_kind("responses socket")
+@kind("responses socket")
 async def _responses(account: Account) -> None:
     await account.listen(account.responses)
 
 
-@_kind("responses socket cancelled")
+@kind("responses socket cancelled")
 async def _responses_cancelled(account: Account) -> None:
     await account.cut_at(account.listen(account.responses), account.to_first, account.to_first + 0.7)
 
 
-@_kind("transcription")
+@kind("transcription")
 async def _transcription(account: Account) -> None:
     await _transcribe(account)
 
 
-@_kind("transcription without usage")
+@kind("transcription without usage")
 async def _transcription_without_usage(account: Account) -> None:
     account.provider.told = False
     await _transcribe(account)
 
 
-@_kind("transcription cancelled")
+@kind("transcription cancelled")
 async def _transcription_cancelled(account: Account) -> None:
     await account.cut_at(_transcribe(account), 0.0, account.provider.ways.thinking * 0.8)
 
@@ -225,12 +240,12 @@ async def _transcribe(account: Account) -> None:
     await account.sdk.audio.transcriptions.create(model=model, file=("speech.wav", sound))
 
 
-@_kind("speech")
+@kind("speech")
 async def _speech(account: Account) -> None:
     await _speak(account)
 
 
-@_kind("speech cancelled")
+@kind("speech cancelled")
 async def _speech_cancelled(account: Account) -> None:
     await account.cut_at(_speak(account), account.to_first, account.to_first + 1.0)
 
@@ -247,12 +262,12 @@ async def _speak(account: Account) -> None:
             pass
 
 
-@_kind("embedding")
+@kind("embedding")
 async def _embedding(account: Account) -> None:
     await _embed(account)
 
 
-@_kind("embedding cancelled")
+@kind("embedding cancelled")
 async def _embedding_cancelled(account: Account) -> None:
     await account.cut_at(_embed(account), 0.0, account.provider.ways.thinking)
 
@@ -272,8 +287,10 @@ def _wav(seconds: float, rate: int = 16_000) -> bytes:
     return made.getvalue()
 
 
-async def hold(ways: Ways, seed: int, kinds: list[str], sentences: list[str], folder: Path) -> list[Pair]:
-    """One account's requests of these kinds, one after the other, in an order that is drawn."""
+async def hold(
+    ways: Ways, seed: int, kinds: list[str], sentences: list[str], folder: Path, *, done: Callable[[], None]
+) -> list[Pair]:
+    """One account's requests of these kinds, one after the other, in an order that is drawn; `done` hears of each."""
 
     async def flush(_: float) -> bool:
         return True
@@ -299,12 +316,16 @@ async def hold(ways: Ways, seed: int, kinds: list[str], sentences: list[str], fo
             plugin.responses.LLM(model="gpt-4.1", base_url=f"{provider.base_url}/responses", api_key="none"),
             llm.ChatContext(),
             [],
+            [],
         )
         account.history.add_message(role="system", content=account.sentence(40))
         warm = [kind for kind in WHOLE if kind in kinds]
         chance.shuffle(kinds)
         for kind in [*warm, *kinds]:
             await account.do(kind)
+            done()
+        for close in account.closing:
+            await close()
         for component in (account.chat, account.inference, account.responses):
             await component.aclose()
         await account.sdk.close()

@@ -20,6 +20,8 @@ from typing import Any
 import tiktoken
 from aiohttp import WSMsgType, web
 
+from benchmarks.wire_accuracy.hearing import hear
+
 Json = dict[str, Any]
 SOUND_BYTES_A_SECOND = 48_000
 CACHE_BLOCK, CACHED_FROM = 128, 1024
@@ -93,6 +95,7 @@ class Provider:
         app = web.Application(client_max_size=1 << 26)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/responses", self._responses_socket)
+        app.router.add_get("/v1/realtime", lambda request: hear(self, request))
         app.router.add_post("/v1/audio/transcriptions", self._transcribe)
         app.router.add_post("/v1/audio/speech", self._speak)
         app.router.add_post("/v1/embeddings", self._embed)
@@ -263,21 +266,26 @@ class Provider:
         form = await request.post()
         sound = form["file"].file.read()  # type: ignore[union-attr]
         milliseconds = (len(sound) - 44) * 1000 // int.from_bytes(sound[28:32], "little")
-        model, text = str(form["model"]), self._heard(milliseconds)
         await asyncio.sleep(self.ways.latency)
-        if model == "whisper-1":
-            entry = self._billed("transcription", model, audio_ms=round(milliseconds / 1000) * 1000)
-        else:
-            entry = self._billed("transcription", model, input_audio=milliseconds // 100)
-        await asyncio.sleep(self.ways.thinking)
-        if model != "whisper-1":
-            entry.units["output_text"] = self.count(text) + 2
-        await asyncio.sleep(self.ways.latency)
+        entry, text = self.bill_transcription(str(form["model"]), milliseconds)
+        await asyncio.sleep(self.ways.thinking + self.ways.latency)
         answer: Json = {"text": text}
         if self.told:
-            answer["usage"] = _transcription_usage(entry.units)
-            entry.told = True
+            answer["usage"] = self.usage_of(entry)
         return web.json_response(answer)
+
+    def bill_transcription(self, model: str, milliseconds: int) -> tuple[Billed, str]:
+        """Of so much audio: what it costs, and what was said in it. All of it is made, whoever waits for it."""
+        text = self._heard(milliseconds)
+        if model == "whisper-1":
+            return self._billed("transcription", model, audio_ms=round(milliseconds / 1000) * 1000), text
+        said = self.count(text) + 2
+        return self._billed("transcription", model, input_audio=milliseconds // 100, output_text=said), text
+
+    def usage_of(self, entry: Billed) -> Json:
+        """A transcription's figures, which are told with this."""
+        entry.told = True
+        return _transcription_usage(entry.units)
 
     def _heard(self, milliseconds: int) -> str:
         """What is said in so much audio, at 2 to 4 tokens a second."""

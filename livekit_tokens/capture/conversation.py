@@ -115,7 +115,8 @@ class ConversationListener:
         if "transcription" in hearing:  # null where it is switched off
             self.transcription_model = text(mapping(hearing["transcription"]).get("model"))
         turns = hearing.get("turn_detection")
-        self._answers_by_itself = bool(turns) and mapping(turns).get("create_response") is not False
+        converses = session.get("type") != "transcription"
+        self._answers_by_itself = converses and bool(turns) and mapping(turns).get("create_response") is not False
         instructions, tools = self.preamble_of(session, "session")
         self.now = replace(
             self.now,

@@ -72,7 +72,7 @@ def audio_units(model: str, audio_ms: int | None) -> Estimate:
     if audio_ms is not None:
         by = whisper.billed_by(model)
         units = _kept({"audio_ms": audio_ms} if by == "duration" else {"input_audio": whisper.audio_tokens(audio_ms)})
-    return Estimate(units, _about(units, down=True), _about(units, down=False))
+    return Estimate(units, *whisper.about(units))
 
 
 def sent(record: UsageRecord, estimate: Estimate) -> UsageRecord:
@@ -101,18 +101,10 @@ def transcribed(record: UsageRecord, audio_ms: int | None, transcript: Count | N
         units=told.units,
         provenance=told.provenance,
         informational=told.informational,
-        low=told.low or _about(told.units, down=True),
-        high=told.high or _about(told.units, down=False),
+        low=told.low,
+        high=told.high,
         metadata={**record.metadata, **told.metadata},
     )
-
-
-def _about(units: Units, *, down: bool) -> Units:
-    """Whisper is billed by whole seconds; the rest is exact to a token."""
-    bounds = {name: quantity - 1 if down else quantity + 1 for name, quantity in units.items()}
-    if (measured := units.get("audio_ms")) is not None:
-        bounds["audio_ms"] = (measured if down else measured + 999) // 1000 * 1000
-    return _kept(bounds)
 
 
 def _cut_transcription(record: UsageRecord, arrived: Arrived) -> UsageRecord:
@@ -178,10 +170,6 @@ def _estimated(
         low={**(record.low or {}), **_kept(output if low is None else low)} if reached else {},
         high={**(record.high or {}), **_kept(output if high is None else high)},
     )
-
-
-def _scaled(units: Units, factor: float) -> Units:
-    return {name: round(quantity * factor) for name, quantity in units.items()}
 
 
 def _kept(units: Units) -> Units:

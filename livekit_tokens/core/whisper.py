@@ -112,9 +112,12 @@ def without_usage(model: str, transcript: Count | None, measured_ms: int | None)
     marks = {**_marks(transcript), "audio_from": "measured"}
     match billed_by(model):
         case "duration":
-            return Transcription(_kept({"audio_ms": measured_ms}), "estimated", tokens, metadata=marks)
+            units = _kept({"audio_ms": measured_ms})
+            low, high = about(units)
+            return Transcription(units, "estimated", tokens, low=low, high=high, metadata=marks)
         case "tokens" if transcript is not None:
-            return Transcription(tokens, "estimated", metadata=marks)
+            low, high = about(tokens)
+            return Transcription(tokens, "estimated", low=low, high=high, metadata=marks)
         case _:
             return Transcription({}, "unknown", tokens, metadata=marks)
 
@@ -126,14 +129,24 @@ def unheard(model: str, measured_ms: int | None) -> Transcription:
     match billed_by(model) if measured_ms else None:
         case "duration":
             units = {"audio_ms": measured_ms or 0}
-            seconds = (measured_ms or 0) // 1000
-            # By whole seconds, and nobody says which way they are rounded.
-            low, high = _kept({"audio_ms": seconds * 1000}), {"audio_ms": (seconds + 1) * 1000}
+            low, high = about(units)
             return Transcription(units, "estimated", likely, low=low, high=high, metadata=marks)
         case "tokens":
             return Transcription(likely, "estimated", low=low, high=high, metadata=marks)
         case _:
             return Transcription({}, "unknown")
+
+
+def about(units: Units) -> tuple[Units, Units]:
+    """Low and high of what was measured: tokens are exact to one; whisper is billed by whole seconds, and nobody says
+    which way they are rounded.
+    """
+    low = {name: quantity - 1 for name, quantity in units.items()}
+    high = {name: quantity + 1 for name, quantity in units.items()}
+    if (measured := units.get("audio_ms")) is not None:
+        low["audio_ms"] = measured // 1000 * 1000
+        high["audio_ms"] = low["audio_ms"] + 1000
+    return _kept(low), high
 
 
 def _with_speech(audio_ms: int, per_second: float) -> Units:

@@ -299,6 +299,9 @@ class Provider:
                 tokens["input_token_details"] = {"audio_tokens": 8, "text_tokens": 2}
                 usage = {"type": "duration", "seconds": 1} if "whisper" in model else tokens
                 self._billed(request, {"model": model}, input=10, output=words, seconds=1.0).told = True
+                for told in ({"type": "speech_stopped", "audio_end_ms": 1000 * turn}, {"type": "committed"}):
+                    name = f"input_audio_buffer.{told['type']}"
+                    await socket.send_json({**told, "type": name, "item_id": f"item_{turn}"})
                 done = {"type": "conversation.item.input_audio_transcription.completed", "item_id": f"item_{turn}"}
                 await socket.send_json(done | {"content_index": 0, "transcript": self.answer, "usage": usage})
         return socket

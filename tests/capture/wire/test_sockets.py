@@ -116,7 +116,7 @@ async def test_a_socket_that_several_share_spends_the_money_of_who_asks(provider
 async def test_transcriptions_over_a_socket_are_recorded_as_they_are_billed(
     provider: Provider, tracked: Paper, model: str
 ) -> None:
-    """LiveKit drops the seconds and the split of the audio."""
+    """LiveKit drops the seconds and the split of the audio. Nobody answers what is said there: no response is due."""
     ear = openai.STT(model=model, base_url=provider.base_url, api_key="not-a-key", use_realtime=True, vad=None)
     frame = rtc.AudioFrame(bytes(2400), 24_000, 1, 1200)
     async with aclosing(ear.stream()) as stream:
