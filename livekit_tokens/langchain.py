@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
@@ -19,7 +19,7 @@ from livekit_tokens.capture.by_hand import ByHand
 from livekit_tokens.core import faults
 
 try:
-    from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackManager
+    from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
     from langchain_core.messages import AIMessage, BaseMessage
     from langchain_core.outputs import ChatGeneration, LLMResult
     from langchain_core.runnables import RunnableConfig
@@ -41,7 +41,14 @@ class _Asked:
     call: witnesses.Mark
 
 
-class TokenTrackingCallbackHandler(AsyncCallbackHandler):
+class _Done:
+    """What a callback answers: nothing to wait for, and it may be awaited."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
+
+
+class TokenTrackingCallbackHandler(BaseCallbackHandler):
     """Records each request of a chat model or LLM as it ends, also one that failed; never raises into LangChain.
 
     Within a tracked call or a `usage_session` it is theirs, whatever the ids say; else it is `thread_id`'s, of
@@ -50,7 +57,8 @@ class TokenTrackingCallbackHandler(AsyncCallbackHandler):
     """
 
     run_inline = True
-    """In the context of the request itself, so that the wire's record of it is known to be the same one."""
+    """In the context of the request itself, so that the wire's record of it is known to be the same one: with a loop or
+    without. So its methods are no coroutine functions either, which LangChain runs elsewhere where there is no loop."""
 
     def __init__(
         self, *, user_id: str | None = None, thread_id: str | None = None, agent_name: str | None = None
@@ -61,31 +69,35 @@ class TokenTrackingCallbackHandler(AsyncCallbackHandler):
         self.agent_name = agent_name
         self._runs: OrderedDict[UUID, _Asked] = OrderedDict()
 
-    async def on_chat_model_start(
+    def on_chat_model_start(
         self,
         serialized: dict[str, Any],
         messages: list[list[BaseMessage]],  # noqa: ARG002 - what was said is not looked at
         *,
         run_id: UUID,
         **told: Any,
-    ) -> None:
+    ) -> _Done:
         self._begin(serialized, run_id, told, "chat_completion")
+        return _Done()
 
-    async def on_llm_start(
+    def on_llm_start(
         self,
         serialized: dict[str, Any],
         prompts: list[str],  # noqa: ARG002 - as above
         *,
         run_id: UUID,
         **told: Any,
-    ) -> None:
+    ) -> _Done:
         self._begin(serialized, run_id, told, "text_generation")
+        return _Done()
 
-    async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_told: Any) -> None:
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_told: Any) -> _Done:
         self._record(run_id, response)
+        return _Done()
 
-    async def on_llm_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> _Done:
         self._record(run_id, told.get("response"), error)
+        return _Done()
 
     def _begin(
         self, serialized: Mapping[str, Any] | None, run_id: UUID, told: Mapping[str, Any], operation: str

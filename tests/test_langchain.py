@@ -252,6 +252,24 @@ async def test_what_the_wire_has_seen_counts_once(
 
 
 @pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("tells", [True, False])
+async def test_what_a_client_asks_that_blocks_counts_once(
+    world: World, provider: Provider, streamed: bool, tells: bool
+) -> None:
+    """The same in a thread without a loop, where LangChain has none for the callbacks either."""
+    meter = watch.meter(openai.OpenAI(base_url=provider.base_url, api_key="sk-test"), lambda: spender(world))
+    llm = client_of(provider, stream_usage=tells, root_client=meter, client=meter.chat.completions)
+    config = attach_token_tracking(CONFIG)
+    for _ in range(2):
+        await asyncio.to_thread(
+            lambda: list(llm.stream("How is it?", config)) if streamed else llm.invoke("Hi", config)
+        )
+
+    assert [output for *_, output in counted(world)] == [output for *_, output in billed(provider)]
+    assert {record.provenance for record in world.records} == {"reported" if tells or not streamed else "estimated"}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
 async def test_in_a_tracked_call_any_client_counts_once(world: World, provider: Provider, streamed: bool) -> None:
     """A tool's own chain: it is the call's, by the wire, and the callbacks have nothing to add; nor when it fails."""
     watch.install(sockets=False)
