@@ -151,3 +151,7 @@ class Exchange:
         if self._mark is None:
             witnesses.outside(self.part).see(self)
         return Account(self, spender, self._asked, body)
+
+
+Follow = Callable[[Endpoint, Callable[[], str], Read], Exchange | None]
+"""Given endpoint, host, and what reads the request: the exchange that is to be told of it, if somebody pays."""

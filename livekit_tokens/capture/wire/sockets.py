@@ -13,9 +13,8 @@ import asyncio
 import itertools
 import json
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,13 +23,12 @@ import msgspec
 
 from livekit_tokens.capture import spending, witnesses
 from livekit_tokens.capture.realtime import RealtimeWitness
-from livekit_tokens.capture.wire.exchange import Exchange, Read
-from livekit_tokens.capture.wire.requests import RESPONSES, UNKNOWN_MODEL, Asked, Endpoint, endpoint_of, read_json
+from livekit_tokens.capture.wire.exchange import Exchange, Follow
+from livekit_tokens.capture.wire.made import Made
+from livekit_tokens.capture.wire.posts import tee_post
+from livekit_tokens.capture.wire.requests import RESPONSES, UNKNOWN_MODEL, Asked, read_json
 from livekit_tokens.core import faults
 from livekit_tokens.domain.providers import provider_of
-
-Follow = Callable[[Endpoint, Callable[[], str], Read], Exchange | None]
-"""Given endpoint, host, and what reads the request: the exchange that is to be told of it, if somebody pays."""
 
 _installed: list[tuple[str, Any, Any]] = []
 _prefixes = itertools.count(1)
@@ -42,7 +40,7 @@ _TRANSCRIPTION = "conversation.item.input_audio_transcription."
 
 def install(follow: Follow) -> None:
     """Put the tee in; once a process is for the caller to see to."""
-    for name, ours in (("ws_connect", _ws_connect), ("post", _post)):
+    for name, ours in (("ws_connect", _ws_connect), ("post", tee_post)):
         before = getattr(aiohttp.ClientSession, name)
         made = ours(before, follow)
         setattr(aiohttp.ClientSession, name, made)
@@ -61,118 +59,17 @@ def _ws_connect(before: Callable[..., Any], follow: Follow) -> Callable[..., Any
     def ws_connect(session: Any, url: Any, **options: Any) -> Any:
         place = urlsplit(str(url))
         if place.path.endswith("/responses"):
-            return _Made(before(session, url, **options), lambda socket: _Responses(follow, place.netloc).tee(socket))
+            return Made(before(session, url, **options), lambda socket: _Responses(follow, place.netloc).tee(socket))
         if place.path.endswith("/realtime") and parse_qs(place.query).get("intent") == ["transcription"]:
-            return _Made(before(session, url, **options), lambda socket: _Transcriptions(place.netloc).tee(socket))
+            return Made(before(session, url, **options), lambda socket: _Transcriptions(place.netloc).tee(socket))
         return before(session, url, **options)
 
     return ws_connect
 
 
-def _post(before: Callable[..., Any], follow: Follow) -> Callable[..., Any]:
-    def post(session: Any, url: Any, **options: Any) -> Any:
-        place = urlsplit(str(url))
-        endpoint = endpoint_of("POST", place.path)
-        if endpoint is None or not isinstance(options.get("json"), dict):
-            return before(session, url, **options)
-
-        async def send() -> Any:
-            exchange = None
-            try:
-                exchange = follow(endpoint, lambda: place.netloc, lambda: _read(endpoint, options["json"]))
-            except Exception as error:  # noqa: BLE001 - the request goes out in any case
-                faults.note("a request could not be followed", error)
-            return await _answered(before(session, url, **options), exchange)
-
-        return _Made(send(), lambda _: None)
-
-    return post
-
-
-async def _answered(sending: Any, exchange: Exchange | None) -> Any:
-    if exchange is None:
-        return await sending
-    try:
-        response = await sending
-    except BaseException as error:
-        exchange.end("broken", error)
-        raise
-    # aiohttp undoes the compression itself.
-    exchange.answered(response.status, {"content-type": response.headers.get("content-type", "")})
-    read, close = response.read, response.close
-
-    async def read_and_tell() -> bytes:
-        try:
-            body: bytes = await read()
-        except BaseException as error:
-            exchange.end("broken", error)
-            raise
-        exchange.take_first(body)
-        exchange.end("whole")
-        return body
-
-    def close_and_tell() -> None:
-        close()
-        exchange.end("closed")
-
-    response.read, response.close = read_and_tell, close_and_tell
-    return response
-
-
 def _read_text(text: str) -> tuple[Asked | None, bytes]:
     body = text.encode()
     return read_json(RESPONSES, "", body), body
-
-
-def _read(endpoint: Endpoint, told: dict[str, Any]) -> tuple[Asked | None, bytes]:
-    body = json.dumps(told).encode()
-    return read_json(endpoint, "", body), body
-
-
-class _Made(Coroutine[Any, Any, Any]):
-    """What aiohttp gives for a request that is being made: can be awaited, entered, or run as a task."""
-
-    def __init__(self, making: Any, tell: Callable[[Any], None]) -> None:
-        self._making = making
-        self._tell = tell
-        self._running: Coroutine[Any, Any, Any] | None = None
-        self._result: Any = None
-
-    async def _make(self) -> Any:
-        made = await self._making
-        try:
-            self._tell(made)
-        except Exception as error:  # noqa: BLE001 - the socket is the call's, with or without our ears
-            faults.note("a socket could not be followed", error)
-        return made
-
-    def _run(self) -> Coroutine[Any, Any, Any]:
-        if self._running is None:
-            self._running = self._make()
-        return self._running
-
-    def send(self, value: Any) -> Any:
-        return self._run().send(value)
-
-    def throw(self, *args: Any) -> Any:
-        return self._run().throw(*args)
-
-    def close(self) -> None:
-        if self._running is not None:
-            self._running.close()
-        self._making.close()
-
-    def __await__(self) -> Any:
-        return self._run().__await__()
-
-    async def __aenter__(self) -> Any:
-        self._result = await self._run()
-        return await self._result.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._result.__aexit__(kind, error, trace)
 
 
 class _Type(msgspec.Struct):

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livekit_tokens.capture.wire import sound
-from livekit_tokens.capture.wire.answers import Reading, usage_near_the_end
+from livekit_tokens.capture.wire.answers import Reading
+from livekit_tokens.capture.wire.bodies import usage_near_the_end
 from livekit_tokens.capture.wire.requests import Kind
 from tests.capture.wire.conftest import wav
 
