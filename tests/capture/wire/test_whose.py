@@ -1,0 +1,42 @@
+"""Several who spend in one process: each gets its own records; who is not tracked gets none."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import openai
+
+from livekit_tokens.capture import spending
+from livekit_tokens.capture.spending import Payer, Spending
+from tests.capture.wire.conftest import Paper
+from tests.capture.wire.provider import Provider
+
+STREAM: Any = {"stream": True, "stream_options": {"include_usage": True}}
+
+
+async def ask(client: openai.AsyncOpenAI, model: str, turns: int) -> None:
+    messages: Any = [{"role": "user", "content": "Hello"}] * turns
+    async for _ in await client.chat.completions.create(model=model, messages=messages, **STREAM):
+        await asyncio.sleep(0)
+
+
+async def test_two_calls_and_an_unrelated_app_share_a_process_and_a_client(provider: Provider) -> None:
+    """At once, by the same client: the calls' requests are theirs, the app's nobody's."""
+    first, second = Paper("1" * 32), Paper("2" * 32)
+
+    async def call(paper: Paper, model: str, turns: int) -> None:
+        spending.spend(Spending(Payer(lambda: paper), "greeter"))  # as long as this task lasts
+        for _ in range(3):
+            await ask(client, model, turns)
+
+    async with openai.AsyncOpenAI(base_url=provider.base_url, api_key="not-a-key") as client:
+
+        async def app() -> None:
+            for _ in range(3):
+                await ask(client, "gpt-4.1-nano", 5)
+
+        await asyncio.gather(call(first, "gpt-4o", 1), app(), call(second, "gpt-4o-mini", 2))
+    assert len(provider.bill) == 9
+    assert [(record.model, record.metadata["messages_count"]) for record in first.records] == [("gpt-4o", 1)] * 3
+    assert [(record.model, record.metadata["messages_count"]) for record in second.records] == [("gpt-4o-mini", 2)] * 3
