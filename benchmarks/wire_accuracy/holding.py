@@ -42,6 +42,8 @@ class Pair(NamedTuple):
     record: UsageRecord | None
 
 
+GIVE_UP_SECONDS = 15
+"""That one request takes at most; what LiveKit has dropped without a word never comes."""
 KINDS: dict[str, Callable[[Account], Awaitable[None]]] = {}
 """What can be done: a request of the kind, from beginning to end."""
 WHOLE = (
@@ -90,7 +92,8 @@ class Account:
         self.provider.told, self.provider.breaks_at = True, None
         self.provider.arrived.clear()
         with suppress(openai.OpenAIError, Exception):
-            await KINDS[kind](self)
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                await KINDS[kind](self)
         await asyncio.sleep(4 * self.provider.ways.latency + 0.05)  # until the provider has learned of it
         await self._settled(before, billed)
         new = self.records[before:]
