@@ -82,14 +82,14 @@ async def bring(
     done = Imported()
     bringing = _Bringing(ledger, source, done, dry_run=dry_run)
     for file in files:
-        for batch in _batches(_mapped(*file, done, keep)):
+        for batch in _batches(_mapped(*file, done, keep, source.id)):
             await bringing.bring(batch)
             on_rows(done.rows)
     on_rows(done.rows)
     return done
 
 
-def _mapped(name: str, rows: Iterable[Numbered], done: Imported, keep: Identities) -> Iterator[Foreign]:
+def _mapped(name: str, rows: Iterable[Numbered], done: Imported, keep: Identities, run: str) -> Iterator[Foreign]:
     seen: OrderedDict[bytes, int] = OrderedDict()
     for line, row, fault in rows:
         done.rows += 1
@@ -100,7 +100,7 @@ def _mapped(name: str, rows: Iterable[Numbered], done: Imported, keep: Identitie
             if len(seen) > _REMEMBERED:
                 seen.popitem(last=False)
             try:
-                yield foreign(row, occurrence, keep)
+                yield foreign(row, occurrence, keep, run=run)
                 continue
             except Unmapped as unmapped:
                 reason = str(unmapped)
@@ -152,7 +152,7 @@ class _Bringing:
 
 
 def _widened(there: Part, more: Part) -> Part:
-    """One part for all rows of a session and user, as long as they tell."""
+    """One part for all rows of a session and user in one import, as long as they tell."""
     ends = [part.ended_at or part.started_at for part in (there, more)]
     begun = min(there.started_at, more.started_at)
     return replace(there, started_at=begun, ended_at=max(ends), user_name=there.user_name or more.user_name)

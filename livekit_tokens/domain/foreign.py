@@ -80,12 +80,14 @@ class Foreign:
     record: UsageRecord
 
 
-def foreign(row: Row, occurrence: int, keep: Identities = PLAIN) -> Foreign:
+def foreign(row: Row, occurrence: int, keep: Identities = PLAIN, *, run: str = "") -> Foreign:
     """Map a row; `occurrence` tells apart rows of one file that are the same to the letter, `keep` says what of an
-    identity is kept. Raises Unmapped.
+    identity is kept, `run` is the import's own id: each numbers its records from 1, so each has parts of its own.
+    Raises Unmapped.
     """
     try:
-        return _mapped({str(name).strip().lower(): _text(value) for name, value in row.items()}, row, occurrence, keep)
+        cells = {str(name).strip().lower(): _text(value) for name, value in row.items()}
+        return _mapped(cells, row, occurrence, keep, run)
     except (ImpossibleUsage, BadSetting) as fault:
         raise Unmapped(str(fault)) from fault
 
@@ -95,7 +97,7 @@ def row_digest(row: Row) -> bytes:
     return hashlib.blake2b(json.dumps(row, sort_keys=True, default=str).encode(), digest_size=16).digest()
 
 
-def _mapped(row: Row, given: Row, occurrence: int, keep: Identities) -> Foreign:
+def _mapped(row: Row, given: Row, occurrence: int, keep: Identities, run: str) -> Foreign:
     found = {name: next((row[n] for n in names if row.get(n) is not None), None) for name, names in _NAMES.items()}
     at, model = _moment(found["at"]), described.name_of(found["model"])
     if model is None:
@@ -104,7 +106,7 @@ def _mapped(row: Row, given: Row, occurrence: int, keep: Identities) -> Foreign:
     user, session = keep.identity(described.id_of(found["user"])), described.id_of(found["session"])
     service = described.name_of(found["service"]) or "agent"
     session = session or _session_of(user, at)
-    key = hashlib.sha256(f"import\0{session}\0{user}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    key = hashlib.sha256(f"import\0{run}\0{session}\0{user}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
     part = Part(
         key=key,
         session_id=session,

@@ -70,11 +70,21 @@ async def test_rows_that_are_the_same_to_the_letter_are_two_requests(ledger):
     assert await counted(ledger) == (2, 20)
 
 
+async def test_two_imports_into_one_session_of_one_moment_are_two_records_of_two_ids(ledger):
+    """Each import numbers its records from 1, and has a part of its own for a session."""
+    await imported(ledger, [ROW])
+    assert (await imported(ledger, [{**ROW, "input_tokens": 7}], "2")).records == 1
+
+    assert await counted(ledger) == (2, 17)
+    async with ledger.reader() as conn:
+        ids = {tuple(row) for row in await conn.execute(sa.select(records.c.part, records.c.seq))}
+    assert len(ids) == 2
+
+
 async def test_a_sessions_part_is_as_long_as_its_rows_tell(ledger, monkeypatch):
-    """Over batches and imports, in any order."""
+    """Over batches, in any order."""
     monkeypatch.setattr(importing, "BATCH", 1)
-    await imported(ledger, [{**ROW, "timestamp": START // SECOND + n} for n in (50, 10)])
-    await imported(ledger, [{**ROW, "timestamp": START // SECOND + n} for n in (30, 90)], "2")
+    await imported(ledger, [{**ROW, "timestamp": START // SECOND + n} for n in (50, 10, 30, 90)])
 
     async with ledger.reader() as conn:
         found = (
