@@ -17,7 +17,7 @@ from livekit_tokens.domain.sessions import Part, Stay, suffix
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
 
-Kind = Literal["identity", "part", "session", "room"]
+Kind = Literal["identity", "part", "session", "room", "tenant"]
 
 ERASED = "erased_"
 _SHORT = 4
@@ -56,7 +56,7 @@ class Forgotten:
         return hmac.digest(self.key, f"{kind}\0{text}".encode("utf-8", "surrogatepass"), hashlib.sha256)
 
     def neutral(self, kind: Kind, text: str) -> str:
-        """What stands in the place of a room's or session's name, from whichever process it comes."""
+        """What stands in the place of a room's, session's or tenant's name, from whichever process it comes."""
         return f"{ERASED}{suffix(int.from_bytes(self.digest(kind, text)))}"
 
     def remember(self, kind: Kind, text: str, at: Micros) -> None:
@@ -85,8 +85,15 @@ class Forgotten:
             for kind, text in (("session", part.session_id), ("room", part.room)):
                 if text and person.is_named_in(text):
                     self.remember(kind, text, at)  # type: ignore[arg-type]
-            part = without(part, person)
+            part = self.without(part, person)
         return self.renamed(part)
+
+    def without(self, part: Part, person: Person) -> Part:
+        """A part of the person's, without them; its session and room keep their names."""
+        tags = {key: text for key, text in part.tags.items() if not person.is_named_in(text)}
+        named = part.tenant is not None and person.is_named_in(part.tenant)
+        tenant = self.neutral("tenant", part.tenant or "") if named else part.tenant
+        return replace(part, user=None, user_name=None, tenant=tenant, tags=tags)
 
     def renamed(self, part: Part) -> Part:
         """The part under the neutral names of its session and room, where their own named somebody."""
@@ -103,13 +110,6 @@ class Forgotten:
         if not self.has("part", record.part):
             return record
         return replace(record, request_id=None, idempotency_key=None, metadata=counts_of(record.metadata))
-
-
-def without(part: Part, person: Person) -> Part:
-    """A part of the person's, without them; its session and room keep their names."""
-    tags = {key: text for key, text in part.tags.items() if not person.is_named_in(text)}
-    tenant = None if person.is_named_in(part.tenant) else part.tenant
-    return replace(part, user=None, user_name=None, tenant=tenant, tags=tags)
 
 
 def nobodys(stay: Stay) -> Stay:

@@ -14,12 +14,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from livekit_tokens.domain.erasure import Forgotten, Person, counts_of, without
+from livekit_tokens.domain.erasure import Forgotten, Person, counts_of
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping.forgotten import KEY, KEY_NAME, remember, rename
+from livekit_tokens.store.keeping.pruned import renamed
 from livekit_tokens.store.schema import erasure_keys, erasures, idempotency, parts, records, sources, stays
 from livekit_tokens.store.values import part_of
 
@@ -122,6 +123,8 @@ class _Erasing:
         named += [(row.session_id, row.room) for row in await self.conn.execute(self._visited())]
         for part in theirs:
             await self._forget_part(part)
+        for tenant in sorted({part.tenant for part in theirs if part.tenant and self.person.is_named_in(part.tenant)}):
+            await renamed(self.conn, tenant, self.forgotten.neutral("tenant", tenant))
         for keys in _pages(theirs):
             await self._forget_records(keys)
         await self.conn.execute(
@@ -139,7 +142,7 @@ class _Erasing:
         return sa.select(parts.c.session_id, parts.c.room).where(here)
 
     async def _forget_part(self, part: Part) -> None:
-        kept = without(part, self.person)
+        kept = self.forgotten.without(part, self.person)
         values = {"user_id": None, "user_name": None, "tenant": kept.tenant, "tags": dict(kept.tags)}
         await self.conn.execute(sa.update(parts).where(parts.c.key == bytes.fromhex(part.key)).values(values))
 
@@ -182,31 +185,35 @@ async def remembered(ledger: StoreLedger) -> Forgotten | None:
     """All whom the ledger has forgotten; None where there is nobody, or no ledger that can be read."""
     try:
         async with ledger.reader() as conn:
-            if (key := (await conn.execute(KEY)).scalar()) is None:
-                return None
-            return Forgotten(key, {row.digest: row.at for row in await conn.execute(sa.select(erasures))})
+            return await forgotten_by(conn)
     except LedgerUnavailable:
         return None
 
 
-async def forget_again(ledger: StoreLedger, forgotten: Forgotten) -> int:
-    """After a restore: whom the ledger had forgotten before it, and who is in the backup. Answers how many these were.
+async def forgotten_by(conn: AsyncConnection) -> Forgotten | None:
+    if (key := (await conn.execute(KEY)).scalar()) is None:
+        return None
+    return Forgotten(bytes(key), {bytes(row.digest): row.at for row in await conn.execute(sa.select(erasures))})
+
+
+async def forget_again(backup: StoreLedger, forgotten: Forgotten) -> int:
+    """Take out of a backup, before it is restored, whom the ledger has forgotten. Answers how many were in it.
 
     Raises LedgerUnavailable, also for a backup of another ledger, whose own erasures are under another key.
     """
-    async with ledger.writer() as conn:
+    async with backup.writer() as conn:
         there = (await conn.execute(KEY)).scalar()
         if there is None:
             await conn.execute(sa.insert(erasure_keys).values(name=KEY_NAME, value=forgotten.key))
         elif there != forgotten.key:
             raise LedgerUnavailable(
-                "the backup is restored, and it is another ledger's, with erasures of its own: whom the one before had "
-                "forgotten must be erased by hand"
+                "the backup is another ledger's, with erasures of its own, and whom this one has forgotten cannot be "
+                "found in it; nothing is changed: name an empty database in DATABASE_URL, restore, and erase there"
             )
         await remember(conn, forgotten.known)
         known = [sa.select(parts.c.user_id).distinct(), sa.select(stays.c.identity).distinct()]
         people = {name for asked in known for name in (await conn.execute(asked)).scalars() if name}
     again = {name: forgotten.digest("identity", name) for name in people if forgotten.has("identity", name)}
     for name, digest in sorted(again.items()):
-        await erase(ledger, frozenset({name}), forgotten.known[digest], all_rooms=False, dry_run=False)
+        await erase(backup, frozenset({name}), forgotten.known[digest], all_rooms=False, dry_run=False)
     return len(again)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,3 +29,18 @@ async def not_pruned(conn: AsyncConnection, table: sa.Table) -> list[sa.ColumnEl
             theirs = table.c.part.in_(sa.select(parts.c.key).where(parts.c.tenant == tenant))
             conditions.append(sa.or_(at >= until, sa.not_(theirs)))
     return conditions
+
+
+async def renamed(conn: AsyncConnection, tenant: str, new: str) -> None:
+    """Sessions of a tenant are of another name now: what was pruned of it was pruned of them. The old name stays as
+    long as others are of that tenant.
+    """
+    of_tenant = prunings.c.tenant == tenant
+    others = sa.select(parts.c.key).where(parts.c.tenant == tenant).limit(1)
+    if (await conn.execute(others)).first() is None:
+        await conn.execute(sa.update(prunings).where(of_tenant).values(tenant=new))
+        return
+    for row in (await conn.execute(sa.select(prunings).where(of_tenant))).mappings().all():
+        nothing = {"records": 0, "sums": None if row["sums"] is None else 0}
+        twin = {**row, **nothing, "id": secrets.token_hex(16), "tenant": new}
+        await conn.execute(sa.insert(prunings).values(twin))

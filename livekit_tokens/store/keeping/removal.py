@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.domain.periods import DAY
-from livekit_tokens.domain.times import MINUTE, Micros, quarter_of
+from livekit_tokens.domain.times import MINUTE, QUARTER, Micros, quarter_of
 from livekit_tokens.store.schema import idempotency, parts, prunings, records, stays, sums
 
 BATCH = 2000
@@ -111,6 +111,17 @@ def old(table: sa.Table, asked: Pruning, *, would: bool = False) -> list[sa.Colu
     elif asked.tenant is not None:
         conditions.append(table.c.part.in_(sa.select(parts.c.key).where(parts.c.tenant == asked.tenant)))
     return conditions
+
+
+async def reached(conn: AsyncConnection, asked: Pruning) -> Micros | None:
+    """Where the last bucket ends that anything is removed from; None: there is nothing. Reports of that time take
+    nothing from records, whosever they are: so it reaches as far as it must.
+    """
+    latest: Micros | None = None
+    for table in (records, sums) if asked.sums else (records,):
+        found = (await conn.execute(sa.select(sa.func.max(_TIME[table])).where(*old(table, asked)))).scalar_one()
+        latest = max(filter(None, (latest, found)), default=None)
+    return None if latest is None else quarter_of(latest) + QUARTER
 
 
 async def write_down(conn: AsyncConnection, asked: Pruning, now: Micros, *, daily: bool) -> str:

@@ -9,12 +9,14 @@ import sqlalchemy as sa
 
 from livekit_tokens.core.ledger import Checkpoint
 from livekit_tokens.core.reports import open_reports
+from livekit_tokens.domain.errors import UnknownName
 from livekit_tokens.domain.periods import DAY, Period, as_kept
 from livekit_tokens.domain.sessions import Stay
 from livekit_tokens.domain.times import MINUTE, QUARTER, to_datetime
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping import removal
 from livekit_tokens.store.keeping.checking import check
+from livekit_tokens.store.keeping.erasing import erase
 from livekit_tokens.store.keeping.pruning import prune, would_prune
 from livekit_tokens.store.keeping.removal import Pruning, older_than
 from livekit_tokens.store.queries import StoredUsage
@@ -97,6 +99,60 @@ async def test_one_tenants_records_go_and_the_others_stay(filled):
     assert left[bytes.fromhex(OTHER_KEY)] == BEGIN + EACH
     assert await tokens(filled, BEGIN, NOW) == 2**COUNT - 1
     assert {f.state async for f in check(filled, lambda _d, _o: None)} == {"ok"}
+
+
+async def test_a_tenant_that_is_mistyped_changes_nobodys_reports(filled):
+    """No session is of it: the command says so, writes nothing down, and every total stays to the microsecond."""
+    before = {span: await tokens(filled, *span) for span in edges()}
+    asked = Pruning(MIDDLE, tenant="acmee")
+
+    for work in (prune(filled, asked, lambda: NOW, told), would_prune(filled, asked)):
+        with pytest.raises(UnknownName, match="'acmee'"):
+            await work
+
+    assert await rows(filled, prunings) == 0
+    assert {span: await tokens(filled, *span) for span in before} == before
+
+
+async def test_a_pruning_is_felt_only_as_far_as_it_removed_something(filled):
+    """Whatever its age was: after the tenant's last record that went, the others' reports are to the microsecond."""
+    alone = part("0c" * 16, "room_c", tenant="gamma", status="closed", ended_at=BEGIN + 2)
+    connection = await filled.connect()
+    one = batch(record("0c" * 16, at=BEGIN + 1), parts=[alone], before=Checkpoint(1, 100, COUNT))
+    assert await connection.apply(one)
+    await connection.aclose()
+    before = {span: await tokens(filled, *span) for span in edges() if span[0] >= BEGIN + QUARTER}
+
+    assert (await prune(filled, Pruning(NOW, tenant="gamma"), lambda: NOW, told)).records == 1
+
+    assert {span: await tokens(filled, *span) for span in before} == before
+    assert (await prune(filled, Pruning(NOW, tenant="gamma"), lambda: NOW, told)).records == 0
+    assert await rows(filled, prunings) == 1
+
+
+@pytest.mark.parametrize("others", [False, True])
+async def test_what_was_pruned_of_a_tenant_that_names_an_erased_person_is_still_known(filled, others):
+    """Their sessions and the pruning get the same other name: sums of then have no records to be compared with."""
+    whose = [part("0c" * 16, "room_c", user="gamma-7", tenant="gamma-7", status="closed", ended_at=NOW)]
+    if others:
+        whose.append(part("0d" * 16, "room_d", user="dora", tenant="gamma-7", status="closed", ended_at=NOW))
+    made = [record(one.key, at=BEGIN + n * EACH) for one in whose for n in range(COUNT)]
+    connection = await filled.connect()
+    one = batch(*made, parts=whose, before=Checkpoint(1, 100, COUNT))
+    assert await connection.apply(one)
+    await prune(filled, Pruning(MIDDLE, tenant="gamma-7"), lambda: NOW, told)
+
+    await erase(filled, frozenset({"gamma-7"}), NOW, all_rooms=False, dry_run=False)
+    late = batch(record("0c" * 16, at=NOW), parts=[whose[0]], before=one.after)
+    assert await connection.apply(late)
+
+    assert {f.state async for f in check(filled, lambda _d, _o: None)} == {"ok"}
+    async with filled.reader() as conn:
+        for table in (parts, prunings):
+            tenants = set((await conn.execute(sa.select(table.c.tenant))).scalars())
+            assert ("gamma-7" in tenants) == others
+            assert any(tenant.startswith("erased_") for tenant in tenants)
+    await connection.aclose()
 
 
 async def test_sums_and_sessions_with_nothing_left_go_when_asked(filled):
