@@ -46,6 +46,19 @@ async def _ledger(settings: Settings) -> AsyncIterator[StoreLedger]:
         await ledger.aclose()
 
 
+async def _check_needs_no_upgrade(ledger: StoreLedger) -> None:
+    """Before a dry run: readers upgrade an older schema, and a dry run changes nothing."""
+    from livekit_tokens.store.condition import revision_at  # noqa: PLC0415
+    from livekit_tokens.store.revision import is_current  # noqa: PLC0415
+
+    revision = await revision_at(ledger.address)
+    if revision is not None and not is_current(revision, ledger.address):
+        raise LedgerUnavailable(
+            f"the ledger at {ledger.address} has the older schema {revision}, and a dry run changes nothing; run "
+            "`livekit-tokens db upgrade` first"
+        )
+
+
 async def check(settings: Settings, on_day: OnDay) -> AsyncIterator[Finding]:
     """Whether the ledger is whole. Raises LedgerUnavailable or LedgerTooNew."""
     from livekit_tokens.store.keeping import checking  # noqa: PLC0415
@@ -87,14 +100,10 @@ async def restore(settings: Settings, file: Path, *, replace: bool, on_rows: OnR
 
     Raises LedgerUnavailable or LedgerTooNew; then everything is as it was.
     """
-    from livekit_tokens.store.keeping import copies, erasing, tending  # noqa: PLC0415
+    from livekit_tokens.store.keeping import copies  # noqa: PLC0415
 
     async with _ledger(settings) as ledger:
-        forgotten = await erasing.remembered(ledger)
-        restored = await copies.restore(ledger, file, now(), on_rows, replace=replace)
-        if forgotten is not None and await erasing.forget_again(ledger, forgotten):
-            await tending.vacuum(ledger)
-        return restored
+        return await copies.restore(ledger, file, now(), on_rows, replace=replace)
 
 
 async def prune(
@@ -106,6 +115,7 @@ async def prune(
     asked = removal.Pruning(removal.older_than(age, now()), tenant, sums)
     async with _ledger(settings) as ledger:
         if dry_run:
+            await _check_needs_no_upgrade(ledger)
             return await pruning.would_prune(ledger, asked)
         return await pruning.prune(ledger, asked, now, on_rows)
 
@@ -136,6 +146,8 @@ async def erase(settings: Settings, user: str, *, all_rooms: bool, dry_run: bool
         await recover(settings)  # what dead processes have left is erased with the rest
     stored = frozenset(filter(None, (user, settings.identities.identity(user))))
     async with _ledger(settings) as ledger:
+        if dry_run:
+            await _check_needs_no_upgrade(ledger)
         erased, person = await erasing.erase(ledger, stored, now(), all_rooms=all_rooms, dry_run=dry_run)
         roots = list(homes.roots(settings.spool_dir, homes.host()))
         swept = await _forget_in_spools(ledger, roots, person, dry_run=dry_run)
@@ -153,12 +165,10 @@ async def _forget_in_spools(
     ledger: StoreLedger, roots: Sequence[Path], person: Person, *, dry_run: bool
 ) -> SpoolsSwept:
     from livekit_tokens.core import forgetting  # noqa: PLC0415
+    from livekit_tokens.store import ingest  # noqa: PLC0415
 
-    connection = await ledger.connect()
-    try:
-        known = await connection.checkpoints([folder.name for root in roots for folder in root.iterdir()])
-    finally:
-        await connection.aclose()
+    async with ledger.reader() as conn:
+        known = await ingest.read_checkpoints(conn, [folder.name for root in roots for folder in root.iterdir()])
     return forgetting.sweep(roots, known, person, dry_run=dry_run)
 
 
@@ -188,6 +198,8 @@ async def bring(settings: Settings, files: Sequence[Path], *, dry_run: bool, on_
     source = Source(f"import-{secrets.token_hex(16)}", homes.host(), os.getpid(), now())
     named = ((str(file), _rows_of(file)) for file in files)
     async with _ledger(settings) as ledger:
+        if dry_run:
+            await _check_needs_no_upgrade(ledger)
         connection = None if dry_run else await ledger.connect()
         try:
             stored, keep = StoredImport(ledger, connection), settings.identities
@@ -227,6 +239,8 @@ async def reprice(settings: Settings, asked: Asked, *, dry_run: bool, on_progres
     ledger = StoreLedger(settings.database_url)
     audit = Audit(new_key(), now(), f"{_user()}@{homes.host()}")
     try:
+        if dry_run:
+            await _check_needs_no_upgrade(ledger)
         async with priced_ledger(ledger, asked, audit, dry_run=dry_run) as priced:
             return await repricing.reprice(priced, asked, pricing, dry_run=dry_run, on_progress=on_progress)
     finally:

@@ -6,6 +6,8 @@ import json
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from tests.cli.machine import CALL, Machine
 
 DIALECTS = ("sqlite", "postgresql")
@@ -98,13 +100,43 @@ def test_prune_says_what_it_removes(run):
     code, out, err = run("prune", "--older-than", "90d", "--dry-run")
     assert (code, err) == (0, "")
     assert out.endswith(": 0 records would be removed; sums stay\n")
-    code, out, _ = run("prune", "--older-than", "2w", "--sums", "--tenant", "acme", "--json")
+    code, out, _ = run("prune", "--older-than", "2w", "--sums", "--json")
     found = json.loads(out)
-    assert (code, found["records"], found["sums"], found["parts"], found["tenant"]) == (0, 0, 0, 0, "acme")
+    assert (code, found["records"], found["sums"], found["parts"], found["tenant"]) == (0, 0, 0, 0, None)
+    code, out, err = run("prune", "--older-than", "2w", "--tenant", "acme")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "is of tenant 'acme', nothing is removed" in err
     assert run("prune", "--older-than", "soon")[::2] == (
         2,
         "livekit-tokens: --older-than 'soon' cannot be read; accepted: a length of time such as 90d, 12h, 8w, 1y\n",
     )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["erase", "--user", "ann"],
+        ["prune", "--older-than", "1d"],
+        ["import", "rows.csv"],
+        ["prices", "reprice", "--since", "2025-06-01", "--until", "2025-07-01", "--reason", "x"],
+    ],
+    ids=["erase", "prune", "import", "reprice"],
+)
+def test_a_dry_run_upgrades_no_schema(run, tmp_path, words):
+    """It says what to do first; the ledger's file is the same to the byte."""
+    (tmp_path / "rows.csv").write_text("timestamp,model,input_tokens\n2025-06-01T00:00:00Z,gpt-4o,3\n")
+    run("db", "upgrade")
+    with sqlite3.connect(tmp_path / "ledger.db") as ledger:
+        ledger.execute("UPDATE alembic_version SET version_num = '0001'")
+        ledger.execute("PRAGMA journal_mode = DELETE")
+    ledger.close()
+    before = (tmp_path / "ledger.db").read_bytes()
+
+    code, out, err = run(*words, "--dry-run")
+
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "has the older schema 0001, and a dry run changes nothing; run `livekit-tokens db upgrade` first" in err
+    assert (tmp_path / "ledger.db").read_bytes() == before
 
 
 def found_in(folder: Path, text: bytes) -> list[str]:
@@ -237,6 +269,55 @@ def test_a_restore_through_the_command_keeps_people_forgotten(tmp_path):
     assert machine.command("restore", "b.db", "--replace").returncode == 0
 
     assert [Path(name).name for name in found_in(tmp_path, b"ada-4711")] == ["b.db"]
+
+
+INTERRUPTED = """
+import os, signal, sys, time
+from livekit_tokens.cli import main
+from livekit_tokens.store.keeping import copies
+work = copies.{step}
+def interrupted(*args):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.3)
+    work(*args)
+copies.{step} = interrupted
+sys.argv = ["livekit-tokens", *{words}]
+main()
+"""
+"""A command that is interrupted as the thread of a step begins."""
+
+
+@pytest.mark.parametrize(("step", "code"), [("copy_file", 130), ("put_in_place", 0)])
+def test_ctrl_c_in_a_restore_brings_no_erased_person_back(tmp_path, step, code):
+    """It has not begun, or it is done and says so; nothing unfinished is left."""
+    machine = Machine(tmp_path)
+    machine.python(CALL.replace('"ada"', '"ada-4711"'))
+    machine.command("backup", "b.db")
+    assert machine.command("erase", "--user", "ada-4711").returncode == 0
+
+    words = ["restore", "b.db", "--replace"]
+    done = machine.python(INTERRUPTED.format(step=step, words=words), check=False)
+
+    assert (done.returncode, "whole" in done.stdout) == (code, code == 0)
+    assert [Path(name).name for name in found_in(tmp_path, b"ada-4711")] == ["b.db"]
+    assert not list(tmp_path.rglob("*.part*"))
+    assert machine.command("erase", "--user", "ada-4711", "--dry-run").stdout.startswith("parts of sessions: 0 ")
+    with sqlite3.connect(machine.ledger) as ledger:
+        assert ledger.execute("SELECT COUNT(*) > 0 FROM erasures").fetchone() == (1,)
+
+
+def test_ctrl_c_in_a_backup_leaves_nothing_unfinished(tmp_path):
+    """Nor moves an older backup."""
+    machine = Machine(tmp_path)
+    machine.python(CALL)
+    machine.command("backup", "b.db")
+    before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.glob("*b.db*"))
+
+    words = ["backup", "b.db", "--keep", "2"]
+    done = machine.python(INTERRUPTED.format(step="copy_file", words=words), check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.glob("*b.db*")) == before
 
 
 def test_no_command_makes_a_ledger_where_there_is_none(run, tmp_path):

@@ -9,27 +9,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from livekit_tokens.domain.erasure import Forgotten
 from livekit_tokens.domain.errors import LedgerUnavailable, NoLedger
 from livekit_tokens.domain.times import MINUTE, Micros, rfc3339
 from livekit_tokens.store.address import SqliteAddress
 from livekit_tokens.store.connection import StoreLedger
+from livekit_tokens.store.engines import make_folders
 from livekit_tokens.store.faults import told
+from livekit_tokens.store.keeping.erasing import forget_again, forgotten_by, remembered
 from livekit_tokens.store.keeping.files import (
     Copied,
+    beside,
     connected,
     copy_file,
+    kept_files,
     looked_at,
     make_room,
     put_in_place,
+    to_the_end,
     unfinished,
 )
+from livekit_tokens.store.keeping.tending import vacuum
 from livekit_tokens.store.revision import is_current
 from livekit_tokens.store.schema import metadata, parts, sources
 
@@ -46,49 +53,76 @@ async def backup(ledger: StoreLedger, file: Path, keep: int, on_rows: OnRows) ->
     """Copy the ledger, as it is at one moment, while calls go on; the file is there once it is whole and looked at.
 
     With `keep` the file may be there: it becomes FILE.1, that FILE.2, and so on; `keep` of them stay. Raises
-    LedgerUnavailable, also where the file cannot be written.
+    LedgerUnavailable, also where the file cannot be written, or is the ledger.
     """
-    _refuse_to_write_over(file, keep)
+    _refuse_to_write_over(ledger, file, keep)
     async with ledger.reader():
         pass  # there is a ledger, of this version's schema
     with told(file), unfinished(file) as part:
         if isinstance(ledger.address, SqliteAddress):
-            await asyncio.to_thread(copy_file, ledger.address.path, part)
+            await to_the_end(copy_file, ledger.address.path, part)
         else:
             await _copy_out(ledger, part, on_rows)
-        found = await asyncio.to_thread(looked_at, part)
+        found = await to_the_end(looked_at, part)
         make_room(file, keep)
         part.replace(file)
     return Copied(str(file), found.size, found.revision, found.rows)
 
 
 async def restore(ledger: StoreLedger, file: Path, now: Micros, on_rows: OnRows, *, replace: bool = False) -> Copied:
-    """Put a backup in the ledger's place, whole or not at all. Processes that write notice, and tell again what is in
-    their spools and not in the backup.
+    """Put a backup in the ledger's place, whole or not at all; whom the ledger had forgotten stays forgotten.
 
-    Raises LedgerUnavailable for a file that is no whole backup, and, unless `replace`, over a ledger that is newer
-    than the backup or is being written; LedgerTooNew for a backup of a newer version.
+    The backup is made ready beside the ledger: upgraded, and without these people. What follows is one step, which an
+    interruption comes before or after. Processes that write notice, and tell again what is in their spools and not in
+    the backup. Raises LedgerUnavailable for a file that is no whole backup, and, unless `replace`, over a ledger that
+    is newer than the backup or is being written; LedgerTooNew for a backup of a newer version.
     """
     with told(file):
-        found = await asyncio.to_thread(looked_at, file)
+        found = await to_the_end(looked_at, file)
         is_current(found.revision, file)
         if not replace:
             await _refuse_over(ledger, file, now)
+    place = ledger.address.path if isinstance(ledger.address, SqliteAddress) else file
+    make_folders(place)
+    with told(place), unfinished(place.with_name(f"{place.name}.restored")) as ready:
+        await to_the_end(copy_file, file, ready)
+        forgotten = await remembered(ledger)
+        await _make_ready(ready, forgotten)
+        whole = await to_the_end(looked_at, ready)
         if isinstance(ledger.address, SqliteAddress):
-            path = ledger.address.path
-            await asyncio.to_thread(put_in_place, file, path)
-            there = await asyncio.to_thread(looked_at, path)
+            _refuse_if_others(forgotten, await remembered(ledger))
+            with suppress(asyncio.CancelledError):  # it is in place all the same, and that is what is told
+                await to_the_end(put_in_place, ready, ledger.address.path)
+            await (await ledger.connect()).aclose()  # takes away what lay beside a ledger that was gone
         else:
-            there = await _copy_in(ledger, file, on_rows, found)
-    if there.rows != found.rows:
+            await _copy_in(ledger, ready, on_rows, whole, forgotten)
+    return Copied(str(ledger.address), whole.size, whole.revision, whole.rows)
+
+
+async def _make_ready(copy: Path, forgotten: Forgotten | None) -> None:
+    """Upgrade a backup's copy, and take out of it whom the ledger has forgotten, also from the file's free places."""
+    made = StoreLedger(f"sqlite:///{copy}")
+    try:
+        await (await made.connect()).aclose()
+        if forgotten is not None and await forget_again(made, forgotten):
+            await vacuum(made)
+    finally:
+        await made.aclose()
+
+
+def _refuse_if_others(before: Forgotten | None, now: Forgotten | None) -> None:
+    if now != before:
         raise LedgerUnavailable(
-            f"{ledger.address} holds {there.rows} after the restore, {file} {found.rows}; try again"
+            "somebody was erased while the backup was made ready; nothing is changed, restore again"
         )
-    await (await ledger.connect()).aclose()  # an older schema is upgraded
-    return Copied(str(ledger.address), there.size, there.revision, there.rows)
 
 
-def _refuse_to_write_over(file: Path, keep: int) -> None:
+def _refuse_to_write_over(ledger: StoreLedger, file: Path, keep: int) -> None:
+    if isinstance(ledger.address, SqliteAddress):
+        ours = [path for path in (ledger.address.path, *beside(ledger.address.path)) if path.exists()]
+        for target in kept_files(file, keep):
+            if target.exists() and any(target.samefile(path) for path in ours):
+                raise LedgerUnavailable(f"{target} is the ledger itself, not a place for its backup; give another name")
     if file.exists() and not keep:
         raise LedgerUnavailable(f"{file} is there already; give another name, or --keep N to keep the last N")
 
@@ -125,26 +159,26 @@ async def _copy_out(ledger: StoreLedger, target: Path, on_rows: OnRows) -> None:
         await copy.aclose()
 
 
-async def _copy_in(ledger: StoreLedger, file: Path, on_rows: OnRows, found: Copied) -> Copied:
-    """Into a server, in one transaction; drains wait for it. The file is copied first where its schema is older."""
-    with unfinished(file.with_name(f"{file.name}.restored")) as copied:
-        await asyncio.to_thread(copy_file, file, copied)
-        backed_up = StoreLedger(f"sqlite:///{copied}")
-        try:
-            async with backed_up.reader() as source, ledger.writer() as conn:
-                await conn.exec_driver_sql(f"LOCK TABLE {', '.join(metadata.tables)} IN EXCLUSIVE MODE")
-                for table in metadata.tables.values():
-                    await conn.execute(sa.delete(table))
-                await _copy_rows(source, conn, on_rows)
-                rows = {
-                    name: (
-                        await conn.execute(sa.select(sa.func.count()).select_from(metadata.tables[name]))
-                    ).scalar_one()
-                    for name in found.rows
-                }
-        finally:
-            await backed_up.aclose()
-        return Copied(str(ledger.address), copied.stat().st_size, found.revision, rows)
+async def _copy_in(
+    ledger: StoreLedger, ready: Path, on_rows: OnRows, whole: Copied, forgotten: Forgotten | None
+) -> None:
+    """Into a server, in one transaction; drains wait for it."""
+    copy = StoreLedger(f"sqlite:///{ready}")
+    try:
+        async with copy.reader() as source, ledger.writer() as conn:
+            await conn.exec_driver_sql(f"LOCK TABLE {', '.join(metadata.tables)} IN EXCLUSIVE MODE")
+            _refuse_if_others(forgotten, await forgotten_by(conn))
+            for table in metadata.tables.values():
+                await conn.execute(sa.delete(table))
+            await _copy_rows(source, conn, on_rows)
+            for name, rows in whole.rows.items():
+                counted = sa.select(sa.func.count()).select_from(metadata.tables[name])
+                if (there := (await conn.execute(counted)).scalar_one()) != rows:
+                    raise LedgerUnavailable(
+                        f"{there:,} of {rows:,} {name} came to {ledger.address}; nothing is changed, try again"
+                    )
+    finally:
+        await copy.aclose()
 
 
 async def _copy_rows(source: AsyncConnection, target: AsyncConnection, on_rows: OnRows) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 from urllib.parse import quote
 
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.store.engines import BUSY_SECONDS, make_private
 from livekit_tokens.store.schema import metadata
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 _BESIDE = ("-wal", "-shm", "-journal")
 
@@ -29,6 +35,23 @@ class Copied:
 
     def to_dict(self) -> dict[str, object]:
         return {"place": self.place, "bytes": self.size, "revision": self.revision, "rows": dict(self.rows)}
+
+
+async def to_the_end(work: Callable[_P, _T], *args: _P.args, **options: _P.kwargs) -> _T:
+    """The work's answer, from a thread. Ctrl-C does not reach a thread: it is waited for, however often it is pressed,
+    so that nothing is written behind the back of whoever cleans up. Then raises CancelledError: the work is done.
+    """
+    running = asyncio.get_running_loop().run_in_executor(None, partial(work, *args, **options))
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError as fault:
+            cancelled = fault
+    answer = running.result()
+    if cancelled is not None:
+        raise cancelled
+    return answer
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -68,12 +91,12 @@ def _is_ours(path: Path) -> bool:
 def _move_away(path: Path) -> None:
     """The -wal first: beside another file of this name it would be taken for that one's."""
     aside = f".damaged-{time.time_ns() // 1_000_000_000}"
-    for file in (*_beside(path), path):
+    for file in (*beside(path), path):
         if file.exists():
             file.rename(file.with_name(file.name + aside))
 
 
-def _beside(path: Path) -> list[Path]:
+def beside(path: Path) -> list[Path]:
     return [path.with_name(path.name + tail) for tail in _BESIDE]
 
 
@@ -97,7 +120,7 @@ def unfinished(file: Path) -> Iterator[Path]:
     try:
         yield part
     finally:
-        for left_over in (*_beside(part), part):
+        for left_over in (*beside(part), part):
             left_over.unlink(missing_ok=True)
 
 
@@ -119,11 +142,16 @@ def looked_at(file: Path) -> Copied:
     return Copied(str(file), file.stat().st_size, revision, rows)
 
 
+def kept_files(file: Path, keep: int) -> list[Path]:
+    """FILE, FILE.1, FILE.2 and so on: the newest first."""
+    return [file, *(file.with_name(f"{file.name}.{number}") for number in range(1, keep))]
+
+
 def make_room(file: Path, keep: int) -> None:
     """FILE becomes FILE.1, that FILE.2; the oldest go."""
     if not file.exists():
         return
-    kept = [file, *(file.with_name(f"{file.name}.{number}") for number in range(1, keep))]
+    kept = kept_files(file, keep)
     for older, newer in zip(reversed(kept[1:]), reversed(kept[:-1]), strict=True):
         if newer.exists():
             newer.replace(older)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sqlite3
 
 import pytest
 import sqlalchemy as sa
 
-from livekit_tokens.core.ledger import Checkpoint
+from livekit_tokens.core.ledger import Checkpoint, Source
 from livekit_tokens.domain.errors import LedgerTooNew, LedgerUnavailable
 from livekit_tokens.store.connection import StoreLedger
+from livekit_tokens.store.keeping import copies
 from livekit_tokens.store.keeping.checking import check
 from livekit_tokens.store.keeping.copies import LIVING_MICROS, backup, restore
-from livekit_tokens.store.schema import metadata, records
+from livekit_tokens.store.keeping.erasing import erase
+from livekit_tokens.store.schema import metadata, records, sources
 from tests.store.batches import KEY, OTHER_KEY, START, batch, part, record
 
 NOW = START + 86_400_000_000
@@ -209,6 +212,107 @@ async def test_a_backup_is_not_written_over_but_kept_as_many_times_as_asked(sqli
     with pytest.raises(LedgerUnavailable, match="is there already"):
         await backup(ledger, tmp_path / "b.db", 0, told)
     await connection.aclose()
+
+
+@pytest.mark.parametrize("named", ["ledger.db", "link.db", "folder/../ledger.db", "ledger.db-wal", "older"])
+async def test_the_ledger_is_no_place_for_its_backup(sqlite_url, tmp_path, named):
+    """Under whatever name: it would be moved away, with the calls that are going on."""
+    ledger = StoreLedger(sqlite_url)
+    connection = await ledger.connect()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.db").symlink_to("ledger.db")
+
+    (tmp_path / "older.1").hardlink_to(tmp_path / "ledger.db")
+
+    with pytest.raises(LedgerUnavailable, match="is the ledger itself"):
+        await backup(ledger, tmp_path / named, 2, told)
+    assert not connection.stale()
+    await connection.aclose()
+
+
+async def test_a_backup_of_another_ledger_with_erasures_is_refused_over_one_with_its_own(filled, tmp_path):
+    """Their digests are under other keys: nobody could be found again. The ledger stays as it was."""
+    other = StoreLedger(f"sqlite:///{tmp_path / 'other.db'}")
+    await (await other.connect()).aclose()
+    for ledger in (filled, other):
+        await erase(ledger, frozenset({"nobody"}), NOW, all_rooms=False, dry_run=False)
+    await backup(other, tmp_path / "b.db", 0, told)
+    before = await contents(filled)
+
+    with pytest.raises(LedgerUnavailable, match="another ledger's"):
+        await restore(filled, tmp_path / "b.db", NOW, told, replace=True)
+
+    assert await contents(filled) == before
+    assert not list(tmp_path.glob(".*"))
+
+
+async def test_who_is_erased_while_a_backup_is_made_ready_does_not_come_back(filled, tmp_path, monkeypatch):
+    """The restore ends, and nothing has changed; the next one knows of them."""
+    await backup(filled, tmp_path / "b.db", 0, told)
+    make_ready = copies._make_ready
+
+    async def erased_meanwhile(copy, forgotten):
+        await make_ready(copy, forgotten)
+        await erase(filled, frozenset({"ann"}), NOW, all_rooms=False, dry_run=False)
+
+    monkeypatch.setattr(copies, "_make_ready", erased_meanwhile)
+    with pytest.raises(LedgerUnavailable, match="somebody was erased"):
+        await restore(filled, tmp_path / "b.db", NOW, told, replace=True)
+    monkeypatch.undo()
+    assert "ann" not in repr(await contents(filled))
+
+    await restore(filled, tmp_path / "b.db", NOW, told, replace=True)
+    assert "ann" not in repr(await contents(filled))
+
+
+async def write(ledger: StoreLedger, source: str, key: str, stop: asyncio.Event) -> int:
+    """As a drain does, a record a batch; answers how many were written, over all restores."""
+    connection = await ledger.connect()
+    of, checkpoint, written = Source(source, "host", 7, START), None, 0
+    while not stop.is_set():
+        one = batch(record(key), before=checkpoint, parts=[part(key, user=source)], source=of)
+        try:
+            done = await connection.apply(one)
+            checkpoint, written = (one.after, written + 1) if done else (await connection.checkpoint(source), written)
+        except LedgerUnavailable:
+            await connection.aclose()
+            connection = await ledger.connect()
+            checkpoint = await connection.checkpoint(source)
+        await asyncio.sleep(0)
+    await connection.aclose()
+    return written
+
+
+async def test_backups_and_restores_are_whole_while_others_write(filled, tmp_path):
+    """Each backup is one moment's: as many records as its checkpoints say. So is the ledger after the restores."""
+    stop = asyncio.Event()
+    keys = {"w1": "1a" * 16, "w2": "1b" * 16}
+    writers = [asyncio.create_task(write(filled, source, key, stop)) for source, key in keys.items()]
+    seen = []
+    for number in range(4):
+        await asyncio.sleep(0.1)
+        seen.append((await backup(filled, tmp_path / f"{number}.db", 0, told)).rows["records"])
+        await whole(StoreLedger(f"sqlite:///{tmp_path / f'{number}.db'}"))
+    for number in (1, 3):
+        restored = await restore(filled, tmp_path / f"{number}.db", NOW, told, replace=True)
+        assert restored.rows["records"] == seen[number]
+        await asyncio.sleep(0.1)
+    stop.set()
+
+    assert all(await asyncio.gather(*writers))
+    assert seen == sorted(seen)
+    assert seen[-1] > seen[0]
+    await whole(filled)
+    async with filled.reader() as conn:
+        assert (await conn.execute(sa.select(sa.func.count()).select_from(records))).scalar_one() > seen[3]
+
+
+async def whole(ledger: StoreLedger) -> None:
+    async with ledger.reader() as conn:
+        reached = (await conn.execute(sa.select(sa.func.sum(sources.c.seq)))).scalar_one()
+        assert (await conn.execute(sa.select(sa.func.count()).select_from(records))).scalar_one() == reached
+    assert "fault" not in {found.state async for found in check(ledger, lambda _d, _o: None)}
+    await ledger.aclose()
 
 
 async def test_a_backup_that_fails_leaves_nothing_behind(sqlite_url, tmp_path):
