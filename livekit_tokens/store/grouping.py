@@ -25,10 +25,13 @@ from livekit_tokens.store.schema import ADDED, INFORMATIONAL, day_sums, parts, r
 def grouped(question: Question, rolled: Sequence[Period] = ()) -> sa.Select[Any]:
     """Sums and counts of sessions, one row a group: `k0`, `k1` ..., `sessions` and the columns of the sums.
 
-    With `rolled` spans of rolled days, what lies in them is added, but not in `sessions`.
+    With `rolled` spans of rolled days, what lies in them is added; `sessions` is 0 then, as they are told by digests:
+    nothing that only parts know is asked, and so the parts are not looked at.
     """
     keys = [f"k{i}" for i in range(len(question.by))]
-    pieces = [_amounts(piece, question) for piece in (*_pieces(question, rolled), *_rolled(rolled))]
+    pieces = [
+        _amounts(piece, question, names_sessions=not rolled) for piece in (*_pieces(question, rolled), *_rolled(rolled))
+    ]
     rows = sa.union_all(*pieces).subquery("usage")
     estimated = rows.c.provenance == "estimated"
     billed_tokens = sum((rows.c[name] for name in u.TOKENS), sa.literal_column("0"))
@@ -142,15 +145,17 @@ def _pieces_of(period: Period) -> list[Piece]:
     return [piece for piece in spans if piece[2] is not None and not piece[2].empty] or spans[1:2]
 
 
-def _amounts(piece: Piece, question: Question, told: Sequence[str] = ("provenance", *ADDED)) -> sa.Select[Any]:
+def _amounts(
+    piece: Piece, question: Question, told: Sequence[str] = ("provenance", *ADDED), *, names_sessions: bool = True
+) -> sa.Select[Any]:
     """Keys, session (rolled days do not know it) and the columns that are `told`, of a piece's matching rows."""
     table, at, span = piece
-    is_rolled = table is day_sums
-    source: sa.FromClause = table if is_rolled else table.join(parts, parts.c.key == table.c.part)
+    is_joined = names_sessions and table is not day_sums
+    source: sa.FromClause = table.join(parts, parts.c.key == table.c.part) if is_joined else table
     return (
         sa.select(
             *(_key(table, at, name, question.cuts).label(f"k{i}") for i, name in enumerate(question.by)),
-            (sa.null() if is_rolled else parts.c.session_id).label("session"),
+            (parts.c.session_id if is_joined else sa.null()).label("session"),
             *(_column(table, name) for name in told),
         )
         .select_from(source)

@@ -101,13 +101,14 @@ async def test_a_report_of_some_days_searches_the_time_index(conn, by):
 
 @pytest.mark.parametrize("by", [("service", "model"), ("day", "operation")], ids=" x ".join)
 async def test_a_report_of_a_year_reads_rolled_days_and_the_edges_beside_them(conn, by):
-    """The sums of a year are not read, only those of the day that goes on."""
+    """The sums of a year are not read, only those of the day that goes on; whose they are is not looked up."""
     question = asked(by, YEAR)
     spans = await spans_for(conn, question)
     assert spans
     plan = await plan_of(conn, grouped(question, spans))
     assert read_whole(plan, "sums", "records") == [], plan
     assert "day_sums" in plan
+    assert "parts" not in plan
 
 
 @pytest.mark.parametrize("filters", [{"user": "user-0001"}, {"room": "hotline"}, {"model": "whisper-1"}])
