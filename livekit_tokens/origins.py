@@ -26,7 +26,9 @@ def look_at_settings(settings: Settings, complaints: Sequence[str]) -> Iterator[
         else:
             yield Finding("ok", f"setting {name}", f"{value} ({origin_of(name, settings)})")
     for line in left:
-        yield Finding("fault", "settings", line, f"mend {FILE.absolute()}")
+        yield Finding(
+            "fault", "settings", line, f"mend {FILE.absolute()}" if str(FILE) in line else "rename or unset it"
+        )
     if not settings.enabled:
         yield Finding(
             "note", "settings", "tracking is switched off: calls go on, and nothing is counted", "set ENABLED"

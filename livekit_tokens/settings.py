@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, Pydant
 from livekit_tokens.core.syncing import Durability
 from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.identity import IDENTITY, Identities, Kept, Source, read_source
+from livekit_tokens.domain.misnamed import Misnamed, misnamed
 from livekit_tokens.domain.periods import read_zone
 from livekit_tokens.store.address import address_of
 
@@ -44,6 +45,10 @@ _ACCEPTED = {
     "log_level": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
 }
 _SECRET = ("database_url", "user_identity_key")
+_PRIVACY = {"user_identity", "user_identity_key"}
+_OF_OTHERS = ("NO_SKIPS", "TEST_POSTGRES", "SERVICE_", "PORT")
+"""What else begins with our prefix: our own tests' switches, and what Kubernetes tells every pod of a service that is
+called livekit-tokens (kubernetes.io, "Accessing the Service", environment variables)."""
 
 
 def user_data_dir() -> Path:
@@ -163,22 +168,34 @@ def read_settings(**values: Any) -> Settings:
         settings = Settings(**values)
     except ValidationError as faults:
         raise BadSetting(_lines(faults, values)[0]) from faults
-    if complaints := _file()[1]:
-        raise BadSetting(complaints[0])
+    for complaint in (*_file()[1], *(name.line for name in _misnamed())):
+        raise BadSetting(complaint)
     return settings
 
 
 def load_settings(**values: Any) -> tuple[Settings, list[str]]:
-    """The settings, with defaults in place of what cannot be used, and a line to warn about each of those."""
-    complaints = _file()[1]
+    """The settings, with defaults in place of what cannot be used, and a line to warn about each of those.
+
+    Who wants less of an identity kept must not get more by a mistyped word: then nothing of it is kept.
+    """
+    strange = _misnamed()
+    complaints = [*_file()[1], *(name.line for name in strange)]
     try:
-        return Settings(**values), complaints
+        settings = Settings(**values)
     except ValidationError as faults:
         unusable = {str(fault["loc"][0]) for fault in faults.errors()}
         defaults = {name: Settings.model_fields[name].get_default(call_default_factory=True) for name in unusable}
-        if unusable & {"user_identity", "user_identity_key"}:
-            defaults["user_identity"] = "none"  # who wants less kept must not get more by a mistyped word
-        return Settings(**{**values, **defaults}), complaints + _lines(faults, values)
+        if unusable & _PRIVACY:
+            defaults["user_identity"] = "none"
+        settings = Settings(**{**values, **defaults})
+        complaints += _lines(faults, values)
+    meant = [name for name in strange if name.near in _PRIVACY]
+    if meant and "user_identity" not in settings.model_fields_set:
+        complaints.append(
+            f"user_identity is not set, but {meant[0].written} may mean it: nothing of an identity is kept"
+        )
+        settings = settings.model_copy(update={"user_identity": "none"})
+    return settings, complaints
 
 
 def _other_names() -> dict[str, Any]:
@@ -186,7 +203,7 @@ def _other_names() -> dict[str, Any]:
 
 
 def _file() -> tuple[dict[str, Any], list[str]]:
-    """What the settings file says, and what is wrong with it. Capital letters are accepted in its names."""
+    """What the settings file says, and why it cannot be read. Capital letters are accepted in its names."""
     try:
         found = tomllib.loads(FILE.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -196,10 +213,29 @@ def _file() -> tuple[dict[str, Any], list[str]]:
         return {}, [
             f"{FILE} cannot be read ({reason}) and is left aside; accepted: TOML with lines such as timezone = 'UTC'"
         ]
-    values = {name.lower().removeprefix(PREFIX.lower()): value for name, value in found.items()}
-    strange = [name for name in values if name not in Settings.model_fields]
-    known = ", ".join(Settings.model_fields)
-    return values, [f"{name} in {FILE} is no setting and is left aside; accepted: {known}" for name in strange]
+    return {_field_of(name): value for name, value in found.items()}, []
+
+
+def _misnamed() -> list[Misnamed]:
+    """What looks like a setting's name, in the file and in the environment, and is none: silence would leave the
+    reader believing that it works.
+    """
+    fields = Settings.model_fields
+    others = tuple(f"{PREFIX}{name}" for name in _OF_OTHERS)
+    set_here = (name.upper() for name, value in os.environ.items() if value)
+    ours = (_field_of(name) for name in set_here if name.startswith(PREFIX) and not name.startswith(others))
+    return [
+        *(misnamed(name, fields, f" in {FILE}") for name in _file()[0] if name not in fields),
+        *(
+            misnamed(name, fields, spelt=lambda field: f"{PREFIX}{field.upper()}")
+            for name in ours
+            if name not in fields
+        ),
+    ]
+
+
+def _field_of(written: str) -> str:
+    return written.lower().removeprefix(PREFIX.lower())
 
 
 def _lines(faults: ValidationError, given: Mapping[str, Any]) -> list[str]:

@@ -146,8 +146,41 @@ def test_a_mistyped_name_in_the_file_is_a_line():
     """Silence would leave the reader believing that it works."""
     Path("livekit-tokens.toml").write_text('time_zone = "UTC"\ntimezone = 3\n')
     _, warnings = load_settings()
-    assert warnings[0].startswith("time_zone in livekit-tokens.toml is no setting")
+    assert warnings[0] == ("time_zone in livekit-tokens.toml is no setting and is left aside; did you mean timezone?")
     assert warnings[1].startswith("timezone in livekit-tokens.toml is 3: ")
+
+
+def test_a_mistyped_name_in_the_environment_is_a_line(monkeypatch):
+    """The setting that was probably meant is named; the value is not, it may be a secret."""
+    monkeypatch.setenv("LIVEKIT_TOKENS_TIME_ZONE", "Europe/Berlin")
+    monkeypatch.setenv("livekit_tokens_colour", "blue")
+    line = "LIVEKIT_TOKENS_TIME_ZONE is no setting and is left aside; did you mean LIVEKIT_TOKENS_TIMEZONE?"
+    settings, warnings = load_settings()
+    assert warnings[0] == line
+    assert warnings[1].startswith(
+        "LIVEKIT_TOKENS_COLOUR is no setting and is left aside; accepted: LIVEKIT_TOKENS_DATABASE_URL, "
+    )
+    assert (len(warnings), settings.timezone) == (2, "UTC")
+    with pytest.raises(BadSetting) as refused:
+        read_settings()
+    assert str(refused.value) == line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LIVEKIT_TOKENS_TIME_ZONE", ""),
+        ("LIVEKIT_TOKENS_NO_SKIPS", "1"),
+        ("LIVEKIT_TOKENS_SERVICE_HOST", "10.0.0.1"),
+        ("LIVEKIT_TOKENS_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("livekit_tokens_timezone", "UTC"),
+        ("LIVEKIT_URL", "ws://host"),
+    ],
+)
+def test_what_only_looks_like_a_mistyped_name_is_none(monkeypatch, name, value):
+    """What is empty, what is ours in small letters, and what others have named: a pod's neighbours, the tests."""
+    monkeypatch.setenv(name, value)
+    assert load_settings()[1] == []
 
 
 def test_importing_the_settings_imports_neither_livekit_nor_sqlalchemy():
@@ -171,6 +204,22 @@ def test_a_mistyped_privacy_setting_keeps_less_not_more(monkeypatch):
     settings, warnings = load_settings()
     assert (warnings, len(settings.identities.identity("ada"))) == ([], 32)
     assert "a secret" not in repr(settings)
+
+
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_a_mistyped_name_of_a_privacy_setting_keeps_less_not_more(monkeypatch, where):
+    """Nothing of an identity is kept, and that is said, unless the setting stands there by its right name as well."""
+    if where == "environment":
+        monkeypatch.setenv("LIVEKIT_TOKENS_USERIDENTITY", "none")
+    else:
+        Path("livekit-tokens.toml").write_text("useridentity = 'none'\n")
+    settings, (strange, kept) = load_settings()
+    assert settings.identities.identity("ada") is None
+    assert "USERIDENTITY" in strange.upper()
+    assert kept.startswith("user_identity is not set, but ")
+    monkeypatch.setenv("LIVEKIT_TOKENS_USER_IDENTITY", "plain")
+    settings, (strange,) = load_settings()
+    assert settings.identities.identity("ada") == "ada"
 
 
 def test_where_user_and_tenant_come_from_is_read(monkeypatch):

@@ -188,6 +188,19 @@ class TestSettings:
         assert faults["setting timezone"]["told"].startswith("LIVEKIT_TOKENS_TIMEZONE is 'Mars/Olympus'")
         assert faults["setting timezone"]["told"].endswith("; UTC is used in its place")
         assert faults["settings"]["told"].startswith("colour in livekit-tokens.toml is no setting")
+        assert faults["settings"]["todo"] == f"mend {machine.home / 'livekit-tokens.toml'}"
+
+    def test_a_mistyped_name_in_the_environment_is_a_fault(self, machine: Machine) -> None:
+        """What was meant is named; what a privacy setting may have meant is done."""
+        machine.env["LIVEKIT_TOKENS_USERIDENTITY"] = "none"
+        faults = machine.faults()
+        assert (faults["settings"]["told"], faults["settings"]["todo"]) == (
+            "LIVEKIT_TOKENS_USERIDENTITY is no setting and is left aside; did you mean LIVEKIT_TOKENS_USER_IDENTITY?",
+            "rename or unset it",
+        )
+        assert faults["setting user_identity"]["told"].endswith(
+            "nothing of an identity is kept; none is used in its place"
+        )
 
 
 class TestSpools:
