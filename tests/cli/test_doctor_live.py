@@ -48,6 +48,26 @@ async def test_a_refusal_is_a_fault_with_what_to_do(machine: Machine) -> None:
     assert code == 1
 
 
+@pytest.mark.parametrize("option", [(), ("--json",)], ids=["text", "json"])
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://ada:hunter2@127.0.0.1:1/v1", "http://127.0.0.1:1/v1/"),
+        ("http://127.0.0.1:1/v1?key=hunter2#hunter2", "http://127.0.0.1:1/v1"),
+        ("http://ada:hunter2/3@127.0.0.1:1/v1", "OPENAI_BASE_URL cannot be read (InvalidURL)"),
+    ],
+    ids=["userinfo", "query", "unreadable"],
+)
+def test_the_address_is_shown_without_what_is_secret_in_it(
+    machine: Machine, url: str, shown: str, option: tuple[str, ...]
+) -> None:
+    """Gateways are reached with a password in the address; a fault's own words may not quote it either."""
+    machine.env["OPENAI_BASE_URL"] = url
+    done = machine.doctor("--live", *option)
+    assert shown in done.stdout
+    assert "hunter2" not in done.stdout + done.stderr
+
+
 def test_without_a_key_one_line_says_so(machine: Machine) -> None:
     machine.env["OPENAI_API_KEY"] = ""
     done = machine.doctor("--live")

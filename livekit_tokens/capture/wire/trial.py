@@ -33,7 +33,13 @@ def look_live(now: Callable[[], Micros], new_key: Callable[[], str]) -> Iterator
     live = LivePart(
         Part(new_key(), "untracked", now()), process, agent=lambda: None, feature="doctor", on_usage=records.append
     )
-    client = watch.meter(openai.OpenAI(timeout=ANSWER_SECONDS, max_retries=0), lambda: Spender(live, None, None))
+    try:
+        asking = openai.OpenAI(timeout=ANSWER_SECONDS, max_retries=0)
+    except Exception as error:  # noqa: BLE001 - its own words would quote the address, with a password in it
+        told = f"no call was made: OPENAI_BASE_URL cannot be read ({type(error).__name__})"
+        yield Finding("fault", _SUBJECT, told, "set it to an address such as https://host:port/v1, or unset it")
+        return
+    client = watch.meter(asking, lambda: Spender(live, None, None))
     told = ""
     try:
         asked: Any = [{"role": "user", "content": "Say yes."}]
@@ -41,7 +47,9 @@ def look_live(now: Callable[[], Micros], new_key: Callable[[], str]) -> Iterator
     except openai.OpenAIError as error:
         told = f" ({type(error).__name__})"
     counting.settle(live.part.key, 2.0)
-    yield _found(records, str(client.base_url), told)
+    # Not its user and password, nor its query: gateways have their keys there.
+    address = client.base_url.copy_with(username=None, password=None, query=None, fragment=None)
+    yield _found(records, str(address), told)
 
 
 def _found(records: list[UsageRecord], address: str, told: str) -> Finding:
