@@ -88,7 +88,9 @@ _PUBLISHED: dict[Name, _Published] = {
 # gpt-4o and whatever came after it. Whisper has a vocabulary of its own, which nobody is billed by; its tokens are
 # told as its successors would bill the same transcript.
 _O200K_MODELS = re.compile(
-    r"(ft:)?(gpt-(4o|4\.\d|[5-9]|[12]\d|oss|realtime|audio|transcribe|live|image|chat)|chatgpt-|codex-|o\d(-|$)|whisper)"
+    r"(?<![a-z0-9])"  # behind whatever a gateway or a deployment puts in front (`openai.` on Bedrock)
+    r"(gpt-(4o|4\.\d|[5-9]|[12]\d|oss|realtime|audio|transcribe|live|image|chat)|chatgpt-|codex-|whisper"
+    r"|(?<!-)o\d(?![a-z0-9]))"
 )
 _LONGEST_EXACT = 10_000
 """Of longer texts that pass through a call only the beginning is encoded: 20,000 characters take 1 ms."""
@@ -106,9 +108,12 @@ _lock = threading.Lock()
 def vocabulary_of(model: str | None) -> Name:
     """The vocabulary of a model's text: o200k from gpt-4o on, cl100k for older and for unknown models.
 
-    A provider in front (`openai/gpt-4o`) and the model's date do not matter.
+    What a gateway puts in front or behind (`openai/gpt-4o`, `o3:free`) and the model's date do not matter, nor what
+    a tuned model is called (`ft:MODEL:ours`).
     """
-    return "o200k" if model and _O200K_MODELS.match(model.rpartition("/")[2].lower()) else "cl100k"
+    name = (model or "").rpartition("/")[2].lower()
+    base = name.split(":")[1] if name.startswith("ft:") else name
+    return "o200k" if _O200K_MODELS.search(base) else "cl100k"
 
 
 def count_tokens(text: str, model: str | None = None) -> int:

@@ -92,6 +92,15 @@ def test_a_models_vocabulary_is_the_one_that_tiktoken_knows_for_it() -> None:
         "openai/gpt-4o",
         "GPT-4o",
         "ft:gpt-4o-mini:acme::1",
+        "openai.gpt-oss-120b-1:0",
+        "us.openai.gpt-oss-20b-1:0",
+        "arn:aws:bedrock:us-west-2::foundation-model/openai.gpt-oss-120b-1:0",
+        "openrouter/openai/gpt-4o:online",
+        "o3:free",
+        "o4-mini:free",
+        "openai/o3@2025-04-16",
+        "openai.o3",
+        "prod-gpt-4o-eu",
     ],
 )
 def test_newer_models_count_by_o200k(model: str) -> None:
@@ -99,9 +108,25 @@ def test_newer_models_count_by_o200k(model: str) -> None:
     assert vocabulary_of(model) == "o200k"
 
 
-@pytest.mark.parametrize("model", ["gpt-4-turbo", "gpt-35-turbo", "nova-3", "our-deployment", "unknown", "o", "", None])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "gpt-4-turbo",
+        "gpt-35-turbo",
+        "openai.gpt-4:free",
+        "ft:gpt-4-0613:acme:like-gpt-4o:1",
+        "nova-3",
+        "nano3:free",
+        "marco-o1",
+        "our-deployment",
+        "unknown",
+        "o",
+        "",
+        None,
+    ],
+)
 def test_older_and_unknown_models_count_by_cl100k(model: str | None) -> None:
-    """Also a deployment whose name says nothing."""
+    """Also a deployment whose name says nothing, and one that was tuned to be like another."""
     assert vocabulary_of(model) == "cl100k"
 
 
