@@ -46,7 +46,7 @@ class Mortal:
 
     def kill(self) -> None:
         self._serves = Unrecorded()
-        self.recorder.aclose_files()
+        self.recorder.disown()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._serves, name)

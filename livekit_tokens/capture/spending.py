@@ -194,14 +194,9 @@ def told() -> Spending | None:
     return found if found is None or found.payer.is_of_this_process else None
 
 
-def spend(spending: Spending | None) -> Token[Spending | None]:
-    """From here on, in this context, that is whose money is spent."""
-    return _context.set(spending)
-
-
-def spend_no_more(token: Token[Spending | None]) -> None:
-    """As it was before `spend`."""
-    _context.reset(token)
+def spend(spending: Spending | None) -> None:
+    """From here on, in this context, that is whose money is spent; None: nobody's that the context says."""
+    _context.set(spending)
 
 
 def labelled() -> str | None:

@@ -235,12 +235,8 @@ class Recorder:
         """Whether the disk said so when it was last written to."""
         return self._writer.disk_full
 
-    def aclose_files(self) -> None:
-        """Give the source up: whoever takes its lock next may finish it."""
-        self._writer.close()
-
     def disown(self) -> None:
-        """In a forked child: let go of the parent's files, without touching the parent's lock."""
+        """Let go of the files as they are: in a forked child the parent's, whose lock is not touched."""
         self._writer.let_go()
 
     # -- with the lock held --------------------------------------------------------------------------------------

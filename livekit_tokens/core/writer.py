@@ -106,12 +106,6 @@ class SpoolWriter:
         self._sync_retired()
         return fd >= 0 and _synced(fd) and self._name_synced(segment) and done
 
-    def close(self) -> None:
-        """Give the source up: whoever takes its lock next may finish it."""
-        self._sync_retired()
-        with self.lock:
-            self.let_go()
-
     def let_go(self) -> None:
         """Close the files as they are, without touching the lock: what a forked child does with its parent's."""
         for fd in (self._fd, self._lock_fd):

@@ -351,9 +351,9 @@ def test_in_a_session_by_hand_it_spends_that_sessions_money(
     thread, model = Paper(), openai.LLM(model="gpt-4.1", api_key="not-a-key")
     payer = Payer(lambda: thread, by_hand=True)
     witness.listen_to(Owner(llm=model))
-    token = spending.spend(Spending(payer, in_call=in_call))
+    spending.spend(Spending(payer, in_call=in_call))
     model.emit("metrics_collected", llm_metrics())
-    spending.spend_no_more(token)
+    spending.spend(None)
     assert (len(thread.records), paper.records) == (int(in_call), [])
 
 

@@ -38,11 +38,12 @@ class Call:
 
     @contextmanager
     def context(self, agent: str | None = None) -> Iterator[None]:
-        token = spending.spend(Spending(self.payer, agent))
+        around = spending.told()
+        spending.spend(Spending(self.payer, agent))
         try:
             yield
         finally:
-            spending.spend_no_more(token)
+            spending.spend(around)
 
 
 def session() -> str | None:

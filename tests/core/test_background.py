@@ -146,7 +146,7 @@ def test_on_a_full_disk_the_replay_window_gives_way(start, monkeypatch: pytest.M
     recorder, own = start(ledger)
     dead = a_recorder(recorder.folder.parent)
     dead.record(a_record())
-    dead.aclose_files()
+    dead.disown()
     while len(spool.segments_of(recorder.folder)) < 4:
         recorder.record(a_record())
     assert own.flush_blocking(5)

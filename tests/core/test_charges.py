@@ -114,7 +114,7 @@ async def test_a_killed_calls_minutes_are_charged_by_who_takes_it_over(tmp_path:
     recorder.put_part(CALL)
     recorder.put_stay(a_stay("PA_1", BEGIN))
     recorder.record(a_record(BEGIN + MINUTE))
-    recorder.aclose_files()
+    recorder.disown()
     ledger = MemoryLedger()
     recovered = await take_over(tmp_path, ledger, session_charges=lambda _: BOTH)
     assert charged(ledger) == {"agent-minutes": 60_000, "sip": 60_000}
@@ -128,7 +128,7 @@ async def test_a_charge_that_the_dead_owner_has_written_is_not_written_again(tmp
     recorder.put_part(CALL)
     for charge in recorder.charges(ended(CALL, BEGIN + MINUTE, None)):
         recorder.record(charge)
-    recorder.aclose_files()
+    recorder.disown()
     await take_over(tmp_path, ledger := MemoryLedger(), session_charges=lambda _: BOTH)
     assert charged(ledger) == {"agent-minutes": 60_000}
 
@@ -138,7 +138,7 @@ async def test_a_taker_who_is_killed_himself_is_repeated_harmlessly(tmp_path: Pa
     recorder = a_charging_recorder(tmp_path)
     recorder.put_part(CALL)
     recorder.record(a_record(BEGIN + MINUTE))
-    recorder.aclose_files()
+    recorder.disown()
     segment = spool.segment_path(recorder.folder, 1)
     before = segment.stat().st_size
     left = await read_remains(recorder.folder)

@@ -120,7 +120,7 @@ def test_a_forked_child_leaves_the_parents_lock_alone(tmp_path: Path) -> None:
     os.waitpid(child, 0)
     assert spool.try_lock(recorder.folder) is None
     recorder.record(a_record())
-    recorder.aclose_files()
+    recorder.disown()
     lock = spool.try_lock(recorder.folder)
     assert lock is not None
     os.close(lock)
@@ -212,7 +212,7 @@ def test_a_lock_that_was_removed_alone_is_held_again(tmp_path: Path) -> None:
     recorder.tend()
     assert spool.lock_path(recorder.folder).exists()
     assert spool.try_lock(recorder.folder) is None
-    recorder.aclose_files()
+    recorder.disown()
     lock = spool.try_lock(recorder.folder)
     assert lock is not None
     os.close(lock)

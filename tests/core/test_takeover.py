@@ -21,7 +21,7 @@ from tests.core.memory_ledger import MemoryLedger
 
 def killed(recorder: Recorder) -> Recorder:
     """What SIGKILL leaves behind: the files as they are, and the lock free."""
-    recorder.aclose_files()
+    recorder.disown()
     return recorder
 
 

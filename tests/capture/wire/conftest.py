@@ -91,9 +91,9 @@ def paper() -> Paper:
 @pytest.fixture
 def tracked(paper: Paper) -> Iterator[Paper]:
     """All that this test does is a tracked call's."""
-    token = spending.spend(Spending(Payer(lambda: paper), "greeter"))
+    spending.spend(Spending(Payer(lambda: paper), "greeter"))
     yield paper
-    spending.spend_no_more(token)
+    spending.spend(None)
 
 
 def wav(seconds: float, rate: int = 16_000) -> bytes:

@@ -53,9 +53,9 @@ async def test_within_a_session_it_spends_that_sessions_money(provider: Provider
     session = Paper("1" * 32)
     async with openai.AsyncOpenAI(base_url=provider.base_url, api_key="not-a-key") as client:
         meter(client, paper)
-        token = spending.spend(Spending(Payer(lambda: session)))
+        spending.spend(Spending(Payer(lambda: session)))
         await client.chat.completions.create(**ASKED)
-        spending.spend_no_more(token)
+        spending.spend(None)
         await client.chat.completions.create(**ASKED)
     assert (len(session.records), len(paper.records)) == (1, 1)
 

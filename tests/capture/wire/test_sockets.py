@@ -105,9 +105,9 @@ async def test_a_socket_that_several_share_spends_the_money_of_who_asks(provider
                 pass
 
     await ask()
-    token = spending.spend(Spending(Payer(lambda: other)))
+    spending.spend(Spending(Payer(lambda: other)))
     await ask()
-    spending.spend_no_more(token)
+    spending.spend(None)
     await model.aclose()
     assert (len(tracked.records), len(other.records)) == (1, 1)
 
