@@ -26,10 +26,17 @@ def usable_settings() -> Settings:
     settings, complaints = load_settings()
     for complaint in complaints:
         # With the default in its place, the answer would be about another ledger.
-        if "database_url" in complaint.partition(" ")[0].lower():
+        if _leaves_no_address(complaint.lower(), settings):
             raise Failed(complaint)
         warn(complaint)
     return settings
+
+
+def _leaves_no_address(complaint: str, settings: Settings) -> bool:
+    """Whether it is about DATABASE_URL itself, or about a name that was meant to be it."""
+    if complaint.endswith("did you mean livekit_tokens_database_url?"):
+        return "database_url" not in settings.model_fields_set
+    return complaint.partition(" ")[0].removeprefix("livekit_tokens_") == "database_url"
 
 
 def asked(question: Callable[[Reports], Awaitable[_T]], settings: Settings, *, shown: bool = False) -> _T:

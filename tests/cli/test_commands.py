@@ -174,6 +174,16 @@ class TestReport:
         assert (code, out, err.count("\n")) == (1, "", 1)
         assert "secret" not in err
 
+    def test_a_mistyped_name_of_the_database_url_is_an_error(self, run, monkeypatch, tmp_path):
+        """Or the answer would be about another ledger. Beside the right name it is only told."""
+        monkeypatch.setenv("LIVEKIT_TOKENS_DATABASEURL", f"sqlite:///{tmp_path / 'other.db'}")
+        assert "did you mean LIVEKIT_TOKENS_DATABASE_URL?" in run("sessions")[2]
+        assert run("sessions")[2].count("no ledger at") == 1
+        monkeypatch.delenv("LIVEKIT_TOKENS_DATABASE_URL")
+        code, out, err = run("sessions")
+        assert (code, out) == (1, "")
+        assert err.endswith("did you mean LIVEKIT_TOKENS_DATABASE_URL?\n")
+
 
 class TestSessions:
     def test_lists_the_newest_first_in_80_columns(self, filled):
