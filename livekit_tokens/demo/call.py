@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Self
 
 from livekit import api, rtc
@@ -83,8 +83,13 @@ class Caller:
 
     async def say(self, seconds: float, within: float = 10.0) -> None:
         """Speak for so long; returns when the last of it is on its way."""
-        self._to_say.extend(_voice(seconds))
-        await self._until(lambda: not self._to_say, within + seconds, f"the microphone to take {seconds} s")
+        await self.say_this(_voice(seconds), within)
+
+    async def say_this(self, frames: Sequence[bytes], within: float = 10.0) -> None:
+        """Say these frames, of 20 ms at 24 kHz, 16 bit."""
+        seconds = len(frames) * FRAME_MS / 1000
+        self._to_say.extend(frames)
+        await self._until(lambda: not self._to_say, within + seconds, f"the microphone to take {seconds:g} s")
 
     async def hear(self, seconds: float = 0.2, within: float = 10.0) -> None:
         """Wait until the agent has spoken for at least so long from now on."""
