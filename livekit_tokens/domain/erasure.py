@@ -1,7 +1,7 @@
 """A person, forgotten: what of a part, a stay and a record names them, and what stands in its place. Pure.
 
 What is forgotten is remembered as digests under a key of the ledger's own, so that nobody comes back by a spool that
-arrives late: of identities and parts, and of the names of rooms and sessions that had the person's name in them.
+arrives late: of identities, names and parts, and of the names of rooms and sessions that had the person's name in them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -17,11 +17,14 @@ from livekit_tokens.domain.sessions import Part, Stay, suffix
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
 
-Kind = Literal["identity", "part", "session", "room", "tenant"]
+Kind = Literal["identity", "name", "part", "visit", "session", "room", "tenant"]
 
 ERASED = "erased_"
 _SHORT = 4
 """A name of fewer letters is only looked for as a whole word: `Jo` is not in `join-room`."""
+_MOST_WORDS = 64
+_LONGEST_RUN = 8
+"""Words: a name of more is not looked for by its digest within a longer text. A UUID has five."""
 _KEPT_LABELS = frozenset({"status", "cancelled"})
 """Texts of a record's metadata that are ours and name nobody: reports ask for them. All others may be anything."""
 
@@ -44,6 +47,26 @@ class Person:
                 return True
         return False
 
+    def __or__(self, other: Person) -> Person:
+        return Person(self.identities | other.identities, self.names | other.names)
+
+
+NOBODY = Person(frozenset())
+
+
+def _someone(identity: str | None, name: str | None) -> Person:
+    return Person(frozenset(filter(None, [identity])), frozenset(filter(None, [name])))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is told of forgotten people in one part, and the moment of the latest erasure that is meant."""
+
+    person: Person
+    at: Micros
+    theirs: bool
+    """The part is theirs; not only one in whose room they were."""
+
 
 @dataclass(slots=True)
 class Forgotten:
@@ -60,40 +83,89 @@ class Forgotten:
         return f"{ERASED}{suffix(int.from_bytes(self.digest(kind, text)))}"
 
     def remember(self, kind: Kind, text: str, at: Micros) -> None:
-        self.known[self.digest(kind, text)] = at
+        digest = self.digest(kind, text)
+        self.known[digest] = max(at, self.known.get(digest, at))
+
+    def remember_person(self, person: Person, at: Micros) -> None:
+        for identity in person.identities:
+            self.remember("identity", identity, at)
+        self.remember_names(person, at)
+
+    def remember_names(self, person: Person, at: Micros) -> None:
+        """They may come again with a part or a stay that does not tell whose they are."""
+        for name in person.identities | person.names:
+            self.remember("name", _squeezed(name) or name, at)
 
     def has(self, kind: Kind, text: str | None, since: Micros = 0) -> bool:
         """`since`: when it began; what begins after an erasure is not meant by it."""
-        return text is not None and self.known.get(self.digest(kind, text), -1) >= since
+        return self.at(kind, text, since) is not None
+
+    def at(self, kind: Kind, text: str | None, since: Micros = 0) -> Micros | None:
+        """When it was forgotten; None: never, or before it began."""
+        at = None if text is None else self.known.get(self.digest(kind, text))
+        return None if at is None or at < since else at
 
     def asked_by(self, parts: Iterable[Part], stays: Iterable[Stay], records: Iterable[str]) -> set[bytes]:
         """The digests that may be meant by what has arrived: those that are to be looked up."""
-        asked: set[tuple[Kind, str]] = {("part", key) for key in records}
+        asked: set[tuple[Kind, str | None]] = set()
+        for key in records:
+            asked |= {("part", key), ("visit", key)}
         for part in parts:
-            asked |= {("part", part.key), ("session", part.session_id)}
-            asked |= {("identity", part.user)} if part.user else set()
-            asked |= {("room", part.room)} if part.room else set()
-        asked |= {("identity", stay.identity) for stay in stays if stay.identity}
-        return {self.digest(kind, text) for kind, text in asked}
+            asked |= {("part", part.key), ("visit", part.key), ("session", part.session_id), ("room", part.room)}
+            asked.add(_whose(part.user, part.user_name))
+        asked |= {_whose(stay.identity, stay.name) for stay in stays}
+        return {self.digest(kind, text) for kind, text in asked if text}
 
-    def part(self, part: Part) -> Part:
+    def seen(self, parts: Iterable[Part], stays: Iterable[Stay], records: Iterable[str]) -> dict[str, Seen]:
+        """By the key of a part: whom of the forgotten it tells of, itself, by a stay, or by what is known of it."""
+        found: dict[str, Seen] = {}
+
+        def add(key: str, at: Micros | None, person: Person = NOBODY, *, theirs: bool = False) -> None:
+            if at is not None:
+                before = found.get(key, Seen(NOBODY, at, theirs=False))
+                found[key] = Seen(before.person | person, max(before.at, at), before.theirs or theirs)
+
+        for part in parts:
+            own = _someone(part.user, part.user_name)
+            add(part.key, self.at(*_whose(part.user, part.user_name), part.started_at), own, theirs=True)
+            add(part.key, self.at("part", part.key), own, theirs=True)
+            add(part.key, self.at("session", part.session_id, part.started_at))
+            add(part.key, self.at("room", part.room, part.started_at))
+        for stay in stays:
+            person = _someone(stay.identity, stay.name)
+            add(stay.part, self.at(*_whose(stay.identity, stay.name), stay.joined_at), person)
+        for key in {*records, *(part.key for part in parts)}:
+            add(key, self.at("part", key), theirs=True)
+            add(key, self.at("visit", key))
+        return found
+
+    def names_in(self, texts: Iterable[str]) -> set[bytes]:
+        """The digests of all that may be a name in these texts."""
+        return {self.digest("name", piece) for text in texts for piece in _pieces(text)}
+
+    def tells_of_in(self, text: str | None, person: Person) -> bool:
+        """Whether a text names the person, or anybody who is forgotten, as a run of its words."""
+        return bool(text) and (person.is_named_in(text) or any(self.has("name", name) for name in _pieces(text or "")))
+
+    def part(self, part: Part, seen: Seen | None) -> Part:
         """The part without who is forgotten; what it newly tells of them is remembered."""
-        if self.has("identity", part.user, part.started_at) or self.has("part", part.key):
-            at = self.known.get(self.digest("identity", part.user or ""), part.started_at)
-            person = Person(frozenset(filter(None, [part.user])), frozenset(filter(None, [part.user_name])))
-            self.remember("part", part.key, at)
-            for kind, text in (("session", part.session_id), ("room", part.room)):
-                if text and person.is_named_in(text):
-                    self.remember(kind, text, at)  # type: ignore[arg-type]
-            part = self.without(part, person)
+        if seen is not None:
+            self.remember_names(seen.person, seen.at)
+            self.remember("part" if seen.theirs else "visit", part.key, seen.at)
+            if self.tells_of_in(part.session_id, seen.person):
+                self.remember("session", part.session_id, seen.at)
+            if part.room and self.tells_of_in(part.room, seen.person):
+                self.remember("room", part.room, seen.at)
+            part = self.without(part, lambda text: self.tells_of_in(text, seen.person), theirs=seen.theirs)
         return self.renamed(part)
 
-    def without(self, part: Part, person: Person) -> Part:
-        """A part of the person's, without them; its session and room keep their names."""
-        tags = {key: text for key, text in part.tags.items() if not person.is_named_in(text)}
-        named = part.tenant is not None and person.is_named_in(part.tenant)
-        tenant = self.neutral("tenant", part.tenant or "") if named else part.tenant
-        return replace(part, user=None, user_name=None, tenant=tenant, tags=tags)
+    def without(self, part: Part, names_them: Callable[[str | None], bool], *, theirs: bool = True) -> Part:
+        """A part without a person; its session and room keep their names, its user does where it is not `theirs`."""
+        tags = {key: text for key, text in part.tags.items() if not (names_them(text) or names_them(key))}
+        tenant = self.neutral("tenant", part.tenant or "") if names_them(part.tenant) else part.tenant
+        dispatched = None if names_them(part.agent_name) else part.agent_name
+        user, name = (None, None) if theirs else (part.user, part.user_name)
+        return replace(part, user=user, user_name=name, tenant=tenant, agent_name=dispatched, tags=tags)
 
     def renamed(self, part: Part) -> Part:
         """The part under the neutral names of its session and room, where their own named somebody."""
@@ -104,12 +176,18 @@ class Forgotten:
         return part
 
     def stay(self, stay: Stay) -> Stay:
-        return nobodys(stay) if self.has("identity", stay.identity, stay.joined_at) else stay
+        return nobodys(stay) if self.has(*_whose(stay.identity, stay.name), stay.joined_at) else stay
 
     def record(self, record: UsageRecord) -> UsageRecord:
         if not self.has("part", record.part):
             return record
         return replace(record, request_id=None, idempotency_key=None, metadata=counts_of(record.metadata))
+
+
+def texts_of(part: Part) -> Iterable[str]:
+    """All texts of a part that may have a name in them."""
+    told = (part.session_id, part.room, part.tenant, part.agent_name, *part.tags.keys(), *part.tags.values())
+    return [text for text in told if text]
 
 
 def nobodys(stay: Stay) -> Stay:
@@ -123,3 +201,16 @@ def counts_of(metadata: Mapping[str, str | int | float | bool | None]) -> dict[s
 
 def _squeezed(text: str) -> str:
     return "".join(letter for letter in text.casefold() if letter.isalnum())
+
+
+def _whose(identity: str | None, name: str | None) -> tuple[Kind, str | None]:
+    """By what a part or a stay is looked for: its identity; where there is none, its display name."""
+    return ("identity", identity) if identity or not name else ("name", _squeezed(name) or name)
+
+
+def _pieces(text: str) -> set[str]:
+    """The runs of words in a text, squeezed as names are: a digest can only be compared with a whole."""
+    words = [squeezed for word in re.split(r"[\W_]+", text)[:_MOST_WORDS] if (squeezed := _squeezed(word))]
+    ends = range(1, _LONGEST_RUN + 1)
+    runs = {"".join(words[begin : begin + length]) for begin in range(len(words)) for length in ends}
+    return runs or {text}

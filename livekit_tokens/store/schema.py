@@ -231,7 +231,8 @@ prunings = sa.Table(
 erasures = sa.Table(
     "erasures",
     metadata,
-    # What must not come back by a late spool, as a keyed digest: identities, parts, names of rooms and sessions.
+    # What must not come back by a late spool, as a keyed digest: identities, their names, parts, names of rooms
+    # and sessions.
     sa.Column("digest", sa.LargeBinary(32), primary_key=True),
     sa.Column("at", Big, nullable=False),
 )

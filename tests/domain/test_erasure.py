@@ -35,7 +35,7 @@ def test_what_arrives_late_is_told_without_the_person():
         KEY, "ann-42-room_x", 50, room="ann-42-room", user="ann-42", user_name="Ann", tags={"who": "ann 42", "env": "p"}
     )
 
-    told = forgotten.part(late)
+    told = forgotten.part(late, forgotten.seen([late], [], [])[KEY])
     stay = forgotten.stay(Stay(KEY, "PA", "ann-42", "Ann", 60))
     record = UsageRecord(
         KEY, 70, "a", "p", "m", "o", {"input_text": 1}, request_id="r", idempotency_key="k", metadata={"n": 1, "t": "x"}
@@ -56,7 +56,8 @@ def test_who_comes_back_after_the_erasure_is_a_new_person():
     forgotten.remember("identity", "ann", 100)
     new = Part(KEY, "room_x", 101, user="ann")
 
-    assert forgotten.part(new) == new
+    assert forgotten.seen([new], [], []) == {}
+    assert forgotten.part(new, None) == new
     assert forgotten.stay(Stay(KEY, "PA", "ann", "Ann", 101)).identity == "ann"
 
 

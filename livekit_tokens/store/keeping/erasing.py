@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,7 +18,7 @@ from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store.connection import StoreLedger
-from livekit_tokens.store.keeping.forgotten import KEY, KEY_NAME, remember, rename
+from livekit_tokens.store.keeping.forgotten import KEY, KEY_NAME, remember, rename, write_again
 from livekit_tokens.store.keeping.pruned import renamed
 from livekit_tokens.store.schema import erasure_keys, erasures, idempotency, parts, records, sources, stays
 from livekit_tokens.store.values import part_of
@@ -58,7 +57,7 @@ async def erase(
         erasing = _Erasing(conn, person, Forgotten(b"" if dry_run else await _key(conn)), now)
         erased = await erasing.count(theirs, shared, all_rooms=all_rooms)
         if not dry_run:
-            await erasing.forget(theirs)
+            await erasing.forget(theirs, shared)
     if not dry_run:
         async with ledger.reader() as conn:
             erased.left = await _left(conn, person, now)
@@ -118,12 +117,14 @@ class _Erasing:
             counted += (await self.conn.execute(of_theirs)).scalar_one()
         return Erased(len(theirs), (await self.conn.execute(stayed)).scalar_one(), counted, len(sessions), len(rooms))
 
-    async def forget(self, theirs: Sequence[Part]) -> None:
-        named = [(p.session_id, p.room) for p in theirs]
-        named += [(row.session_id, row.room) for row in await self.conn.execute(self._visited())]
+    async def forget(self, theirs: Sequence[Part], shared: Sequence[Part]) -> None:
+        named = [(part.session_id, part.room) for part in (*theirs, *shared)]
         for part in theirs:
-            await self._forget_part(part)
-        for tenant in sorted({part.tenant for part in theirs if part.tenant and self.person.is_named_in(part.tenant)}):
+            await write_again(self.conn, self.forgotten.without(part, self.person.is_named_in))
+        for part in shared:
+            await write_again(self.conn, self.forgotten.without(part, self.person.is_named_in, theirs=False))
+        tenants = {part.tenant for part in (*theirs, *shared) if part.tenant and self.person.is_named_in(part.tenant)}
+        for tenant in sorted(tenants):
             await renamed(self.conn, tenant, self.forgotten.neutral("tenant", tenant))
         for keys in _pages(theirs):
             await self._forget_records(keys)
@@ -131,20 +132,12 @@ class _Erasing:
             sa.update(stays).where(_stayed(self.person.identities, self.now)).values(identity=None, name=None)
         )
         await rename(self.conn, self.forgotten, named)
-        for identity in self.person.identities:
-            self.forgotten.remember("identity", identity, self.now)
+        self.forgotten.remember_person(self.person, self.now)
         for part in theirs:
             self.forgotten.remember("part", part.key, self.now)
+        for part in shared:
+            self.forgotten.remember("visit", part.key, self.now)
         await remember(self.conn, self.forgotten.known)
-
-    def _visited(self) -> sa.Select[Any]:
-        here = parts.c.key.in_(sa.select(stays.c.part).where(_stayed(self.person.identities, self.now)))
-        return sa.select(parts.c.session_id, parts.c.room).where(here)
-
-    async def _forget_part(self, part: Part) -> None:
-        kept = self.forgotten.without(part, self.person)
-        values = {"user_id": None, "user_name": None, "tenant": kept.tenant, "tags": dict(kept.tags)}
-        await self.conn.execute(sa.update(parts).where(parts.c.key == bytes.fromhex(part.key)).values(values))
 
     async def _forget_records(self, keys: list[bytes]) -> None:
         """Ids that others gave, and texts that the caller gave; counts stay."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.core.ledger import Batch
-from livekit_tokens.domain.erasure import Forgotten
+from livekit_tokens.domain.erasure import Forgotten, texts_of
+from livekit_tokens.domain.sessions import Part
 from livekit_tokens.store.schema import erasure_keys, erasures, idempotency, parts
 
 KEY_NAME = "hmac-sha256"
@@ -31,18 +33,51 @@ async def without_forgotten(conn: AsyncConnection, batch: Batch) -> Batch:
     await recall(conn, forgotten, asked)
     if not forgotten.known:
         return batch
+    return await _told_without(conn, forgotten, batch)
+
+
+async def _told_without(conn: AsyncConnection, forgotten: Forgotten, batch: Batch) -> Batch:
+    seen = forgotten.seen(batch.parts, batch.stays, {record.part for _, record in batch.records})
+    # A stay may come after its part: then the part is in the ledger, under a name that nobody knew to be theirs.
+    arrived = {part.key for part in batch.parts}
+    there = await _parts_of(conn, seen.keys() & {stay.part for stay in batch.stays} - arrived)
+    texts = (text for part in (*batch.parts, *there) if part.key in seen for text in texts_of(part))
+    await recall(conn, forgotten, forgotten.names_in(texts))
     before = dict(forgotten.known)
     told = replace(
         batch,
-        parts=tuple(forgotten.part(part) for part in batch.parts),
+        parts=tuple(forgotten.part(part, seen.get(part.key)) for part in batch.parts),
         stays=tuple(forgotten.stay(stay) for stay in batch.stays),
-        records=tuple((seq, forgotten.record(record)) for seq, record in batch.records),
     )
+    for part in there:
+        await write_again(conn, forgotten.part(part, seen[part.key]))
+    told = replace(told, records=tuple((seq, forgotten.record(record)) for seq, record in batch.records))
     fresh = {digest: at for digest, at in forgotten.known.items() if before.get(digest) != at}
     if fresh:
         await remember(conn, fresh)
-        await rename(conn, forgotten, [(part.session_id, part.room) for part in batch.parts])
+        await rename(conn, forgotten, [(part.session_id, part.room) for part in (*batch.parts, *there)])
     return told
+
+
+async def _parts_of(conn: AsyncConnection, keys: Collection[str]) -> list[Part]:
+    if not keys:
+        return []
+    from livekit_tokens.store.values import part_of  # noqa: PLC0415 - a process that only writes rarely needs it
+
+    told = sa.select(parts).where(parts.c.key.in_([bytes.fromhex(key) for key in sorted(keys)]))
+    return [part_of(row) for row in await conn.execute(told)]
+
+
+async def write_again(conn: AsyncConnection, part: Part) -> None:
+    """What may name a person in a part, but for its session and room: these are renamed in all parts."""
+    values = {
+        "user_id": part.user,
+        "user_name": part.user_name,
+        "tenant": part.tenant,
+        "agent_name": part.agent_name,
+        "tags": dict(part.tags),
+    }
+    await conn.execute(sa.update(parts).where(parts.c.key == bytes.fromhex(part.key)).values(values))
 
 
 async def recall(conn: AsyncConnection, forgotten: Forgotten, asked: set[bytes]) -> None:
@@ -56,7 +91,11 @@ async def recall(conn: AsyncConnection, forgotten: Forgotten, asked: set[bytes])
 
 async def remember(conn: AsyncConnection, digests: dict[bytes, int]) -> None:
     insert: Any = (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(erasures)
-    latest = insert.on_conflict_do_update(index_elements=[erasures.c.digest], set_={"at": insert.excluded.at})
+    latest = insert.on_conflict_do_update(
+        index_elements=[erasures.c.digest],
+        set_={"at": insert.excluded.at},
+        where=insert.excluded.at > erasures.c.at,
+    )
     await conn.execute(latest, [{"digest": digest, "at": at} for digest, at in sorted(digests.items())])
 
 

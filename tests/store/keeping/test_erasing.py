@@ -126,6 +126,53 @@ async def test_a_late_spool_does_not_bring_them_back(filled, connection):
     assert {f.state async for f in check(filled, lambda _d, _o: None)} == {"ok"}
 
 
+AWAY = Source("source-2", "away", 1, START)
+
+
+async def test_a_late_stay_names_the_room_of_a_part_that_has_no_user(filled, connection):
+    """Neither the session nor the room keeps the name, whether the stay comes with its part or after it."""
+    await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
+    stay = Stay("0d" * 16, "PA_4", "ann-4711", "Ann Unusual", START)
+    room = {"user": None, "room": "room-ann-unusual", "tags": {"Ann Unusual": "1", "env": "prod"}}
+    with_part = part("0d" * 16, "room-ann-unusual_z", **room)
+    assert await connection.apply(batch(record("0d" * 16), parts=[with_part], stays=[stay], source=AWAY))
+    before = part("0e" * 16, "room-ann-unusual_y", **room)
+    at = Checkpoint(1, 100, 1)
+    assert await connection.apply(batch(record("0e" * 16), parts=[before], source=AWAY, before=at))
+    after = [replace(stay, part="0e" * 16)]
+    assert await connection.apply(batch(stays=after, source=AWAY, before=Checkpoint(1, 200, 2)))
+    again = [replace(before, status="closed", ended_at=NOW)]
+    assert await connection.apply(batch(parts=again, source=AWAY, before=Checkpoint(1, 300, 2)))
+
+    left = await everything(filled)
+    assert "unusual" not in left
+    assert "ann-4711" not in left
+    assert left.count("'env': 'prod'") == 3
+
+
+@pytest.mark.parametrize("session", ["room-ann-unusual_z", "Room (ANN, unusual) 7", "annunusual"])
+async def test_a_late_part_without_a_display_name_is_told_without_the_one_that_was_known(filled, connection, session):
+    """Display names are remembered, too, and looked for among the words of the session, room, tenant and tags."""
+    await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
+    late = part(
+        "0d" * 16, session, user="ann-4711", room=session, tenant="ann_unusual", tags={"for": "Ann Unusual", "n": "x"}
+    )
+    assert await connection.apply(batch(record("0d" * 16), parts=[late], source=AWAY))
+
+    left = await everything(filled)
+    assert "unusual" not in left
+    assert "{'n': 'x'}" in left
+
+
+async def test_others_keep_their_names_when_somebody_is_forgotten(filled, connection):
+    """A late part of somebody else's, in whose session nobody was who is forgotten, is as it was."""
+    await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
+    other = part("0d" * 16, "unusual-ann_z", user="carl", user_name="Carl", tags={"for": "Ann Unusual"})
+    assert await connection.apply(batch(record("0d" * 16), parts=[other], source=AWAY))
+
+    assert "'for': 'ann unusual'" in await everything(filled)
+
+
 async def test_a_call_that_begins_after_the_erasure_is_a_new_persons(filled, connection):
     await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
     new: Part = part("0f" * 16, "room_n", user="ann-4711", started_at=NOW + 1)
@@ -160,7 +207,7 @@ async def test_erased_again_nothing_is_found(filled):
     erased, _ = await erase(filled, ANN, NOW + 1, all_rooms=False, dry_run=False)
 
     assert set(erased.to_dict().values()) == {0}
-    assert len(await rows(filled, erasures)) == 4
+    assert len(await rows(filled, erasures)) == 7
 
 
 async def test_a_backup_from_before_does_not_bring_them_back(filled, connection, tmp_path: Path):
