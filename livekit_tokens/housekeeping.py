@@ -184,9 +184,11 @@ async def _forget_in_logs(settings: Settings, identities: frozenset[str], *, dry
         ) from fault
 
 
-async def bring(settings: Settings, files: Sequence[Path], *, dry_run: bool, on_rows: OnRows) -> Imported:
-    """Import files of other trackers. Raises LedgerUnavailable, also for a file that cannot be read; what was brought
-    by then is there, and counts once when it is tried again.
+async def bring(
+    settings: Settings, files: Sequence[Path], done: Imported, *, dry_run: bool, on_rows: OnRows
+) -> Imported:
+    """Import files of other trackers, counted in `done`. Raises LedgerUnavailable, also for a file that cannot be
+    read; what was brought by then is there, and counts once when it is tried again.
     """
     from livekit_tokens.core import importing  # noqa: PLC0415
     from livekit_tokens.core.ledger import Source  # noqa: PLC0415
@@ -203,7 +205,7 @@ async def bring(settings: Settings, files: Sequence[Path], *, dry_run: bool, on_
         connection = None if dry_run else await ledger.connect()
         try:
             stored, keep = StoredImport(ledger, connection), settings.identities
-            return await importing.bring(named, stored, source, on_rows, keep=keep, dry_run=dry_run)
+            return await importing.bring(named, stored, source, on_rows, keep=keep, dry_run=dry_run, done=done)
         finally:
             if connection is not None:
                 await connection.aclose()

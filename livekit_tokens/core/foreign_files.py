@@ -1,4 +1,6 @@
-"""Files of other trackers, row by row: JSON lines, JSON arrays and CSV, also compressed; a row in memory at a time."""
+"""Files of other trackers, row by row, a row in memory at a time: JSON lines, JSON arrays, objects over several lines,
+Cosmos DB's answers, CSV with commas, semicolons or tabs; also compressed.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,16 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from livekit_tokens.domain.foreign import Row
 
 _PIECE = 1 << 16
+_DOCUMENTS = re.compile(r'[^\[\]{}]*"Documents"\s*:\s*(?=\[)')
+"""What Cosmos DB writes before the documents of an answer, behind the brace that opens it."""
 SQLITE_HEAD = b"SQLite format 3\0"
 
 
@@ -29,13 +34,15 @@ def rows_of(path: Path) -> Iterator[Numbered]:
     with _opened(path) as text:
         begin = text.read(_PIECE)
         text.seek(0)
-        first = begin.lstrip("\ufeff \t\r\n")[:1]
-        if first == "[":
+        body = begin.lstrip("\ufeff \t\r\n")
+        if body.startswith("["):
             yield from _array(text)
-        elif first == "{":
-            yield from _lines(text)
+        elif body.startswith("{") and _DOCUMENTS.match(body, 1):
+            yield from _answers(text)
+        elif body.startswith("{"):
+            yield from _values(text, "", closed=False) if _over_several_lines(body) else _lines(text)
         else:
-            yield from _sheet(text)
+            yield from _sheet(text, next((sign for sign in ",;\t" if sign in body.split("\n", 1)[0]), ","))
 
 
 def is_sqlite(path: Path) -> bool:
@@ -48,6 +55,14 @@ def _opened(path: Path) -> TextIO:
     packed = raw.read(2) == b"\x1f\x8b"
     raw.seek(0)
     return io.TextIOWrapper(gzip.GzipFile(fileobj=raw) if packed else raw, encoding="utf-8-sig", newline="")
+
+
+def _over_several_lines(body: str) -> bool:
+    try:
+        _, end = json.JSONDecoder().raw_decode(body)
+    except ValueError:  # a line that is damaged, before others that are not
+        return False
+    return "\n" in body[:end]
 
 
 def _lines(text: Iterable[str]) -> Iterator[Numbered]:
@@ -68,8 +83,8 @@ def _checked(number: int, row: object) -> Numbered:
     return Numbered(number, row) if isinstance(row, dict) else Numbered(number, None, "it is no JSON object")
 
 
-def _sheet(text: Iterable[str]) -> Iterator[Numbered]:
-    rows = csv.DictReader(text)
+def _sheet(text: Iterable[str], delimiter: str) -> Iterator[Numbered]:
+    rows = csv.DictReader(text, delimiter=delimiter)
     try:
         for row in rows:
             if None in row or None in row.values():
@@ -81,13 +96,33 @@ def _sheet(text: Iterable[str]) -> Iterator[Numbered]:
 
 
 def _array(text: TextIO) -> Iterator[Numbered]:
-    """The objects of a JSON array, piece by piece: an export of a document store may be larger than memory."""
+    yield from _values(text, text.read(_PIECE).lstrip()[1:])
+
+
+def _answers(text: TextIO) -> Iterator[Numbered]:
+    """The documents of Cosmos DB's answers, one after the other; what else stands in them are single values."""
+    waiting, number = "", 0
+    while True:
+        if found := _DOCUMENTS.search(waiting):
+            number, waiting = yield from _values(text, waiting[found.end() + 1 :], number)
+        elif more := text.read(_PIECE):
+            waiting += more
+        else:
+            return
+
+
+def _values(
+    text: TextIO, waiting: str, number: int = 0, *, closed: bool = True
+) -> Generator[Numbered, None, tuple[int, str]]:
+    """The objects up to the bracket that closes them, or, where none was opened (not `closed`), to the end of the
+    file; piece by piece: an export of a document store may be larger than memory. Answers the last one's number, and
+    what was read of the text behind them.
+    """
     decode = json.JSONDecoder().raw_decode
-    waiting, number = text.read(_PIECE).lstrip()[1:], 0
     while True:
         waiting = waiting.lstrip(" \t\r\n,")
         if waiting.startswith("]"):
-            return
+            return number, waiting[1:]
         try:
             row, end = decode(waiting)
             # A number at the end of a piece may go on in the next one; an object is whole.
@@ -103,7 +138,8 @@ def _array(text: TextIO) -> Iterator[Numbered]:
         ):  # twice as much each time: a long object is read in few steps
             waiting += more
         else:
-            yield Numbered(
-                number + 1, None, "the array ends in the middle of it, or it is no JSON; the rest is left out"
-            )
-            return
+            if waiting or closed:
+                yield Numbered(
+                    number + 1, None, "the text ends in the middle of it, or it is no JSON; the rest is left out"
+                )
+            return number, ""

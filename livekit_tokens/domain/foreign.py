@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 
 from livekit_tokens.domain import described
-from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage, LiveKitTokensError
-from livekit_tokens.domain.given import units_of
+from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
+from livekit_tokens.domain.foreign_cells import Unmapped, cell, count, fraction, moment
+from livekit_tokens.domain.given import hears, says, units_of
 from livekit_tokens.domain.identity import PLAIN, Identities
-from livekit_tokens.domain.periods import DAY, LAST, read_moment
+from livekit_tokens.domain.periods import DAY
 from livekit_tokens.domain.sessions import Part, suffix
-from livekit_tokens.domain.times import SECOND, Micros
+from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.units import Units, make_units
 from livekit_tokens.domain.usage import UNKNOWN_FEATURE, Provenance, UsageRecord
 
 Row = Mapping[str, object]
 
 _NAMES = {
+    "id": ("id",),
     "at": ("timestamp", "time", "session_end", "session_start", "created_at", "date"),
+    "born": ("created_at", "session_start", "timestamp", "time", "date"),
+    "grows": ("session_start",),
     "model": ("model", "model_name"),
     "input": ("input_tokens", "prompt_tokens"),
     "output": ("output_tokens", "completion_tokens"),
@@ -63,13 +66,8 @@ _SAID = {
     "transcript",
 }
 """Labels under which other trackers keep what was said: they stay behind."""
-_EMPTY = ("", "null", "none", "nan")
-_MILLISECONDS_FROM = 10**11
-"""A number of seconds this large would be in the year 5138: it counts milliseconds."""
-
-
-class Unmapped(LiveKitTokensError):
-    """A row that cannot be a usage record; the message says why."""
+COST = "imported_cost_usd"
+_EXPORTED = re.compile(r"([0-9a-f]{32})-(\d{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +76,12 @@ class Foreign:
 
     part: Part
     record: UsageRecord
+    identified: bool = False
+    """It has an id: whoever tells of it again means the same row, also where other counts stand in it."""
+    grows: bool = False
+    """A row of `token_usage`, whose counts grow while its session goes on."""
+    exported: tuple[str, int] | None = None
+    """The key of a part and the number in it, where its id is one that our own export writes."""
 
 
 def foreign(row: Row, occurrence: int, keep: Identities = PLAIN, *, run: str = "") -> Foreign:
@@ -86,7 +90,7 @@ def foreign(row: Row, occurrence: int, keep: Identities = PLAIN, *, run: str = "
     Raises Unmapped.
     """
     try:
-        cells = {str(name).strip().lower(): _text(value) for name, value in row.items()}
+        cells = {str(name).strip().lower(): cell(value) for name, value in row.items()}
         return _mapped(cells, row, occurrence, keep, run)
     except (ImpossibleUsage, BadSetting) as fault:
         raise Unmapped(str(fault)) from fault
@@ -99,31 +103,31 @@ def row_digest(row: Row) -> bytes:
 
 def _mapped(row: Row, given: Row, occurrence: int, keep: Identities, run: str) -> Foreign:
     found = {name: next((row[n] for n in names if row.get(n) is not None), None) for name, names in _NAMES.items()}
-    at, model = _moment(found["at"]), described.name_of(found["model"])
+    if found["at"] is None:
+        raise Unmapped(f"it has no time ({', '.join(_NAMES['at'])})")
+    at, model = moment(found["at"]), described.name_of(found["model"])
+    born = at if found["born"] is None else moment(found["born"])
     if model is None:
         raise Unmapped("it names no model (model or model_name)")
     units, informational, provenance = _figures(model, found)
-    user, session = keep.identity(described.id_of(found["user"])), described.id_of(found["session"])
-    service = described.name_of(found["service"]) or "agent"
-    session = session or _session_of(user, at)
-    key = hashlib.sha256(f"import\0{run}\0{session}\0{user}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    part = Part(
-        key=key,
-        session_id=session,
-        started_at=at,
-        user=user,
-        user_name=keep.name(described.id_of(found["user_name"])),
-        status="closed",
-        ended_at=at,
-        close_reason="imported",
-    )
+    name = described.id_of(found["user_name"])
+    # Who is known by a name only is found and erased by it.
+    user = keep.identity(described.id_of(found["user"]) or name)
+    session = described.id_of(found["session"]) or _session_of(user, born)
+    operation = described.name_of(found["operation"])
+    service = described.name_of(found["service"]) or _service_of(model, operation)
+    part = _part(run, session, user, keep.name(name), at)
+    grows, its = found["grows"] is not None, described.id_of(found["id"])
+    told = f"{row_digest(given).hex()}:{occurrence}"
+    if its is not None:
+        told = "id:" + row_digest({"row": [its, session, model, service, born, grows]}).hex()
     record = UsageRecord(
-        part=key,
+        part=part.key,
         at=at,
         service=service,
         provider=described.name_of(found["provider"]) or "openai",
         model=model,
-        operation=described.name_of(found["operation"]) or _operation_of(service),
+        operation=operation or _operation_of(service),
         units=units,
         informational=informational,
         provenance=provenance,
@@ -132,20 +136,34 @@ def _mapped(row: Row, given: Row, occurrence: int, keep: Identities, run: str) -
         success=str(found["success"]).lower() not in ("false", "0", "no"),
         error=described.error_of(None if found["error"] is None else str(found["error"])),
         processing_ms=_milliseconds(found),
-        idempotency_key=f"import:{row_digest(given).hex()}:{occurrence}",
-        quality_score=described.score("quality_score", _number(found["quality"])),
-        safety_score=described.score("safety_score", _number(found["safety"])),
+        idempotency_key=f"import:{told}",
+        quality_score=described.score("quality_score", fraction("quality_score", found["quality"])),
+        safety_score=described.score("safety_score", fraction("safety_score", found["safety"])),
         metadata=_metadata(found),
     )
-    return Foreign(part, record)
+    return Foreign(part, record, its is not None, grows, _exported(found["id"]))
+
+
+def _part(run: str, session: str, user: str | None, name: str | None, at: Micros) -> Part:
+    key = hashlib.sha256(f"import\0{run}\0{session}\0{user}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return Part(
+        key=key,
+        session_id=session,
+        started_at=at,
+        user=user,
+        user_name=name,
+        status="closed",
+        ended_at=at,
+        close_reason="imported",
+    )
 
 
 def _figures(model: str, found: Row) -> tuple[Units, Units, Provenance]:
-    told = {name: _count(name, found[name]) for name in ("input", "output", "cached")}
-    seconds = _number(found["audio"])
+    told = {name: count(f"{name}_tokens", found[name]) for name in ("input", "output", "cached")}
+    seconds = fraction("audio_seconds", found["audio"])
     if told["input"] is None and told["output"] is None and seconds is None:
         raise Unmapped("it tells no input or output tokens (a total alone has no price)")
-    if model.startswith("whisper"):  # billed by its duration: its tokens were an estimate, and only inform
+    if "whisper" in model:  # billed by its duration: its tokens were an estimate, and only inform
         informs = make_units({"input_audio": told["input"], "output_text": told["output"]})
         return units_of(model, audio_seconds=seconds), informs, "unknown" if seconds is None else "reported"
     units = units_of(
@@ -168,62 +186,16 @@ def _metadata(found: Row) -> Mapping[str, str | int | float | bool | None]:
             own = None
     kept = {n: v for n, v in own.items() if str(n).lower() not in _SAID} if isinstance(own, Mapping) else {}
     labels = described.labels(kept)
-    if (cost := _number(found["cost"])) is not None:
-        labels["imported_cost_usd"] = f"{cost:f}"
+    if (cost := fraction("cost", found["cost"])) is not None:
+        if cost < 0:
+            raise Unmapped(f"cost is {str(cost)[:20]}; expected one from 0")
+        labels[COST] = f"{cost:f}"
     return labels
 
 
-def _moment(value: object) -> Micros:
-    """A text as ISO or RFC 3339 has it (UTC without an offset), or a number of seconds or milliseconds since 1970."""
-    if value is None:
-        raise Unmapped(f"it has no time ({', '.join(_NAMES['at'])})")
-    if (number := _number(value, strict=False)) is not None:
-        seconds = number / 1000 if abs(number) >= _MILLISECONDS_FROM else number
-        at = int(seconds * SECOND)
-    else:
-        at = _read(str(value))
-    if not 0 < at <= LAST:
-        raise Unmapped(f"its time {str(value)[:40]!r} is out of range; expected one from 1970 to 2999")
-    return at
-
-
-def _read(text: str) -> Micros:
-    try:
-        return read_moment(text, UTC)
-    except BadSetting:
-        pass
-    try:  # more digits of a second, week dates: whatever else ISO 8601 allows
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise Unmapped(f"its time {text[:40]!r} cannot be read; expected 2026-11-22T15:00:00Z or a number") from None
-    return described.moment(at if at.tzinfo else at.replace(tzinfo=UTC))
-
-
-def _count(name: str, value: object) -> int | None:
-    number = _number(value)
-    if number is None:
-        return None
-    if number != number.to_integral_value():
-        raise Unmapped(f"{name} tokens are {str(value)[:20]!r}; expected a whole number")
-    return int(number)
-
-
-def _number(value: object, *, strict: bool = True) -> Decimal | None:
-    if value is None or isinstance(value, bool):
-        return None
-    try:
-        number = Decimal(str(value).replace(",", "").removeprefix("$"))
-    except InvalidOperation:
-        number = None
-    if number is not None and number.is_finite():
-        return number
-    if strict:
-        raise Unmapped(f"{str(value)[:20]!r} is not a number")
-    return None
-
-
 def _milliseconds(found: Row) -> int | None:
-    seconds, milliseconds = _number(found["seconds"]), _number(found["milliseconds"])
+    seconds = fraction("response_time", found["seconds"])
+    milliseconds = fraction("processing_time_ms", found["milliseconds"])
     number = seconds * 1000 if seconds is not None else milliseconds
     return None if number is None or not 0 <= number < 10**12 else round(number)
 
@@ -234,15 +206,17 @@ def _session_of(user: str | None, at: Micros) -> str:
     return f"imported_{suffix(int.from_bytes(hashlib.sha256(whose).digest()))}"
 
 
+def _exported(its: object) -> tuple[str, int] | None:
+    if not isinstance(its, str) or (found := _EXPORTED.fullmatch(its)) is None:
+        return None
+    return found[1], int(found[2])
+
+
+def _service_of(model: str, operation: str | None) -> str:
+    if operation == "transcription" or "whisper" in model or hears(model):
+        return "transcriber"
+    return "tts" if operation == "speech" or says(model) else "agent"
+
+
 def _operation_of(service: str) -> str:
     return {"transcriber": "transcription", "tts": "speech"}.get(service, "chat_completion")
-
-
-def _text(value: object) -> object:
-    """A cell without what stands for nothing, and without the sign that keeps a spreadsheet from running it."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if text[:1] == "'" and text[1:2] in ("=", "+", "-", "@"):
-        text = text[1:]
-    return None if text.lower() in _EMPTY else text

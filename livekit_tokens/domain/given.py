@@ -72,9 +72,9 @@ def _check_one_way(usage: object, units: object, counts: list[str]) -> None:
 
 def _split(model: str, counts: Counts) -> Units:
     """Which provider's shape it is: by its fields, and by the model where two shapes look alike."""
-    if "seconds" in counts or counts.get("type") == "tokens" or (_hears(model) and "input_tokens" in counts):
+    if "seconds" in counts or counts.get("type") == "tokens" or (hears(model) and "input_tokens" in counts):
         return split_transcription_usage(counts)
-    if _says(model) and "input_tokens" in counts:
+    if says(model) and "input_tokens" in counts:
         return split_speech_usage(counts)
     if "input_token_details" in counts or "output_token_details" in counts:
         return split_realtime_usage(counts)
@@ -87,7 +87,7 @@ def _split(model: str, counts: Counts) -> Units:
 
 
 def _tokens(model: str, given: int | None, produced: int | None, cached: int | None) -> Units:
-    heard, said = _hears(model), _says(model)
+    heard, said = hears(model), says(model)
     whole, part = quantity_of("input_tokens", given), quantity_of("cached_tokens", cached)
     if part > whole:
         raise ImpossibleUsage(f"cached_tokens {part} of {whole} input_tokens; cached tokens are a part of the input's")
@@ -98,11 +98,13 @@ def _tokens(model: str, given: int | None, produced: int | None, cached: int | N
     }
 
 
-def _hears(model: str) -> bool:
+def hears(model: str) -> bool:
+    """It is a transcription model that is billed by its tokens."""
     return "transcribe" in model
 
 
-def _says(model: str) -> bool:
+def says(model: str) -> bool:
+    """It is a speech model."""
     return "-tts" in model or model.startswith("tts-")
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -237,7 +240,8 @@ def test_import_reads_our_own_exports_the_known_tables_and_logs(run, tmp_path):
     code, out, err = run("import", "log.jsonl", "old.db")
     assert (code, err) == (0, "")
     assert (
-        out == "3 rows: 2 records came in, 0 were there already\n1 could not be mapped:\n  log.jsonl:2: it is no JSON\n"
+        out
+        == "3 rows: 2 records came in, 0 were there already\n1 could not be imported:\n  log.jsonl:2: it is no JSON\n"
     )
     span = ("--since", "2025-06-01", "--until", "2025-07-01")
     assert json.loads(run("report", *span, "--json")[1])["totals"]["total_tokens"] == 160
@@ -247,6 +251,56 @@ def test_import_reads_our_own_exports_the_known_tables_and_logs(run, tmp_path):
     assert json.loads(run("import", "sheet.csv", "--json")[1])["records"] == 2
     assert json.loads(run("report", *span, "--json")[1])["totals"]["total_tokens"] == 160
     assert run("import", "sheet.csv", "--json")[1].count('"records": 0') == 1
+
+
+def test_a_sheet_exported_from_a_ledger_adds_nothing_to_it(run, tmp_path):
+    """Not once, and not twice; the sheet that was imported first neither."""
+    (tmp_path / "first.csv").write_text(
+        "timestamp,model,input_tokens,output_tokens,thread_id,user_name\n"
+        "2025-06-27 15:30:15,gpt-4o,7,3,t-1,John Doe\n2025-06-27 15:30:15,gpt-4o,9,3,t-1,John Doe\n"
+    )
+    assert run("import", "first.csv")[1].startswith("2 rows: 2 records came in")
+    assert run("export", "--since", "2025-06-01", "--csv", "own.csv")[0] == 0
+
+    for file in ("own.csv", "own.csv", "first.csv"):
+        assert run("import", file)[::2] == (0, "")
+    told = json.loads(run("report", "--since", "2025-06-01", "--user", "John Doe", "--json")[1])
+    assert (told["totals"]["requests"], told["totals"]["total_tokens"]) == (2, 22)
+    assert run("erase", "--user", "John Doe")[0] == 0
+
+
+def test_an_import_that_is_interrupted_says_how_far_it_came_and_goes_on_when_it_is_run_again(run, tmp_path):
+    """The batch that is being written is finished: what is said to be there is there, once."""
+    lines = [json.dumps({"timestamp": 1751038215 + n, "model": "gpt-4o", "input_tokens": 1}) for n in range(50)]
+    (tmp_path / "log.jsonl").write_text("\n".join(lines))
+    code = """
+import asyncio, sys
+from livekit_tokens.core import importing
+from livekit_tokens.store.keeping.imported import StoredImport
+importing.BATCH, written, apply = 10, [], StoredImport.apply
+async def slow(self, batch):
+    written.append(batch)
+    if len(written) == 2:
+        print("in the second batch", flush=True)
+        await asyncio.sleep(1)
+    return await apply(self, batch)
+StoredImport.apply = slow
+sys.argv = ["x", "import", "log.jsonl"]
+from livekit_tokens.cli import main
+main()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    assert process.stdout.readline() == "in the second batch\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+
+    assert (process.returncode, out) == (130, "")
+    assert err == "interrupted: 20 records came in; import again, what is there counts once\n"
+    assert run("import", "log.jsonl")[1] == "50 rows: 30 records came in, 20 were there already\n"
+    assert json.loads(run("report", "--since", "2025-06-01", "--json")[1])["totals"]["total_tokens"] == 50
+    assert run("db", "check")[0] == 0
 
 
 def test_import_says_what_cannot_be_read(run, tmp_path):

@@ -57,3 +57,38 @@ def test_a_compressed_file_is_read_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"a": 1}\n'))
 
     assert [row for _, row, _ in rows_of(tmp_path / "a.jsonl.gz")] == [{"a": 1}]
+
+
+@pytest.mark.parametrize("piece", [40, 1 << 16])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_answers_of_a_document_store_are_read_document_by_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, indent: int | None
+) -> None:
+    """As Cosmos DB gives them: one, or several one after the other."""
+    monkeypatch.setattr(foreign_files, "_PIECE", piece)
+    rows = [{"a": {"b": [1]}}, {"a": "]}"}, {"a": 3}]
+    answers = [{"_rid": "x=", "Documents": rows[:2], "_count": 2}, {"_rid": "x=", "Documents": rows[2:], "_count": 1}]
+
+    found = read(tmp_path / "a.json", "\n".join(json.dumps(answer, indent=indent) for answer in answers))
+
+    assert found == [(1, rows[0]), (2, rows[1]), (3, rows[2])]
+
+
+def test_objects_over_several_lines_are_rows(tmp_path: Path) -> None:
+    one = json.dumps({"a": 1, "b": {"c": 2}}, indent=2)
+
+    assert read(tmp_path / "a.json", one + "\n") == [(1, {"a": 1, "b": {"c": 2}})]
+    assert [line for line, _ in read(tmp_path / "b.json", f"{one}\n{one}")] == [1, 2]
+    line, fault = read(tmp_path / "c.json", one + '\n{"a": ')[1]
+    assert (line, "the rest is left out" in fault) == (2, True)
+
+
+def test_a_damaged_first_line_leaves_the_others(tmp_path: Path) -> None:
+    assert read(tmp_path / "a.jsonl", '{"a": \n{"a": 2}\n') == [(1, "it is no JSON"), (2, {"a": 2})]
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+def test_a_sheet_may_have_its_cells_between_other_signs(tmp_path: Path, sign: str) -> None:
+    text = f"a{sign}b\n1{sign}" + ('"2,5"' if sign == "," else "2,5") + "\n"
+
+    assert read(tmp_path / "a.csv", text) == [(2, {"a": "1", "b": "2,5"})]

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from livekit_tokens.domain.foreign import Unmapped, foreign
+from livekit_tokens.domain.foreign import foreign
+from livekit_tokens.domain.foreign_cells import Unmapped
 from livekit_tokens.domain.identity import Identities
 from livekit_tokens.domain.times import to_micros
 
@@ -105,14 +106,67 @@ def test_times_are_read_as_trackers_write_them(value):
         ({"timestamp": -5}, "out of range"),
         ({"model_name": ""}, "names no model"),
         ({"prompt_tokens": None, "completion_tokens": None}, "tells no input or output tokens"),
-        ({"prompt_tokens": "many"}, "'many' is not a number"),
+        ({"prompt_tokens": "many"}, "'many', which is not a number"),
         ({"prompt_tokens": 1.5}, "expected a whole number"),
         ({"prompt_tokens": -1}, "expected a whole number from 0"),
+        ({"prompt_tokens": "1,00"}, "input_tokens is '1,00'; expected a point before decimals"),
+        ({"audio_seconds": "3,5"}, "audio_seconds is '3,5'; expected a point before decimals"),
+        ({"audio_seconds": "1,234"}, "audio_seconds is '1,234'; expected a point before decimals"),
+        ({"cost_estimate": "0,0123"}, "cost is '0,0123'; expected a point before decimals"),
+        ({"cost_estimate": "0,123,456"}, "cost is '0,123,456'; expected a point before decimals"),
+        ({"cost_estimate": -5}, "cost is -5; expected one from 0"),
     ],
 )
 def test_what_cannot_be_mapped_says_why(changes, reason):
     with pytest.raises(Unmapped, match=reason):
         foreign({**LOG, **changes}, 1)
+
+
+def test_commas_between_thousands_are_read():
+    """Where they can be nothing else."""
+    row = {**LOG, "prompt_tokens": "1,234", "audio_seconds": "1,234.5", "cost_estimate": "$1,234,567.5"}
+    record = foreign(row, 1).record
+
+    assert record.units == {"input_text": 1234, "audio_ms": 1_234_500}
+    assert record.metadata == {"imported_cost_usd": "1234567.5"}
+
+
+@pytest.mark.parametrize(
+    ("row", "known_as"),
+    [
+        ({"model_name": "whisper-1"}, ("transcriber", "transcription")),
+        ({"model_name": "gpt-4o-transcribe"}, ("transcriber", "transcription")),
+        ({"model_name": "stt", "operation_type": "transcription"}, ("transcriber", "transcription")),
+        ({"model_name": "gpt-4o-mini-tts"}, ("tts", "speech")),
+        ({"model_name": "whisper-1", "service_type": "agent"}, ("agent", "chat_completion")),
+        ({"model_name": "gpt-4o"}, ("agent", "chat_completion")),
+    ],
+)
+def test_a_row_that_names_no_service_has_that_of_its_operation_or_model(row, known_as):
+    record = foreign({**LOG, "operation_type": None, **row}, 1).record
+
+    assert (record.service, record.operation) == known_as
+
+
+def test_who_is_known_by_name_only_is_the_user_of_that_name():
+    """So that a report can be of them, and they can be erased; an identity goes before a name."""
+    assert foreign(TABLE, 1).part.user == "Ada"
+    assert foreign({**TABLE, "user_id": "a-1"}, 1).part.user == "a-1"
+    hashed = Identities("hashed", "key")
+    assert (foreign(TABLE, 1, hashed).part.user, foreign(TABLE, 1, hashed).part.user_name) == (
+        hashed.identity("Ada"),
+        None,
+    )
+
+
+def test_a_row_with_an_id_has_one_key_however_it_is_written_and_whatever_it_counts():
+    """From a table or a sheet; but not of another tracker's table that numbers its rows likewise."""
+    key = foreign(TABLE, 1).record.idempotency_key
+
+    later = {**TABLE, "id": 7, "input_tokens": 3000, "session_end": "2025-06-27 16:00:00", "table": "token_usage"}
+    assert foreign(later, 1).record.idempotency_key == key
+    for other in ({"session_id": "room_b"}, {"model_name": "m"}, {"service_type": "tts"}, {"id": "8"}):
+        assert foreign({**TABLE, **other}, 1).record.idempotency_key != key
 
 
 def test_a_sheets_apostrophe_and_a_documents_own_fields_are_read():

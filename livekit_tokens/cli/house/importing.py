@@ -27,11 +27,18 @@ def import_files(
     """Bring in what other trackers have written; a row counts once, however often it is imported."""
     from livekit_tokens import housekeeping  # noqa: PLC0415 - `--help` does not wait for it
     from livekit_tokens.cli.ledger import print_json, usable_settings  # noqa: PLC0415
-    from livekit_tokens.cli.outcome import awaited  # noqa: PLC0415
+    from livekit_tokens.cli.outcome import awaited, warn  # noqa: PLC0415
     from livekit_tokens.cli.progress import counting  # noqa: PLC0415
+    from livekit_tokens.core.importing import Imported  # noqa: PLC0415
 
-    with counting(0, "rows") as shown:
-        done = awaited(housekeeping.bring(usable_settings(), files, dry_run=dry_run, on_rows=shown))
+    done = Imported()
+    try:
+        with counting(0, "rows") as shown:
+            awaited(housekeeping.bring(usable_settings(), files, done, dry_run=dry_run, on_rows=shown))
+    except typer.Exit:  # by Ctrl-C
+        if not dry_run:
+            warn(f"interrupted: {done.records:,} records came in; import again, what is there counts once")
+        raise
     print_json({"dry_run": dry_run, **done.to_dict()}) if json else print("\n".join(_lines(done, dry_run=dry_run)))
 
 
@@ -43,7 +50,7 @@ def _lines(done: Imported, *, dry_run: bool) -> Iterator[str]:
     if done.erased:
         yield f"{done.erased:,} are of people who were erased, and stay out"
     if done.unmapped:
-        yield f"{done.unmapped:,} could not be mapped:"
+        yield f"{done.unmapped:,} could not be imported:"
     for left in done.left[:_LISTED]:
         yield f"  {plain(left.file)}:{left.line}: {plain(left.reason)}"
     if done.unmapped > _LISTED:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.core.foreign_files import Numbered
 from livekit_tokens.core.ledger import Batch
 from livekit_tokens.domain.erasure import Forgotten
 from livekit_tokens.domain.errors import LedgerUnavailable, NoLedger
 from livekit_tokens.domain.foreign import Foreign
+from livekit_tokens.domain.growth import Known, growth_key
 from livekit_tokens.domain.sessions import Part
+from livekit_tokens.domain.units import Units
 from livekit_tokens.store.connection import StoreConnection, StoreLedger
 from livekit_tokens.store.ingest import digest
 from livekit_tokens.store.keeping.forgotten import KEY, recall
-from livekit_tokens.store.schema import idempotency, parts
+from livekit_tokens.store.keeping.pruned import pruned_until
+from livekit_tokens.store.schema import idempotency, parts, records
 from livekit_tokens.store.values import part_of
 
 _TABLES = ("token_usage", "api_usage")
@@ -34,15 +38,21 @@ class StoredImport:
         self._ledger = ledger
         self._connection = connection
 
-    async def known(self, found: Sequence[Foreign]) -> set[int]:
-        digests = [digest(one.part.session_id, one.record.idempotency_key or "") for one in found]
+    async def known(self, found: Sequence[Foreign]) -> dict[int, Known]:
         try:
             async with self._ledger.reader() as conn:
-                told = sa.select(idempotency.c.digest).where(idempotency.c.digest.in_(digests))
-                there = set((await conn.execute(told)).scalars())
+                of_rows = {place: one.record.idempotency_key or "" for place, one in enumerate(found)}
+                known = dict.fromkeys(await _exported(conn, found), Known())
+                known |= {place: Known(*counts) for place, counts in (await _counts(conn, found, of_rows)).items()}
+                growing, number = [place for place in known if found[place].grows], 1
+                while growing:
+                    of_growths = {place: growth_key(found[place], number) for place in growing}
+                    more = await _counts(conn, found, of_growths)
+                    known |= {place: known[place].with_growth(*counts) for place, counts in more.items()}
+                    growing, number = list(more), number + 1
         except NoLedger:
-            return set()
-        return {place for place, one in enumerate(digests) if one in there}
+            return {}
+        return {place: there if found[place].identified else Known() for place, there in known.items()}
 
     async def erased(self, users: Iterable[str]) -> set[str]:
         try:
@@ -63,6 +73,33 @@ class StoredImport:
     async def apply(self, batch: Batch) -> bool:
         assert self._connection is not None
         return await self._connection.apply(batch)
+
+
+async def _exported(conn: AsyncConnection, found: Sequence[Foreign]) -> list[int]:
+    """The places of rows that this ledger has exported itself; of what is pruned since, the part tells."""
+    ids = {place: (bytes.fromhex(one.exported[0]), one.exported[1]) for place, one in enumerate(found) if one.exported}
+    if not ids:
+        return []
+    told = sa.select(records.c.part, records.c.seq).where(sa.tuple_(records.c.part, records.c.seq).in_(ids.values()))
+    kept = {(row.part, row.seq) for row in await conn.execute(told)}
+    ours = sa.select(parts.c.key).where(parts.c.key.in_({part for part, _ in ids.values()}))
+    there, pruned = set((await conn.execute(ours)).scalars()), await pruned_until(conn)
+    return [place for place, own in ids.items() if own in kept or (own[0] in there and found[place].record.at < pruned)]
+
+
+async def _counts(
+    conn: AsyncConnection, found: Sequence[Foreign], keys: Mapping[int, str]
+) -> dict[int, tuple[Units | None, Units]]:
+    """By place: the counts of the record of that idempotency key, None where it is pruned; nothing for unknown keys."""
+    digests = {place: digest(found[place].part.session_id, key) for place, key in keys.items()}
+    same = sa.and_(records.c.part == idempotency.c.part, records.c.seq == idempotency.c.seq)
+    told = (
+        sa.select(idempotency.c.digest, records.c.units, records.c.informational)
+        .select_from(idempotency.outerjoin(records, same))
+        .where(idempotency.c.digest.in_(digests.values()))
+    )
+    there = {row.digest: (row.units, row.informational or {}) for row in await conn.execute(told)}
+    return {place: there[one] for place, one in digests.items() if one in there}
 
 
 def tables_of(path: Path) -> Iterator[Numbered]:

@@ -16,6 +16,8 @@ from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping.checking import check
 from livekit_tokens.store.keeping.erasing import erase
 from livekit_tokens.store.keeping.imported import StoredImport
+from livekit_tokens.store.keeping.pruning import prune
+from livekit_tokens.store.keeping.removal import Pruning
 from livekit_tokens.store.schema import parts, records, sums
 from tests.store.batches import SOURCE, START
 
@@ -68,6 +70,70 @@ async def test_rows_that_are_the_same_to_the_letter_are_two_requests(ledger):
     assert (await imported(ledger, [ROW, ROW])).records == 2
     assert (await imported(ledger, [ROW, ROW], "2")).known == 2
     assert await counted(ledger) == (2, 20)
+
+
+GROWN = {
+    "id": 1,
+    "session_id": "r_1",
+    "user_name": "John Doe",
+    "service_type": "agent",
+    "model_name": "gpt-4o",
+    "session_start": START // SECOND,
+}
+
+
+def grown(tokens_in: int, tokens_out: int, **changes: object) -> dict[str, object]:
+    return {**GROWN, "input_tokens": tokens_in, "output_tokens": tokens_out, **changes}
+
+
+async def test_a_row_whose_counts_have_grown_adds_what_it_has_grown_by(ledger):
+    """Whether it is imported after each growth, or the file holds both."""
+    await imported(ledger, [grown(100, 50)])
+    assert (await imported(ledger, [grown(300, 90, session_end=START // SECOND + 60)], "2")).records == 1
+    assert (await imported(ledger, [grown(300, 90)], "3")).known == 1
+    assert (await imported(ledger, [grown(310, 90), grown(320, 95)], "4")).records == 2
+    assert (await imported(ledger, [grown(320, 95), grown(320, 95)], "5")).known == 2
+    assert await counted(ledger) == (4, 320)
+    assert {f.state async for f in check(ledger, lambda _d, _o: None)} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [grown(90, 60), {**ROW, "id": 1, "input_tokens": 12}],
+    ids=["shrunk", "of a table whose rows do not grow"],
+)
+async def test_a_row_that_has_changed_otherwise_is_listed_and_what_is_there_stays(ledger, row):
+    await imported(ledger, [grown(100, 50), {**ROW, "id": 1}])
+    done = await imported(ledger, [row], "2")
+
+    assert (done.records, done.known, done.unmapped) == (0, 0, 1)
+    assert "the ledger has this row with" in done.left[0].reason
+    assert await counted(ledger) == (2, 110)
+
+
+async def test_a_ledgers_own_export_adds_nothing_to_it(ledger):
+    """Its ids are those of its records; also when these are pruned, and only their sums are left. Another ledger's come
+    in, and once.
+    """
+    await imported(ledger, [ROW, {**ROW, "timestamp": START // SECOND + 1}])
+    async with ledger.reader() as conn:
+        ids = [f"{row.part.hex()}-{row.seq}" for row in await conn.execute(sa.select(records.c.part, records.c.seq))]
+    export = [{**ROW, "id": its, "thread_id": "renamed"} for its in ids]
+    assert (await imported(ledger, export, "2")).known == 2
+
+    await prune(ledger, Pruning(START + 3600 * SECOND), lambda: START + 7200 * SECOND, lambda _n: None)
+    assert (await imported(ledger, export, "3")).known == 2
+    foreign = [{**row, "id": "f" * 32 + "-1"} for row in export[:1]]
+    assert (await imported(ledger, foreign, "4")).records == 1
+    assert (await imported(ledger, foreign, "5")).known == 1
+
+
+async def test_who_is_known_by_name_only_can_be_erased(ledger):
+    await imported(ledger, [grown(100, 50)])
+    erased, _ = await erase(ledger, frozenset({"John Doe"}), START + 10**12, all_rooms=False, dry_run=False)
+
+    assert (erased.parts, erased.left) == (1, 0)
+    assert (await imported(ledger, [grown(100, 50)], "2")).erased == 1
 
 
 async def test_two_imports_into_one_session_of_one_moment_are_two_records_of_two_ids(ledger):
