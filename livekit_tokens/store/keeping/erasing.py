@@ -19,7 +19,7 @@ from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping.forgotten import KEY, KEY_NAME, remember, rename, write_again
-from livekit_tokens.store.keeping.pruned import renamed
+from livekit_tokens.store.keeping.pruned import rename_tenant
 from livekit_tokens.store.schema import erasure_keys, erasures, idempotency, parts, records, sources, stays
 from livekit_tokens.store.values import part_of
 
@@ -125,7 +125,7 @@ class _Erasing:
             await write_again(self.conn, self.forgotten.without(part, self.person.is_named_in, theirs=False))
         tenants = {part.tenant for part in (*theirs, *shared) if part.tenant and self.person.is_named_in(part.tenant)}
         for tenant in sorted(tenants):
-            await renamed(self.conn, tenant, self.forgotten.neutral("tenant", tenant))
+            await rename_tenant(self.conn, tenant, self.forgotten.neutral("tenant", tenant))
         for keys in _pages(theirs):
             await self._forget_records(keys)
         await self.conn.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 import os
 import sqlite3
 import time
@@ -22,6 +23,10 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _BESIDE = ("-wal", "-shm", "-journal")
+
+_GIVEN_UP_SECONDS = 3600.0
+"""An unfinished file that nobody has written for so long has lost its process. Not told by its process id: that is
+another one's in another container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,7 @@ def connected(path: Path, mode: str) -> sqlite3.Connection:
 @contextmanager
 def unfinished(file: Path) -> Iterator[Path]:
     """Another name beside the file, its owner's alone, and gone at the end with what SQLite has put beside it."""
+    _clear_left_over(file)
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -122,6 +128,15 @@ def unfinished(file: Path) -> Iterator[Path]:
     finally:
         for left_over in (*beside(part), part):
             left_over.unlink(missing_ok=True)
+
+
+def _clear_left_over(file: Path) -> None:
+    """What a killed process has left of this file: it may hold people who were erased since."""
+    for part in file.parent.glob(f".{glob.escape(file.name)}.*.part"):
+        left = [one for one in (*beside(part), part) if one.exists()]
+        if time.time() - max((one.stat().st_mtime for one in left), default=0.0) > _GIVEN_UP_SECONDS:
+            for one in left:
+                one.unlink(missing_ok=True)
 
 
 def looked_at(file: Path) -> Copied:

@@ -31,7 +31,7 @@ async def not_pruned(conn: AsyncConnection, table: sa.Table) -> list[sa.ColumnEl
     return conditions
 
 
-async def renamed(conn: AsyncConnection, tenant: str, new: str) -> None:
+async def rename_tenant(conn: AsyncConnection, tenant: str, new: str) -> None:
     """Sessions of a tenant are of another name now: what was pruned of it was pruned of them. The old name stays as
     long as others are of that tenant.
     """

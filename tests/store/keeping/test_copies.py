@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sqlite3
+import time
 
 import pytest
 import sqlalchemy as sa
@@ -313,6 +315,25 @@ async def whole(ledger: StoreLedger) -> None:
         assert (await conn.execute(sa.select(sa.func.count()).select_from(records))).scalar_one() == reached
     assert "fault" not in {found.state async for found in check(ledger, lambda _d, _o: None)}
     await ledger.aclose()
+
+
+async def test_what_a_killed_process_has_left_unfinished_goes_with_the_next_one(sqlite_url, tmp_path):
+    """It holds all that is in a backup, also who was erased since. One that is being written stays."""
+    ledger = StoreLedger(sqlite_url)
+    await (await ledger.connect()).aclose()
+    left = [
+        tmp_path / f".{name}.9999999.part{tail}" for name in ("b.db", "ledger.db.restored") for tail in ("", "-wal")
+    ]
+    living = [tmp_path / f".b.db.9999998.part{tail}" for tail in ("", "-wal")]
+    for file in (*left, *living):
+        file.write_bytes(b"somebody")
+        long_ago = time.time() - 2 * 3600
+        os.utime(file, None if file == living[1] else (long_ago, long_ago))
+
+    await backup(ledger, tmp_path / "b.db", 0, told)
+    await restore(ledger, tmp_path / "b.db", NOW, told, replace=True)
+
+    assert sorted(tmp_path.glob(".*")) == living
 
 
 async def test_a_backup_that_fails_leaves_nothing_behind(sqlite_url, tmp_path):
