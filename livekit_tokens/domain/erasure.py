@@ -15,18 +15,29 @@ from typing import Literal
 
 from livekit_tokens.domain.sessions import Part, Stay, suffix
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.domain.usage import UNKNOWN_FEATURE, UsageRecord
 
-Kind = Literal["identity", "name", "part", "visit", "session", "room", "tenant"]
+Kind = Literal["identity", "name", "part", "visit", "session", "room", "tenant", "label"]
 
 ERASED = "erased_"
 _SHORT = 4
 """A name of fewer letters is only looked for as a whole word: `Jo` is not in `join-room`."""
+_LONG = 6
+"""A shorter one is only looked for as the whole, where words stand that are not the person's."""
 _MOST_WORDS = 64
 _LONGEST_RUN = 8
 """Words: a name of more is not looked for by its digest within a longer text. A UUID has five."""
-_KEPT_LABELS = frozenset({"status", "cancelled"})
-"""Texts of a record's metadata that are ours and name nobody: reports ask for them. All others may be anything."""
+_COUNTS = frozenset(("cancelled", "characters", "generations", "inferred_audio_ms", "messages_count")) | {
+    *("status_code", "tools_count", "uncounted_images"),
+}
+_WORDS = {
+    "status": frozenset(("cancelled", "completed", "failed", "in_progress", "incomplete")),
+    "audio_from": frozenset(("inferred", "measured")),
+    "counted_by": frozenset(("cl100k", "o200k", "words")),
+}
+"""Metadata of our own, that names nobody: counts by their names, and words by names and values."""
+
+Metadata = Mapping[str, str | int | float | bool | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,15 @@ class Person:
             if (len(sought) >= _SHORT and sought in squeezed) or (sought and sought in words) or name == text:
                 return True
         return False
+
+    def is_surely_named_in(self, text: str | None) -> bool:
+        """In words that are not the person's: a short name is only looked for as the whole, as Nova is no `nova-2`."""
+        return Person(frozenset(n for n in self.identities | self.names if len(n) >= _LONG or n == text)).is_named_in(
+            text
+        )
+
+    def not_in(self, metadata: Metadata) -> dict[str, str | int | float | bool | None]:
+        return {n: v for n, v in metadata.items() if not (self.is_named_in(n) or self.is_named_in(str(v)))}
 
     def __or__(self, other: Person) -> Person:
         return Person(self.identities | other.identities, self.names | other.names)
@@ -178,10 +198,26 @@ class Forgotten:
     def stay(self, stay: Stay) -> Stay:
         return nobodys(stay) if self.has(*_whose(stay.identity, stay.name), stay.joined_at) else stay
 
-    def record(self, record: UsageRecord) -> UsageRecord:
-        if not self.has("part", record.part):
+    def record(self, record: UsageRecord, seen: Seen | None) -> UsageRecord:
+        if seen is None:
             return record
-        return replace(record, request_id=None, idempotency_key=None, metadata=counts_of(record.metadata))
+        if seen.theirs:
+            record = replace(record, request_id=None, idempotency_key=None, metadata=counts_of(record.metadata))
+
+        def names_them(text: str | None) -> bool:
+            return self.tells_of_in(text, seen.person)
+
+        told = {n: v for n, v in record.metadata.items() if not (names_them(n) or names_them(str(v)))}
+        agent = None if record.agent is None else self.relabelled(record.agent, names_them)
+        return replace(record, agent=agent, feature=self.relabelled(record.feature, names_them), metadata=told)
+
+    def relabelled(self, label: str, names_them: Callable[[str | None], bool]) -> str:
+        return self.neutral("label", label) if label != UNKNOWN_FEATURE and names_them(label) else label
+
+
+def texts_of_record(record: UsageRecord) -> Iterable[str]:
+    told = (record.agent, record.feature, *record.metadata.keys(), *map(str, record.metadata.values()))
+    return [text for text in told if text]
 
 
 def texts_of(part: Part) -> Iterable[str]:
@@ -194,9 +230,13 @@ def nobodys(stay: Stay) -> Stay:
     return replace(stay, identity=None, name=None)
 
 
-def counts_of(metadata: Mapping[str, str | int | float | bool | None]) -> dict[str, str | int | float | bool | None]:
-    """Metadata without the caller's own texts, which may name anybody."""
-    return {name: value for name, value in metadata.items() if not isinstance(value, str) or name in _KEPT_LABELS}
+def counts_of(metadata: Metadata) -> dict[str, str | int | float | bool | None]:
+    """Metadata without what the caller may have given, names and values: either may be anybody's."""
+    return {
+        name: value
+        for name, value in metadata.items()
+        if (name in _COUNTS and not isinstance(value, str)) or value in _WORDS.get(name, ())
+    }
 
 
 def _squeezed(text: str) -> str:

@@ -111,7 +111,7 @@ def _compiled(name: str, dialect: Dialect) -> Statements:
         stays_sql=sql(_last_wins(insert(stays), stays)),
         # No ON CONFLICT: a record that is there already is an error, never skipped (the sums would double).
         records_sql=sql(sa.insert(records)),
-        sums_sql=sql(_adding(insert(sums))),
+        sums_sql=sql(adding(insert(sums))),
         first_source=insert_one(sources).on_conflict_do_nothing(),
         first_told=insert_one(idempotency).on_conflict_do_nothing().returning(idempotency.c.digest),
         late_figures=insert_one(late_figures).on_conflict_do_nothing(),
@@ -131,7 +131,7 @@ def _last_wins(insert: Any, table: sa.Table) -> Any:
     return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed)
 
 
-def _adding(insert: Any) -> Any:
+def adding(insert: Any) -> Any:
     more = {name: sums.c[name] + insert.excluded[name] for name in ADDED}
     earlier = sa.case((insert.excluded.first_at < sums.c.first_at, insert.excluded.first_at), else_=sums.c.first_at)
     return insert.on_conflict_do_update(index_elements=list(sums.primary_key), set_={**more, "first_at": earlier})

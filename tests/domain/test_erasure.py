@@ -35,18 +35,28 @@ def test_what_arrives_late_is_told_without_the_person():
         KEY, "ann-42-room_x", 50, room="ann-42-room", user="ann-42", user_name="Ann", tags={"who": "ann 42", "env": "p"}
     )
 
-    told = forgotten.part(late, forgotten.seen([late], [], [])[KEY])
+    seen = forgotten.seen([late], [], [])[KEY]
+    told = forgotten.part(late, seen)
     stay = forgotten.stay(Stay(KEY, "PA", "ann-42", "Ann", 60))
     record = UsageRecord(
-        KEY, 70, "a", "p", "m", "o", {"input_text": 1}, request_id="r", idempotency_key="k", metadata={"n": 1, "t": "x"}
+        KEY,
+        70,
+        "a",
+        "p",
+        "m",
+        "o",
+        {"input_text": 1},
+        request_id="r",
+        idempotency_key="k",
+        metadata={"characters": 1, "t": "x"},
     )
-    record = forgotten.record(record)
+    record = forgotten.record(record, seen)
 
     assert (told.user, told.user_name, dict(told.tags)) == (None, None, {"env": "p"})
     assert told.session_id == forgotten.neutral("session", "ann-42-room_x")
     assert told.room == forgotten.neutral("room", "ann-42-room")
     assert (stay.identity, stay.name, stay.joined_at) == (None, None, 60)
-    assert (record.request_id, record.idempotency_key, record.metadata) == (None, None, {"n": 1})
+    assert (record.request_id, record.idempotency_key, record.metadata) == (None, None, {"characters": 1})
     assert record.units == {"input_text": 1}
 
 
@@ -68,9 +78,8 @@ def test_another_process_gives_the_same_neutral_name():
     assert Forgotten(b"other").neutral("session", "ann_1") != one.neutral("session", "ann_1")
 
 
-def test_of_metadata_counts_stay_and_what_is_ours():
-    assert counts_of({"status": "cancelled", "n": 2, "ok": True, "note": "Ann's"}) == {
-        "status": "cancelled",
-        "n": 2,
-        "ok": True,
-    }
+def test_of_metadata_counts_stay_that_are_ours():
+    """By name: a number may be a telephone's, a name may be a person's; and texts by their words."""
+    given = {"status": "cancelled", "cancelled": True, "messages_count": 2, "phone": 491701234567, "Ann": 1, "n": "x"}
+    assert counts_of(given) == {"status": "cancelled", "cancelled": True, "messages_count": 2}
+    assert counts_of({"status": "Ann", "counted_by": "words", "characters": "Ann"}) == {"counted_by": "words"}

@@ -13,17 +13,16 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from livekit_tokens.domain.erasure import Forgotten, Person, counts_of
+from livekit_tokens.domain.erasure import Forgotten, Person, texts_of
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping.forgotten import KEY, KEY_NAME, remember, rename, write_again
+from livekit_tokens.store.keeping.freeing import free, left_in, pages
 from livekit_tokens.store.keeping.pruned import rename_tenant
-from livekit_tokens.store.schema import erasure_keys, erasures, idempotency, parts, records, sources, stays
+from livekit_tokens.store.schema import erasure_keys, erasures, parts, records, sources, stays
 from livekit_tokens.store.values import part_of
-
-_PAGE = 1000
 
 
 @dataclass(slots=True)
@@ -60,7 +59,7 @@ async def erase(
             await erasing.forget(theirs, shared)
     if not dry_run:
         async with ledger.reader() as conn:
-            erased.left = await _left(conn, person, now)
+            erased.left = await _left(conn, person, [*theirs, *shared], now)
     return erased, person
 
 
@@ -82,13 +81,15 @@ async def _key(conn: AsyncConnection) -> bytes:
 async def _found(
     conn: AsyncConnection, identities: frozenset[str], now: Micros
 ) -> tuple[Person, list[Part], list[Part]]:
-    """The person, the parts that are theirs, and those of others in whose rooms they were."""
+    """The person, the parts that are theirs, and the others of their sessions and of those they visited."""
     ids = sorted(identities)
     begun = sa.and_(parts.c.user_id.in_(ids), parts.c.started_at <= now)
     own = [part_of(row) for row in await conn.execute(sa.select(parts).where(begun))]
     stayed = _stayed(identities, now)
     named = (await conn.execute(sa.select(stays.c.name).where(stayed, stays.c.name.is_not(None)).distinct())).scalars()
-    visited = sa.select(parts).where(parts.c.key.in_(sa.select(stays.c.part).where(stayed)))
+    # Also the other parts of their sessions: a transcriber of its own may have the labels of the call.
+    beside = sa.and_(parts.c.session_id.in_(sa.select(parts.c.session_id).where(begun)), parts.c.started_at <= now)
+    visited = sa.select(parts).where(sa.or_(parts.c.key.in_(sa.select(stays.c.part).where(stayed)), beside))
     others = [part for row in await conn.execute(visited) if (part := part_of(row)).user not in identities]
     names = {part.user_name for part in own if part.user_name} | {name for name in named if name}
     return Person(identities, frozenset(names)), own, others
@@ -112,7 +113,7 @@ class _Erasing:
             self.forgotten.remember("session", session, self.now)
         stayed = sa.select(sa.func.count()).select_from(stays).where(_stayed(self.person.identities, self.now))
         counted = 0
-        for keys in _pages(theirs):
+        for keys in pages(theirs):
             of_theirs = sa.select(sa.func.count()).select_from(records).where(records.c.part.in_(keys))
             counted += (await self.conn.execute(of_theirs)).scalar_one()
         return Erased(len(theirs), (await self.conn.execute(stayed)).scalar_one(), counted, len(sessions), len(rooms))
@@ -126,8 +127,9 @@ class _Erasing:
         tenants = {part.tenant for part in (*theirs, *shared) if part.tenant and self.person.is_named_in(part.tenant)}
         for tenant in sorted(tenants):
             await rename_tenant(self.conn, tenant, self.forgotten.neutral("tenant", tenant))
-        for keys in _pages(theirs):
-            await self._forget_records(keys)
+        for own, those in ((True, theirs), (False, shared)):
+            for keys in pages(those):
+                await free(self.conn, keys, self.person, self.forgotten, theirs=own)
         await self.conn.execute(
             sa.update(stays).where(_stayed(self.person.identities, self.now)).values(identity=None, name=None)
         )
@@ -139,39 +141,28 @@ class _Erasing:
             self.forgotten.remember("visit", part.key, self.now)
         await remember(self.conn, self.forgotten.known)
 
-    async def _forget_records(self, keys: list[bytes]) -> None:
-        """Ids that others gave, and texts that the caller gave; counts stay."""
-        of_these = records.c.part.in_(keys)
-        told = sa.select(records.c.part, records.c.seq, records.c.at, records.c.metadata)
-        rows = (await self.conn.execute(told.where(of_these, records.c.metadata.is_not(None)))).all()
-        for part, seq, at, metadata in rows:
-            if (kept := counts_of(metadata)) != metadata:
-                this = (records.c.part == part, records.c.seq == seq, records.c.at == at)
-                left = kept or sa.null()
-                await self.conn.execute(sa.update(records).where(*this).values({"metadata": left}))
-        bare = {"request_id": None, "idempotency_key": None}
-        await self.conn.execute(sa.update(records).where(of_these).values(bare))
-        await self.conn.execute(sa.delete(idempotency).where(idempotency.c.part.in_(keys)))
-
 
 def _stayed(identities: frozenset[str], now: Micros) -> sa.ColumnElement[bool]:
     """Stays that began by then: who comes back later is a new person."""
     return sa.and_(stays.c.identity.in_(sorted(identities)), stays.c.joined_at <= now)
 
 
-def _pages(theirs: Sequence[Part]) -> list[list[bytes]]:
-    keys = [bytes.fromhex(part.key) for part in theirs]
-    return [keys[begin : begin + _PAGE] for begin in range(0, len(keys), _PAGE)]
-
-
-async def _left(conn: AsyncConnection, person: Person, now: Micros) -> int:
-    """How many rows still hold an identity or a display name of the person's, in any column that could."""
+async def _left(conn: AsyncConnection, person: Person, seen: Sequence[Part], now: Micros) -> int:
+    """How many rows still hold an identity or a display name of the person's: as a user or by a stay anywhere, in any
+    text of the parts that were seen to be theirs or to have them in their room.
+    """
     ids, names = sorted(person.identities), sorted(person.identities | person.names)
-    either = [parts.c.user_id.in_(ids), parts.c.user_name.in_(names), parts.c.tenant.in_(ids)]
-    of_part = sa.select(sa.func.count()).select_from(parts).where(sa.or_(*either), parts.c.started_at <= now)
+    either = sa.or_(parts.c.user_id.in_(ids), parts.c.user_name.in_(names), parts.c.tenant.in_(ids))
+    known = set((await conn.execute(sa.select(parts.c.key).where(either, parts.c.started_at <= now))).scalars())
     stayed = sa.or_(stays.c.identity.in_(ids), sa.and_(stays.c.name.in_(names), stays.c.identity.is_(None)))
     of_stay = sa.select(sa.func.count()).select_from(stays).where(stayed, stays.c.joined_at <= now)
-    return int((await conn.execute(of_part)).scalar_one()) + int((await conn.execute(of_stay)).scalar_one())
+    found = int((await conn.execute(of_stay)).scalar_one())
+    for keys in pages(seen):
+        for row in await conn.execute(sa.select(parts).where(parts.c.key.in_(keys))):
+            if any(map(person.is_named_in, texts_of(part_of(row)))):
+                known.add(row.key)
+        found += await left_in(conn, keys, person)
+    return found + len(known)
 
 
 async def remembered(ledger: StoreLedger) -> Forgotten | None:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.core.ledger import Batch
-from livekit_tokens.domain.erasure import Forgotten, texts_of
+from livekit_tokens.domain.erasure import Forgotten, texts_of, texts_of_record
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.store.schema import erasure_keys, erasures, idempotency, parts
 
@@ -42,16 +42,17 @@ async def _told_without(conn: AsyncConnection, forgotten: Forgotten, batch: Batc
     arrived = {part.key for part in batch.parts}
     there = await _parts_of(conn, seen.keys() & {stay.part for stay in batch.stays} - arrived)
     texts = (text for part in (*batch.parts, *there) if part.key in seen for text in texts_of(part))
-    await recall(conn, forgotten, forgotten.names_in(texts))
+    labels = (text for _, record in batch.records if record.part in seen for text in texts_of_record(record))
+    await recall(conn, forgotten, forgotten.names_in((*texts, *labels)))
     before = dict(forgotten.known)
     told = replace(
         batch,
         parts=tuple(forgotten.part(part, seen.get(part.key)) for part in batch.parts),
         stays=tuple(forgotten.stay(stay) for stay in batch.stays),
+        records=tuple((seq, forgotten.record(record, seen.get(record.part))) for seq, record in batch.records),
     )
     for part in there:
         await write_again(conn, forgotten.part(part, seen[part.key]))
-    told = replace(told, records=tuple((seq, forgotten.record(record)) for seq, record in batch.records))
     fresh = {digest: at for digest, at in forgotten.known.items() if before.get(digest) != at}
     if fresh:
         await remember(conn, fresh)

@@ -15,7 +15,7 @@ from livekit_tokens.store.keeping.checking import check
 from livekit_tokens.store.keeping.copies import backup, restore
 from livekit_tokens.store.keeping.erasing import erase, remembered
 from livekit_tokens.store.keeping.tending import vacuum
-from livekit_tokens.store.schema import erasures, metadata, parts, sums
+from livekit_tokens.store.schema import ADDED, erasures, metadata, parts, sums
 from tests.store.batches import KEY, OTHER_KEY, START, batch, part, record
 
 ANN = frozenset({"ann-4711"})
@@ -126,6 +126,76 @@ async def test_a_late_spool_does_not_bring_them_back(filled, connection):
     assert {f.state async for f in check(filled, lambda _d, _o: None)} == {"ok"}
 
 
+async def total(ledger: StoreLedger) -> list[tuple[object, ...]]:
+    """All sums of a part and quarter, added up over their labels."""
+    added = [sa.func.sum(sums.c[name]) for name in ADDED]
+    async with ledger.reader() as conn:
+        asked = sa.select(sums.c.part, sums.c.bucket, *added).group_by(sums.c.part, sums.c.bucket)
+        return sorted(tuple(row) for row in await conn.execute(asked))
+
+
+LABELLED = [
+    record(KEY, feature="of-ann-unusual", agent="ann-4711", metadata={"phone": 491701234567, "Ann Unusual": 1}),
+    record(KEY, feature="of-ann-unusual", agent="Desk", metadata={"status": "cancelled", "messages_count": 3}),
+    record(KEY, feature="of-ann-unusual", agent="Desk", metadata={"status": "Ann Unusual"}),
+    record(OTHER_KEY, feature="Ann Unusual", metadata={"with": "Ann Unusual", "n": 7}),
+    record(TRANSCRIBER.key, feature="of-ann-unusual"),
+]
+
+
+async def test_labels_and_metadata_that_name_the_person_go_and_their_sums_keep_the_totals(ledger, connection):
+    """Records and sums, of their parts, of other parts of the call, and where they were a guest; days rolled up too."""
+    assert await connection.apply(batch(*LABELLED, parts=[HERS, BOBS, TRANSCRIBER], stays=STAYS))
+    while await connection.roll_up(10):
+        pass
+    before = await total(ledger)
+    erased, _ = await erase(ledger, ANN, NOW, all_rooms=False, dry_run=False)
+
+    left = await everything(ledger)
+    assert not any(gone in left for gone in ("ann-4711", "unusual", "491701234567", "phone"))
+    assert all(kept in left for kept in ("'status': 'cancelled'", "'messages_count': 3", "'n': 7", "'desk'"))
+    assert await total(ledger) == before
+    assert erased.left == 0
+    assert {f.state async for f in check(ledger, lambda _d, _o: None)} == {"ok"}
+
+
+async def test_two_sums_that_get_one_label_are_added_up(ledger, connection):
+    """Both of one bucket: the label was made neutral once already, and comes again."""
+    assert await connection.apply(batch(record(feature="of-ann-unusual"), parts=[HERS]))
+    await erase(ledger, ANN, NOW, all_rooms=False, dry_run=False)
+    async with ledger.reader() as conn:
+        neutral = (await conn.execute(sa.select(sums.c.feature))).scalar_one()
+    again = replace(HERS, key="0d" * 16, started_at=NOW + 1)
+    told = [record("0d" * 16, feature="of-ann-unusual"), record("0d" * 16, feature=neutral)]
+    assert await connection.apply(batch(*told, parts=[again], before=Checkpoint(1, 100, 1)))
+    before = await total(ledger)
+
+    await erase(ledger, ANN, NOW + 1, all_rooms=False, dry_run=False)
+
+    assert len(await rows(ledger, sums)) == 2
+    assert await total(ledger) == before
+
+
+async def test_labels_of_what_arrives_late_do_not_name_the_person(filled, connection):
+    await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
+    late = part("0d" * 16, "z", user="ann-4711")
+    told = [replace(one, part="0d" * 16) for one in LABELLED[:3]]
+    assert await connection.apply(batch(*told, parts=[late], source=AWAY))
+    assert await connection.apply(batch(LABELLED[3], source=AWAY, before=Checkpoint(1, 100, 3)))
+
+    left = await everything(filled)
+    assert not any(gone in left for gone in ("ann-4711", "unusual", "491701234567"))
+    assert {f.state async for f in check(filled, lambda _d, _o: None)} == {"ok"}
+
+
+async def test_the_proof_counts_a_model_that_names_the_person(ledger, connection):
+    """What was bought is never changed, as prices are found by it; then the proof says that they are still named."""
+    assert await connection.apply(batch(record(model="ft:gpt-4o:ann-unusual"), parts=[HERS]))
+    erased, _ = await erase(ledger, ANN, NOW, all_rooms=False, dry_run=False)
+
+    assert erased.left == 2  # a record and its sum
+
+
 AWAY = Source("source-2", "away", 1, START)
 
 
@@ -207,7 +277,7 @@ async def test_erased_again_nothing_is_found(filled):
     erased, _ = await erase(filled, ANN, NOW + 1, all_rooms=False, dry_run=False)
 
     assert set(erased.to_dict().values()) == {0}
-    assert len(await rows(filled, erasures)) == 7
+    assert len(await rows(filled, erasures)) == 8
 
 
 async def test_a_backup_from_before_does_not_bring_them_back(filled, connection, tmp_path: Path):

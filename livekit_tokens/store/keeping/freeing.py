@@ -1,0 +1,78 @@
+"""Records and sums freed of a person: ids, labels and metadata go, figures stay. And what is left, looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from livekit_tokens.domain.erasure import Forgotten, Person, counts_of
+from livekit_tokens.domain.sessions import Part
+from livekit_tokens.store.schema import day_sums, idempotency, records, rolled_days, sums
+from livekit_tokens.store.statements import adding
+
+_PAGE = 1000
+_LABELS = ("agent", "feature")
+_BOUGHT = ("service", "provider", "model", "operation", "error", "price_note")
+"""What was bought, and what came of it: a price is found by them, so they stay; the proof looks at them."""
+
+
+def pages(theirs: Sequence[Part]) -> Iterator[list[bytes]]:
+    keys = [bytes.fromhex(part.key) for part in theirs]
+    return (keys[begin : begin + _PAGE] for begin in range(0, len(keys), _PAGE))
+
+
+async def free(conn: AsyncConnection, keys: list[bytes], person: Person, forgotten: Forgotten, *, theirs: bool) -> None:
+    """Free the records of these parts: labels that name the person, and in their own parts all that others gave."""
+    of_these = records.c.part.in_(keys)
+    await _relabel(conn, keys, person, forgotten)
+    told = sa.select(records.c.part, records.c.seq, records.c.at, records.c.metadata)
+    for part, seq, at, metadata in (await conn.execute(told.where(of_these, records.c.metadata.is_not(None)))).all():
+        if (kept := counts_of(metadata) if theirs else person.not_in(metadata)) != metadata:
+            this = (records.c.part == part, records.c.seq == seq, records.c.at == at)
+            await conn.execute(sa.update(records).where(*this).values({"metadata": kept or sa.null()}))
+    if theirs:
+        bare = {"request_id": None, "idempotency_key": None}
+        await conn.execute(sa.update(records).where(of_these).values(bare))
+        await conn.execute(sa.delete(idempotency).where(idempotency.c.part.in_(keys)))
+
+
+async def _relabel(conn: AsyncConnection, keys: list[bytes], person: Person, forgotten: Forgotten) -> None:
+    pairs = sa.union(*(sa.select(t.c.agent, t.c.feature).where(t.c.part.in_(keys)) for t in (records, sums)))
+    for agent, feature in (await conn.execute(pairs)).all():
+        new = {
+            "agent": forgotten.relabelled(agent, person.is_named_in),
+            "feature": forgotten.relabelled(feature, person.is_named_in),
+        }
+        if new == {"agent": agent, "feature": feature}:
+            continue
+        of_pair = [(t.c.part.in_(keys), t.c.agent == agent, t.c.feature == feature) for t in (records, sums)]
+        await conn.execute(sa.update(records).where(*of_pair[0]).values(new))
+        # Two sums may now have one key: they are added up.
+        moved = [{**row, **new} for row in (await conn.execute(sa.select(sums).where(*of_pair[1]))).mappings()]
+        await conn.execute(sa.delete(sums).where(*of_pair[1]))
+        insert: Any = (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(sums)
+        if moved:
+            await conn.execute(adding(insert), moved)
+            # With these sums their days are rolled up no more; what was rolled of them would stand there until it is.
+            await conn.execute(sa.delete(day_sums).where(day_sums.c.day.not_in(sa.select(rolled_days.c.day))))
+
+
+async def left_in(conn: AsyncConnection, keys: list[bytes], person: Person) -> int:
+    """How many rows of records and sums of these parts hold the person, in any text."""
+    found = 0
+    for table in (records, sums):
+        free_texts = [*_LABELS, *(name for name in ("request_id", "idempotency_key", "metadata") if name in table.c)]
+        bought = [name for name in _BOUGHT if name in table.c]
+        told = sa.select(*(table.c[name] for name in (*free_texts, *bought))).where(table.c.part.in_(keys))
+        for row in (await conn.execute(told)).mappings():
+            found += _holds(row, free_texts, person.is_named_in) or _holds(row, bought, person.is_surely_named_in)
+    return found
+
+
+def _holds(row: Any, names: list[str], names_them: Callable[[str | None], bool]) -> bool:
+    texts = (row[name] for name in names)
+    return any(names_them(text if isinstance(text, str) else str(text)) for text in texts if text)
