@@ -29,6 +29,7 @@ from livekit_tokens.core.pending import estimated
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import QUARTER, quarter_of
 from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.runtime import new_key
 from tests.capture.pipeline import Ear, Script, Voice
 
 
@@ -38,7 +39,7 @@ class Paper:
     ended = False
 
     def __init__(self, job: str | None = None) -> None:
-        self.part = Part(key="0" * 32, session_id="local_1", started_at=0, job=job)
+        self.part = Part(key=new_key(), session_id="local_1", started_at=0, job=job)
         self.records: list[UsageRecord] = []
         self.pending: dict[str, Pend] = {}
         self.clock = itertools.count(1_000_000)

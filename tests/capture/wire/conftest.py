@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from livekit_tokens.capture import spending, witnesses
+from livekit_tokens.capture import spending
 from livekit_tokens.capture.spending import Payer, Spending
 from livekit_tokens.capture.wire import account, counting, watch
 from livekit_tokens.core import faults, vocabulary
@@ -19,14 +19,15 @@ from livekit_tokens.core.calibration import Calibration
 from livekit_tokens.core.lines import More, Pend
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.runtime import new_key
 from tests.capture.wire.provider import Provider
 
 
 class Paper:
     """A part that keeps what was written, and what is in flight as the spool would know it."""
 
-    def __init__(self, key: str = "0" * 32) -> None:
-        self.part = Part(key=key, session_id="local_1", started_at=0)
+    def __init__(self, key: str | None = None) -> None:
+        self.part = Part(key=key or new_key(), session_id="local_1", started_at=0)
         self.ended = False
         self.pending: dict[str, Pend] = {}
         self.progress: dict[str, More] = {}
@@ -70,7 +71,6 @@ def _vocabulary() -> None:
 def _wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The wire is in for each test, knows no bills yet, and nothing goes wrong on it unnoticed."""
     monkeypatch.setattr(account, "_calibration", Calibration())
-    monkeypatch.setattr(witnesses, "_outside", {})  # other tests' parts have the same keys
     before = faults.counts()
     watch.install()
     yield
