@@ -79,6 +79,10 @@ class LedgerConnection(Protocol):
         """
         ...
 
+    def forgot(self, source: str) -> bool:
+        """Whether something that was applied of this source told of people whom the ledger has forgotten."""
+        ...
+
     async def entries(
         self, source: str, after: int, parts: Collection[str] | None, limit: int
     ) -> Sequence[tuple[int, Entry]]:

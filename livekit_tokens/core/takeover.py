@@ -69,7 +69,8 @@ async def take_over(
     """Finish and drain every spool of a dead owner under a host's folder.
 
     `root` is there. `ledger_id` names the ledger whose spools are taken; without it, any. `own` is this process's.
-    Spools that are in the ledger to their end are kept for `replay_seconds` more. `session_charges` says what the
+    Spools that are in the ledger to their end are kept for `replay_seconds` more, but for those with people in them
+    whom it has forgotten: they go at once. `session_charges` says what the
     minutes of the parts that are closed here are billed as. `logs` are the daily files that follow the ledger.
     Raises LedgerUnavailable or LedgerTooNew; what was taken until then is in the ledger. A spool that cannot be
     taken for a reason of its own does not keep those behind it from being taken.
@@ -170,18 +171,23 @@ class _Taking:
         self.recovered.records += done.records
         self.recovered.damaged += done.damaged
         self.recovered.lost += done.lost
-        self._forget_if_past()
+        if connection.forgot(remains.source.id):
+            self._remove()  # somebody is erased who still stands in it
+        else:
+            self._forget_if_past()
 
     def _forget_if_past(self) -> None:
         if spool.is_past(self.folder, self.replay_seconds):
-            spool.remove(self.folder)
-            self.recovered.removed += 1
+            self._remove()
+
+    def _remove(self) -> None:
+        spool.remove(self.folder)
+        self.recovered.removed += 1
 
     def _leave_unread(self) -> None:
         """Nothing in it can be read: if there is nothing, it goes; else somebody must look."""
         if spool.is_empty(self.folder):
-            spool.remove(self.folder)
-            self.recovered.removed += 1
+            self._remove()
         else:
             self.recovered.unreadable.append(str(self.folder))
             faults.note("a spool has no readable line; it is left where it is", source=self.folder.name)

@@ -193,6 +193,7 @@ class StoreConnection:
         self._clock = clock
         self._statements: Statements = statements_of(conn.dialect)
         self._known_parts: set[str] = set()
+        self._forgot: set[str] = set()
         self._daily: removal.Daily | None = None
 
     async def checkpoint(self, source: str) -> Checkpoint | None:
@@ -212,6 +213,9 @@ class StoreConnection:
 
     async def apply(self, batch: Batch) -> bool:
         return await self._asked(self._apply(batch))
+
+    def forgot(self, source: str) -> bool:
+        return source in self._forgot
 
     async def roll_up(self, seconds: float) -> bool:
         return await self._asked(roll_up(self._conn, self._clock(), seconds))
@@ -289,7 +293,13 @@ class StoreConnection:
 
     async def _apply_as_it_is(self, batch: Batch) -> bool:
         applied = await ingest.apply(
-            self._conn, self._statements, batch, pricing=self._pricing, now=self._clock(), known=self._known_parts
+            self._conn,
+            self._statements,
+            batch,
+            pricing=self._pricing,
+            now=self._clock(),
+            known=self._known_parts,
+            forgot=self._forgot,
         )
         if not applied:  # a backup may have been put in the ledger's place: it knows fewer parts
             self._known_parts.clear()

@@ -49,11 +49,19 @@ async def read_checkpoints(conn: AsyncConnection, sources: Iterable[str]) -> dic
 
 
 async def apply(
-    conn: AsyncConnection, statements: Statements, batch: Batch, *, pricing: Pricing, now: Micros, known: set[str]
+    conn: AsyncConnection,
+    statements: Statements,
+    batch: Batch,
+    *,
+    pricing: Pricing,
+    now: Micros,
+    known: set[str],
+    forgot: set[str],
 ) -> bool:
     """Write the batch and move its checkpoint; False, with nothing written, if the checkpoint was elsewhere.
 
     `known` are keys of parts that are in the ledger for certain; those of the batch are added once it is committed.
+    Its source is added to `forgot` if the batch tells of people whom the ledger has forgotten.
     Parts and stays are last-wins also when lines are replayed after a restored backup: the checkpoint went back
     with everything else, and the lines that follow it come in their order, so the last one is the newest again.
     """
@@ -67,7 +75,8 @@ async def apply(
         if not await _checkpoint_moved(conn, statements, batch, now):
             await transaction.rollback()
             return False
-        if (told := await without_forgotten(conn, batch)) is not batch:
+        if (told := await without_forgotten(conn, batch)) != batch:
+            forgot.add(batch.source.id)
             batch, (plain, keyed) = told, _by_key(told.records)
             ready = prepared(plain, [pricing(record) for _, record in plain])
         await _write_parts(conn, statements, batch, known)

@@ -213,6 +213,26 @@ def test_erase_says_what_a_call_that_goes_on_still_holds(tmp_path):
     assert found_in(tmp_path, b"ada-4711") == []
 
 
+def test_a_late_spool_is_removed_as_soon_as_it_is_drained(tmp_path):
+    """Of a process that was killed before an erasure, and could not be drained until after it: not kept for replays."""
+    machine = Machine(tmp_path)
+    machine.python(CALL.replace('"ada"', '"ada-4711"'))
+    spools = next(path for path in tmp_path.rglob("*.jsonl")).parent
+    away = tmp_path / "away"
+    spools.rename(away)
+    assert machine.command("erase", "--user", "ada-4711").returncode == 0
+    with sqlite3.connect(machine.ledger) as ledger:  # as if nothing of it had arrived before
+        ledger.execute("DELETE FROM sources")
+        for table in ("parts", "records", "sums"):
+            ledger.execute(f"DELETE FROM {table}")
+    away.rename(spools)
+
+    told = json.loads(machine.command("recover", "--json").stdout)
+
+    assert (told["records"], told["removed"]) == (1, 1)
+    assert found_in(tmp_path, b"ada-4711") == []
+
+
 def test_everything_that_is_made_is_its_owners_alone(tmp_path):
     """Ledger, spools, notes of takeovers, backups, and the folders that they are in."""
     machine = Machine(tmp_path)

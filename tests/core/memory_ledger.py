@@ -68,6 +68,9 @@ class MemoryLedger:
         self.batches += 1
         return True
 
+    def forgot(self, source: str) -> bool:
+        return False
+
     async def roll_up(self, seconds: float) -> bool:
         return False
 
