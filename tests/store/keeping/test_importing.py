@@ -170,6 +170,14 @@ async def test_a_dry_run_writes_nothing_and_makes_no_ledger(ledger, sqlite_url):
     assert await counted(ledger) == (1, 10)
 
 
+async def test_a_dry_run_counts_a_row_that_a_file_holds_twice_as_the_import_will(ledger):
+    """One with an id is the same row again."""
+    dry = await imported(ledger, [grown(100, 50), grown(100, 50)], dry_run=True)
+    done = await imported(ledger, [grown(100, 50), grown(100, 50)])
+
+    assert (dry.records, dry.known) == (done.records, done.known) == (1, 1)
+
+
 async def test_who_was_erased_is_not_brought_back_by_an_import(ledger):
     await imported(ledger, [ROW])
     await erase(ledger, frozenset({"ada"}), START + 10**12, all_rooms=False, dry_run=False)
