@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from livekit_tokens.bootstrap import recover
 from livekit_tokens.core import homes
-from livekit_tokens.domain.errors import LedgerUnavailable
+from livekit_tokens.domain.errors import BadSetting, LedgerUnavailable
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.runtime import daily_logs, new_key, now, price_book
 from livekit_tokens.settings import Settings
@@ -120,6 +120,10 @@ async def prune(
         return await pruning.prune(ledger, asked, now, on_rows)
 
 
+_NAMED = 5
+"""Identities that a message names at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class Forgotten:
     """Where a person was found: in the ledger, in this host's spools, in lines of its daily log files."""
@@ -137,7 +141,8 @@ class Forgotten:
 async def erase(settings: Settings, user: str, *, all_rooms: bool, dry_run: bool) -> Forgotten:
     """Forget a person, by the identity as it was given to LiveKit or as it is stored: ledger, spools and daily logs.
 
-    Raises LedgerUnavailable or LedgerTooNew; then the ledger is as it was. Also where JSONL_DIR cannot be written.
+    A display name is enough for whom no identity is known. Raises BadSetting for one that is of identities, and
+    LedgerUnavailable or LedgerTooNew; then the ledger is as it was. Also where JSONL_DIR cannot be written.
     """
     from livekit_tokens.core import forgetting  # noqa: PLC0415
     from livekit_tokens.store.keeping import erasing, tending  # noqa: PLC0415
@@ -148,6 +153,11 @@ async def erase(settings: Settings, user: str, *, all_rooms: bool, dry_run: bool
     async with _ledger(settings) as ledger:
         if dry_run:
             await _check_needs_no_upgrade(ledger)
+        if named := await erasing.only_named(ledger, stored):
+            raise BadSetting(
+                f"--user {user!r} is nobody's identity, but the display name of {', '.join(map(repr, named[:_NAMED]))}"
+                f"{' and others' * (len(named) > _NAMED)}; nothing is erased: erase each by its identity"
+            )
         erased, person = await erasing.erase(ledger, stored, now(), all_rooms=all_rooms, dry_run=dry_run)
         roots = list(homes.roots(settings.spool_dir, homes.host()))
         swept = await _forget_in_spools(ledger, roots, person, dry_run=dry_run)

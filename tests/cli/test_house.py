@@ -445,6 +445,16 @@ def test_who_erases_somebody_that_is_not_there_is_told_so(asked):
     assert asked("erase", "--user", "ann")[::2] == (0, "")
 
 
+def test_a_display_name_of_somebody_with_an_identity_is_not_erased_by(asked, tmp_path):
+    """It says whose it is, and does not blame a call that goes on."""
+    with sqlite3.connect(tmp_path / "ledger.db") as ledger:
+        ledger.execute("UPDATE parts SET user_name = 'Ann Unusual' WHERE user_id = 'ann'")
+    code, out, err = asked("erase", "--user", "Ann Unusual")
+    assert (code, out) == (2, "")
+    assert "'Ann Unusual' is nobody's identity, but the display name of 'ann'; nothing is erased" in err
+    assert asked("erase", "--user", "ann")[::2] == (0, "")
+
+
 def test_a_file_that_is_not_there_makes_no_ledger(run, tmp_path):
     """The import ends before anything is made or brought, also where other files are there."""
     (tmp_path / "there.csv").write_text("timestamp,model,input_tokens\n2025-06-01T00:00:00Z,gpt-4o,3\n")

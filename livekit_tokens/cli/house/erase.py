@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def erase(
-    user: Annotated[str, typer.Option(metavar="ID", help="The identity, as LiveKit has it or as reports show it.")],
+    user: Annotated[
+        str,
+        typer.Option(
+            metavar="ID", help="The identity, as LiveKit has it or as reports show it; a name, where none is known."
+        ),
+    ],
     rooms: Annotated[
         bool, typer.Option("--rooms", help="Rename all rooms and sessions of theirs, not only those that name them.")
     ] = False,

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -82,17 +83,34 @@ async def _found(
     conn: AsyncConnection, identities: frozenset[str], now: Micros
 ) -> tuple[Person, list[Part], list[Part]]:
     """The person, the parts that are theirs, and the others of their sessions and of those they visited."""
-    ids = sorted(identities)
-    begun = sa.and_(parts.c.user_id.in_(ids), parts.c.started_at <= now)
+    person = Person(identities)
+    stayed = _stayed(person, now)
+    seen = sa.select(parts.c.user_name).where(_begun(person, now)).union(sa.select(stays.c.name).where(stayed))
+    person |= Person(frozenset(), frozenset(name for name in (await conn.execute(seen)).scalars() if name))
+    begun, stayed = _begun(person, now), _stayed(person, now)
     own = [part_of(row) for row in await conn.execute(sa.select(parts).where(begun))]
-    stayed = _stayed(identities, now)
-    named = (await conn.execute(sa.select(stays.c.name).where(stayed, stays.c.name.is_not(None)).distinct())).scalars()
     # Also the other parts of their sessions: a transcriber of its own may have the labels of the call.
     beside = sa.and_(parts.c.session_id.in_(sa.select(parts.c.session_id).where(begun)), parts.c.started_at <= now)
     visited = sa.select(parts).where(sa.or_(parts.c.key.in_(sa.select(stays.c.part).where(stayed)), beside))
-    others = [part for row in await conn.execute(visited) if (part := part_of(row)).user not in identities]
-    names = {part.user_name for part in own if part.user_name} | {name for name in named if name}
-    return Person(identities, frozenset(names)), own, others
+    theirs = {part.key for part in own}
+    others = [part for row in await conn.execute(visited) if (part := part_of(row)).key not in theirs]
+    return person, own, others
+
+
+async def only_named(ledger: StoreLedger, names: frozenset[str]) -> list[str]:
+    """The identities that have one of these as their display name, where nobody is known by it alone."""
+    person, ends = Person(names), 2**63 - 1
+    async with ledger.reader() as conn:
+        known = (
+            sa.select(parts.c.key).where(_begun(person, ends)),
+            sa.select(stays.c.part).where(_stayed(person, ends)),
+        )
+        for asked in known:
+            if (await conn.execute(asked.limit(1))).first() is not None:
+                return []
+        found = sa.select(parts.c.user_id).where(parts.c.user_name.in_(sorted(names)))
+        found_staying = sa.select(stays.c.identity).where(stays.c.name.in_(sorted(names)))
+        return sorted(name for name in (await conn.execute(found.union(found_staying))).scalars() if name)
 
 
 @dataclass(slots=True)
@@ -111,7 +129,7 @@ class _Erasing:
             self.forgotten.remember("room", room, self.now)
         for session in sessions:
             self.forgotten.remember("session", session, self.now)
-        stayed = sa.select(sa.func.count()).select_from(stays).where(_stayed(self.person.identities, self.now))
+        stayed = sa.select(sa.func.count()).select_from(stays).where(_stayed(self.person, self.now))
         counted = 0
         for keys in pages(theirs):
             of_theirs = sa.select(sa.func.count()).select_from(records).where(records.c.part.in_(keys))
@@ -130,9 +148,7 @@ class _Erasing:
         for own, those in ((True, theirs), (False, shared)):
             for keys in pages(those):
                 await free(self.conn, keys, self.person, self.forgotten, theirs=own)
-        await self.conn.execute(
-            sa.update(stays).where(_stayed(self.person.identities, self.now)).values(identity=None, name=None)
-        )
+        await self.conn.execute(sa.update(stays).where(_stayed(self.person, self.now)).values(identity=None, name=None))
         await rename(self.conn, self.forgotten, named)
         self.forgotten.remember_person(self.person, self.now)
         for part in theirs:
@@ -142,20 +158,29 @@ class _Erasing:
         await remember(self.conn, self.forgotten.known)
 
 
-def _stayed(identities: frozenset[str], now: Micros) -> sa.ColumnElement[bool]:
-    """Stays that began by then: who comes back later is a new person."""
-    return sa.and_(stays.c.identity.in_(sorted(identities)), stays.c.joined_at <= now)
+def _begun(person: Person, now: Micros) -> sa.ColumnElement[bool]:
+    """Their parts that began by then: who comes back later is a new person."""
+    return sa.and_(_is(person, parts.c.user_id, parts.c.user_name), parts.c.started_at <= now)
+
+
+def _stayed(person: Person, now: Micros) -> sa.ColumnElement[bool]:
+    return sa.and_(_is(person, stays.c.identity, stays.c.name), stays.c.joined_at <= now)
+
+
+def _is(person: Person, identity: sa.ColumnElement[Any], name: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """By identity; by display name only where there is none: others may have the same name."""
+    by_name = sa.and_(identity.is_(None), name.in_(sorted(person.identities | person.names)))
+    return sa.or_(identity.in_(sorted(person.identities)), by_name)
 
 
 async def _left(conn: AsyncConnection, person: Person, seen: Sequence[Part], now: Micros) -> int:
     """How many rows still hold an identity or a display name of the person's: as a user or by a stay anywhere, in any
     text of the parts that were seen to be theirs or to have them in their room.
     """
-    ids, names = sorted(person.identities), sorted(person.identities | person.names)
-    either = sa.or_(parts.c.user_id.in_(ids), parts.c.user_name.in_(names), parts.c.tenant.in_(ids))
-    known = set((await conn.execute(sa.select(parts.c.key).where(either, parts.c.started_at <= now))).scalars())
-    stayed = sa.or_(stays.c.identity.in_(ids), sa.and_(stays.c.name.in_(names), stays.c.identity.is_(None)))
-    of_stay = sa.select(sa.func.count()).select_from(stays).where(stayed, stays.c.joined_at <= now)
+    of_tenant = sa.and_(parts.c.tenant.in_(sorted(person.identities)), parts.c.started_at <= now)
+    theirs = sa.select(parts.c.key).where(sa.or_(_begun(person, now), of_tenant))
+    known = set((await conn.execute(theirs)).scalars())
+    of_stay = sa.select(sa.func.count()).select_from(stays).where(_stayed(person, now))
     found = int((await conn.execute(of_stay)).scalar_one())
     for keys in pages(seen):
         for row in await conn.execute(sa.select(parts).where(parts.c.key.in_(keys))):

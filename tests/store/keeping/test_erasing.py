@@ -13,7 +13,7 @@ from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping.checking import check
 from livekit_tokens.store.keeping.copies import backup, restore
-from livekit_tokens.store.keeping.erasing import erase, remembered
+from livekit_tokens.store.keeping.erasing import erase, only_named, remembered
 from livekit_tokens.store.keeping.tending import vacuum
 from livekit_tokens.store.schema import ADDED, erasures, metadata, parts, sums
 from tests.store.batches import KEY, OTHER_KEY, START, batch, part, record
@@ -270,6 +270,29 @@ async def test_the_file_and_a_backup_made_after_hold_nothing(sqlite_url, tmp_pat
     raw = b"".join(file.read_bytes() for file in files if file.exists()).lower()
     assert b"ann-4711" not in raw
     assert b"unusual" not in raw
+
+
+async def test_who_is_known_by_a_display_name_only_is_erased_by_it(filled, connection):
+    """Where no identity was kept; somebody else of the same name stays, and is not counted as left."""
+    nameless = part("0d" * 16, "z", user=None, user_name="John Doe")
+    namesake = part("0e" * 16, "y", user="jd-2", user_name="John Doe")
+    stay = Stay("0d" * 16, "PA_5", None, "John Doe", START)
+    told = batch(record("0d" * 16), parts=[nameless, namesake], stays=[stay], source=AWAY)
+    assert await connection.apply(told)
+
+    erased, _ = await erase(filled, frozenset({"John Doe"}), NOW, all_rooms=False, dry_run=False)
+
+    assert (erased.parts, erased.stays, erased.left) == (1, 1, 0)
+    assert (await everything(filled)).count("john doe") == 1
+    again = batch(parts=[nameless], stays=[stay], source=AWAY, before=Checkpoint(1, 100, 1))
+    assert await connection.apply(again)
+    assert (await everything(filled)).count("john doe") == 1
+
+
+async def test_a_display_name_of_identities_tells_whose_it_is(filled):
+    assert await only_named(filled, frozenset({"Ann Unusual"})) == ["ann-4711"]
+    assert await only_named(filled, ANN) == []
+    assert await only_named(filled, frozenset({"nobody"})) == []
 
 
 async def test_erased_again_nothing_is_found(filled):
