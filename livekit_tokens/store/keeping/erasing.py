@@ -220,7 +220,8 @@ async def forget_again(backup: StoreLedger, forgotten: Forgotten) -> int:
                 "found in it; nothing is changed: name an empty database in DATABASE_URL, restore, and erase there"
             )
         await remember(conn, forgotten.known)
-        known = [sa.select(parts.c.user_id).distinct(), sa.select(stays.c.identity).distinct()]
+        whose = (sa.func.coalesce(parts.c.user_id, parts.c.user_name), sa.func.coalesce(stays.c.identity, stays.c.name))
+        known = [sa.select(called).distinct() for called in whose]
         people = {name for asked in known for name in (await conn.execute(asked)).scalars() if name}
     again = {name: forgotten.digest("identity", name) for name in people if forgotten.has("identity", name)}
     for name, digest in sorted(again.items()):

@@ -9,11 +9,12 @@ import pytest
 import sqlalchemy as sa
 
 from livekit_tokens.core.ledger import Checkpoint, Source
+from livekit_tokens.domain.erasure import Forgotten, Person
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping.checking import check
 from livekit_tokens.store.keeping.copies import backup, restore
-from livekit_tokens.store.keeping.erasing import erase, only_named, remembered
+from livekit_tokens.store.keeping.erasing import erase, forget_again, only_named, remembered
 from livekit_tokens.store.keeping.tending import vacuum
 from livekit_tokens.store.schema import ADDED, erasures, metadata, parts, sums
 from tests.store.batches import KEY, OTHER_KEY, START, batch, part, record
@@ -287,6 +288,17 @@ async def test_who_is_known_by_a_display_name_only_is_erased_by_it(filled, conne
     again = batch(parts=[nameless], stays=[stay], source=AWAY, before=Checkpoint(1, 100, 1))
     assert await connection.apply(again)
     assert (await everything(filled)).count("john doe") == 1
+
+
+async def test_a_backup_does_not_bring_back_who_was_known_by_a_name_only(filled, connection):
+    nameless = part("0d" * 16, "z", user=None, user_name="John Doe")
+    assert await connection.apply(batch(record("0d" * 16), parts=[nameless], source=AWAY))
+    forgotten = Forgotten(b"k" * 32)
+    forgotten.remember_person(Person(frozenset({"John Doe"})), NOW)
+
+    assert await forget_again(filled, forgotten) == 1
+
+    assert "john doe" not in await everything(filled)
 
 
 async def test_a_display_name_of_identities_tells_whose_it_is(filled):
