@@ -49,13 +49,16 @@ class DailyLogs:
         """A source, followed over one connection to the ledger."""
         return Followed(self, spool / _PLACE, source, ledger)
 
-    async def append(self, entries: Iterable[Entry], place: Path, number: int) -> None:
-        """All of these, and the number at `place`, or nothing. Raises OSError where the files cannot be written."""
+    async def append(self, entries: Iterable[Entry], place: Path, since: int, number: int) -> bool:
+        """All of these, and the number at `place`, or nothing; False where the place is no longer at `since`.
+
+        Raises OSError where the files cannot be written.
+        """
         lines: defaultdict[str, list[str]] = defaultdict(list)
         for entry in entries:
             lines[name_of(day_of(entry))].append(f"{log_line(entry)}\n")
         texts = {name: "".join(told).encode() for name, told in lines.items()}
-        await when_free(lambda: self._files.append(texts, place, number))
+        return await when_free(lambda: self._files.append(texts, place, since, number))
 
     async def sweep(self) -> None:
         """Once a day: remove the files that are older than they may be."""
@@ -105,9 +108,9 @@ class Followed:
         if not self._is_due:
             return
         with _noted(self._source):
-            while found := await self._ledger.entries(self._source, self._at(), self._parts, AT_ONCE):
-                await self._logs.append((entry for _, entry in found), self._place, found[-1][0])
-                if len(found) < AT_ONCE:
+            while found := await self._ledger.entries(self._source, at := self._at(), self._parts, AT_ONCE):
+                told = await self._logs.append((entry for _, entry in found), self._place, at, found[-1][0])
+                if told and (len(found) < AT_ONCE or self._at() == at):  # the latter: its spool is gone
                     break
             self._parts, self._is_due = set(), False
             await self._logs.sweep()

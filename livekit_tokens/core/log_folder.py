@@ -42,9 +42,15 @@ class LogFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def append(self, texts: Mapping[str, bytes], place: Path, number: int) -> None:
-        """Append to the files of these names, and note the number at `place`: all of it, or nothing."""
+    def append(self, texts: Mapping[str, bytes], place: Path, since: int, number: int) -> bool:
+        """Append what comes after `since` to the files of these names, and note the number at `place`: all, or nothing.
+
+        False, and nothing is appended, where the place is another: what comes after it was appended already, by a
+        process that was killed before it could say so.
+        """
         with self._alone() as journal, ExitStack() as opened:
+            if (place_at(place) or 0) != since:
+                return False
             files = {name: self._open(name, opened) for name in texts}
             found = {name: os.fstat(file).st_size for name, file in files.items()}
             # Somebody else's torn line must not swallow the next one.
@@ -61,6 +67,7 @@ class LogFolder:
                 raise
             set_place(place, number)
             os.ftruncate(journal, 0)
+            return True
 
     def remove_before(self, day: str) -> int:
         """Remove the files of earlier days; answers how many these were."""

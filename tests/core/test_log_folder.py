@@ -26,9 +26,9 @@ class Killed(BaseException):
 
 def append_rest(folder: Path, place: Path) -> None:
     """What a process does that comes after: lines 1 to 6, from where its place says on, two at a time over midnight."""
-    for first in range((place_at(place) or 0) + 1, 7, 2):
-        texts = {DAY: b"line %d\n" % first, NEXT: b"line %d\n" % (first + 1)}
-        LogFolder(folder).append(texts, place, first + 1)
+    while (at := place_at(place) or 0) < 6:
+        texts = {DAY: b"line %d\n" % (at + 1), NEXT: b"line %d\n" % (at + 2)}
+        LogFolder(folder).append(texts, place, at, at + 2)
 
 
 def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> bool:
@@ -59,14 +59,17 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, work: Callable[[], Non
     return False
 
 
-def test_every_line_is_there_once_at_whichever_system_call_a_process_was_killed(tmp_path, monkeypatch):
-    """Also when another source's process comes first, and finds what was left half done."""
+@pytest.mark.parametrize("first", ["another source", "the same source"])
+def test_every_line_is_there_once_at_whichever_system_call_a_process_was_killed(tmp_path, monkeypatch, first):
+    """Whoever comes first, and finds what was left half done: its lines may be there, and its place not moved yet."""
     step, killed = 0, True
     while killed:
         step += 1
         folder, place, other = tmp_path / f"{step}", tmp_path / f"place-{step}", tmp_path / f"other-{step}"
         killed = killed_at(step, monkeypatch, lambda: append_rest(folder, place))  # noqa: B023 - called at once
-        LogFolder(folder).append({DAY: b"other\n"}, other, 1)
+        if first == "the same source":
+            append_rest(folder, place)
+        LogFolder(folder).append({DAY: b"other\n"}, other, 0, 1)
         append_rest(folder, place)
         lines = [(folder / name).read_text().split("\n")[:-1] for name in (DAY, NEXT)]
         assert [sorted(found) for found in lines] == [
@@ -84,8 +87,9 @@ folder, place = Path(sys.argv[1]), Path(sys.argv[2])
 number = place_at(place) or 0
 while number < 300:
     try:
-        LogFolder(folder).append({sys.argv[3]: b"%s %d\\n" % (place.name.encode(), number + 1)}, place, number + 1)
-        number += 1
+        line = b"%s %d\\n" % (place.name.encode(), number + 1)
+        LogFolder(folder).append({sys.argv[3]: line}, place, number, number + 1)
+        number = place_at(place)
     except BlockingIOError:
         time.sleep(0.0005)
 """
@@ -113,7 +117,7 @@ def appender(folder: Path, place: Path) -> subprocess.Popen[bytes]:
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
     """The place stays where it was, and the same lines are appended when there is room again."""
     folder, place = LogFolder(tmp_path / "logs"), tmp_path / "place"
-    folder.append({DAY: b"one\n"}, place, 1)
+    folder.append({DAY: b"one\n"}, place, 0, 1)
     write = os.write
 
     def full(file: int, text: bytes) -> int:
@@ -124,15 +128,15 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", full)
         with pytest.raises(OSError, match="No space"):
-            folder.append({DAY: b"two\n", NEXT: b"three\n"}, place, 3)
+            folder.append({DAY: b"two\n", NEXT: b"three\n"}, place, 1, 3)
     assert ((tmp_path / "logs" / DAY).read_text(), place_at(place)) == ("one\n", 1)
-    folder.append({DAY: b"two\n", NEXT: b"three\n"}, place, 3)
+    folder.append({DAY: b"two\n", NEXT: b"three\n"}, place, 1, 3)
     assert (tmp_path / "logs" / DAY).read_text() == "one\ntwo\n"
 
 
 def test_files_and_folder_are_their_owners_alone(tmp_path):
     """Whatever the umask is: they name callers."""
-    LogFolder(tmp_path / "logs").append({DAY: b"one\n"}, tmp_path / "place", 1)
+    LogFolder(tmp_path / "logs").append({DAY: b"one\n"}, tmp_path / "place", 0, 1)
     made = [tmp_path / "logs", *(tmp_path / "logs").iterdir(), tmp_path / "place"]
     assert [path.stat().st_mode & 0o777 for path in made] == [0o700, 0o600, 0o600, 0o600]
 
@@ -140,7 +144,7 @@ def test_files_and_folder_are_their_owners_alone(tmp_path):
 def test_a_torn_line_of_somebody_elses_does_not_swallow_the_next_one(tmp_path):
     """After a power cut, say."""
     (tmp_path / DAY).write_bytes(b'{"torn')
-    LogFolder(tmp_path).append({DAY: b"one\n"}, tmp_path / "place", 1)
+    LogFolder(tmp_path).append({DAY: b"one\n"}, tmp_path / "place", 0, 1)
     assert (tmp_path / DAY).read_bytes() == b'{"torn\none\n'
 
 
@@ -148,7 +152,7 @@ def test_a_folder_that_another_process_is_at_is_not_waited_for(tmp_path):
     """One that was stopped in the middle would stop all others."""
     folder = LogFolder(tmp_path)
     with folder._alone(), pytest.raises(BlockingIOError):
-        LogFolder(tmp_path).append({DAY: b"one\n"}, tmp_path / "place", 1)
+        LogFolder(tmp_path).append({DAY: b"one\n"}, tmp_path / "place", 0, 1)
 
 
 def test_a_place_whose_folder_is_gone_is_no_fault(tmp_path):
