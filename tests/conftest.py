@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,11 +52,37 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
 
 
+CASES = pytest.StashKey[list[dict[str, str]]]()
+"""Rows of the lifecycle matrix; here, as the process of a parallel run that prints them loads no deeper conftest."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[CASES] = []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A process of a parallel run has handed its rows over."""
+    node.config.stash[CASES] += getattr(node, "workeroutput", {}).get("cases", ())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The lifecycle matrix, as far as this run has filled it."""
+    if config.stash[CASES]:
+        from tests.e2e.matrix import Matrix, Row
+
+        terminalreporter.section("how calls begin, go on and end")
+        for line in Matrix([Row(**case) for case in config.stash[CASES]]).lines():
+            terminalreporter.write_line(line)
+
+
 _ENDED: dict[str, int] = {}
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(exitstatus: int) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["cases"] = session.config.stash[CASES]
     _ENDED["with"] = int(exitstatus)
 
 

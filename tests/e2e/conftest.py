@@ -22,7 +22,8 @@ from livekit_tokens.demo.provider import Provider
 from livekit_tokens.demo.server import API_KEY, API_SECRET, LiveKitServer, NoLiveKitServer, Operator, find_or_build
 from livekit_tokens.demo.worker import Worker
 from livekit_tokens.domain.sessions import session_id
-from tests.e2e.matrix import Ledger, Matrix, Row
+from tests.conftest import CASES
+from tests.e2e.matrix import Ledger, Matrix
 
 AGENTS = Path(__file__).parent / "agents"
 
@@ -31,37 +32,17 @@ StartCaller = Callable[..., Awaitable[Caller]]
 StartCallerProcess = Callable[..., Child]
 OpenRoom = Callable[..., Awaitable["Room"]]
 
-_MATRIX = pytest.StashKey[Matrix]()
-
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "e2e: a real call through a real LiveKit server; 10 to 25 s each")
-    config.stash[_MATRIX] = Matrix()
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A process of a parallel run hands its rows to the one that prints."""
-    if (output := getattr(session.config, "workeroutput", None)) is not None:
-        output["matrix"] = [asdict(row) for row in session.config.stash[_MATRIX].rows]
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    rows = getattr(node, "workeroutput", {}).get("matrix", ())
-    node.config.stash[_MATRIX].rows += [Row(**row) for row in rows]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The lifecycle matrix, as far as this run has filled it."""
-    if config.stash[_MATRIX].rows:
-        terminalreporter.section("how calls begin, go on and end")
-        for line in config.stash[_MATRIX].lines():
-            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
-def matrix(pytestconfig: pytest.Config) -> Matrix:
-    return pytestconfig.stash[_MATRIX]
+def matrix(pytestconfig: pytest.Config) -> Iterator[Matrix]:
+    """The cases of this process; `tests/conftest.py` prints those of all."""
+    made = Matrix()
+    yield made
+    pytestconfig.stash[CASES] += [asdict(row) for row in made.rows]
 
 
 @pytest.fixture(scope="session")
