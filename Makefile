@@ -11,7 +11,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak bench bench-accuracy bench-peers bench-size lowest server postgres judge clean
+.PHONY: help setup demo test check soak bench bench-accuracy bench-peers bench-size lowest server postgres browser judge clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -37,6 +37,12 @@ postgres: ## Install PostgreSQL's binaries for the tests, if they are missing an
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql; } >/dev/null \
 	  || echo "set-up: no PostgreSQL can be installed here; its tests are skipped"; }
 
+browser: ## Install Chromium for the tests of the page, if it is missing and apt can
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  echo "set-up: Chromium by apt-get"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } >/dev/null \
+	  || echo "set-up: no Chromium can be installed here; its tests are skipped"; }
+
 judge: setup ## Install npm's aimock, the provider that judges our figures, if npm can
 	@$(BIN)/python -m tests.capture.wire.aimock
 
@@ -46,7 +52,7 @@ check: setup ## Format, lint, types, rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup server postgres judge check ## All gates and all tests
+test: setup server postgres browser judge check ## All gates and all tests
 	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist worksteal
 
 lowest: setup server ## The tests of capture and a real call, on the lowest LiveKit that is supported

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import lacking
 from tests.cli.machine import CALL, Machine, can_mount
 
 KILLED = CALL + "import time; time.sleep(1.5); os.kill(os.getpid(), 9)"
@@ -37,9 +38,7 @@ def machine(tmp_path: Path) -> Machine:
 def mounting() -> None:
     """Some machines are broken by a mount of their own, which holds for root too."""
     if not can_mount():
-        if os.environ.get("LIVEKIT_TOKENS_NO_SKIPS") == "1":
-            pytest.fail("no mount namespace can be made here (unshare --mount)")
-        pytest.skip("no mount namespace can be made here (unshare --mount)")
+        lacking.give_up("no mount namespace can be made here (unshare --mount)")
 
 
 def test_a_healthy_machine_has_no_fault(machine: Machine) -> None:

@@ -15,9 +15,17 @@ import aiohttp
 import pytest
 from PIL import Image
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from tests import lacking
+
 CARDS = {"light": (255, 255, 255), "dark": (0x1B, 0x20, 0x27)}
 BLUES = {"light": (0x2F, 0x6F, 0xDE), "dark": (0x6E, 0xA0, 0xFF)}
+
+
+@pytest.fixture(scope="module")
+def browser() -> str:
+    """Chromium's command."""
+    found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    return next(found, None) or lacking.give_up("no Chromium here (apt-get install chromium)")
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +39,9 @@ def page(tmp_path_factory) -> Path:
     return folder / "page.html"
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here (apt-get install chromium)")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_drawn_in_the_readers_colours(page, scheme, tmp_path):
+def test_it_is_drawn_in_the_readers_colours(browser, page, scheme, tmp_path):
     """The cards and the bars have the scheme's colours; it works with the policy that forbids every request."""
-    assert BROWSER is not None
     picture = tmp_path / f"{scheme}.png"
     options = [
         "--headless=new",
@@ -47,7 +53,7 @@ def test_it_is_drawn_in_the_readers_colours(page, scheme, tmp_path):
         f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}",
         f"--screenshot={picture}",
     ]
-    subprocess.run([BROWSER, *options, page.as_uri()], check=True, capture_output=True, timeout=120)
+    subprocess.run([browser, *options, page.as_uri()], check=True, capture_output=True, timeout=120)
     colours = {pixel: count for count, pixel in Image.open(picture).convert("RGB").getcolors(2**24)}
     assert colours.get(CARDS[scheme], 0) > 100_000
     assert colours.get(BLUES[scheme], 0) > 5_000
@@ -90,9 +96,8 @@ MEASURED = """JSON.stringify({
 })"""
 
 
-async def on_a_phone(page: Path, profile: Path) -> tuple[dict[str, object], list[str]]:
+async def on_a_phone(browser: str, page: Path, profile: Path) -> tuple[dict[str, object], list[str]]:
     """What the page measures there, and every request that was made for it."""
-    assert BROWSER is not None
     options = [
         "--headless=new",
         "--no-sandbox",
@@ -100,10 +105,10 @@ async def on_a_phone(page: Path, profile: Path) -> tuple[dict[str, object], list
         "--remote-debugging-port=0",
         f"--user-data-dir={profile}",
     ]
-    browser = await asyncio.create_subprocess_exec(BROWSER, *options, "about:blank", stderr=asyncio.subprocess.PIPE)
+    running = await asyncio.create_subprocess_exec(browser, *options, "about:blank", stderr=asyncio.subprocess.PIPE)
     try:
-        while not (found := re.search(rb"ws://127.0.0.1:(\d+)/", await browser.stderr.readline())):
-            pass
+        while not (found := re.search(rb"ws://127.0.0.1:(\d+)/", line := await running.stderr.readline())):
+            assert line, "Chromium ended before it listened"
         async with aiohttp.ClientSession() as http:
             tabs = await (await http.get(f"http://127.0.0.1:{int(found[1])}/json")).json()
             address = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
@@ -117,14 +122,13 @@ async def on_a_phone(page: Path, profile: Path) -> tuple[dict[str, object], list
                 told = await tab.ask("Runtime.evaluate", expression=MEASURED, returnByValue=True)
                 return json.loads(told["result"]["value"]), tab.requests
     finally:
-        browser.terminate()
-        await browser.wait()
+        running.terminate()
+        await running.wait()
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here (apt-get install chromium)")
-async def test_on_a_phone_nothing_sticks_out_and_the_page_asks_for_nothing_more(page, tmp_path):
+async def test_on_a_phone_nothing_sticks_out_and_the_page_asks_for_nothing_more(browser, page, tmp_path):
     """Wide tables and charts scroll within themselves, and what charts say can be read."""
-    measured, requests = await on_a_phone(page, tmp_path / "profile")
+    measured, requests = await on_a_phone(browser, page, tmp_path / "profile")
     assert requests == [page.as_uri()]
     assert (measured["wide"], measured["cut"]) == (PHONE["width"], [])
     assert measured["letters"] >= 8

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from tests import lacking
 from tests.soak.experiments import EXPERIMENTS, Experiment
 from tests.soak.processes import kill_all
 from tests.soak.result import Result
@@ -41,9 +41,7 @@ def test_nothing_is_lost_or_counted_twice(experiment: Experiment, running: Mappi
     """Whatever is killed, damaged or taken away: each acknowledged record is in the ledger once, unit by unit."""
     result = running[experiment.name].result(timeout=180)
     if result.skipped is not None:
-        if os.environ.get("LIVEKIT_TOKENS_NO_SKIPS") == "1":
-            pytest.fail(result.skipped)
-        pytest.skip(result.skipped)
+        lacking.give_up(result.skipped)
     assert result.faults == []
     assert result.lost - result.counted == 0
     assert result.twice == 0
