@@ -92,7 +92,7 @@ class Model(llm.RealtimeModel):
 class Assistant(Agent):
     """LiveKit's own, but that its realtime session can be set."""
 
-    realtime_llm_session: Realtime | None = None  # type: ignore[assignment]
+    realtime_llm_session: Realtime | None = None
 
     def __init__(self) -> None:
         super().__init__(instructions="", id="assistant")
@@ -111,7 +111,7 @@ class Call(AgentSession[None]):
             raise RuntimeError("not running")
         return self._speaking
 
-    def start(self) -> Realtime:  # type: ignore[override]
+    def start(self) -> Realtime:
         """The first agent starts: LiveKit announces it just before its model makes a session."""
         self._speaking = Assistant()
         self.emit("conversation_item_added", SimpleNamespace(item=llm.AgentHandoff(new_agent_id="assistant")))

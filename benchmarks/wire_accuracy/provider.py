@@ -264,7 +264,7 @@ class Provider:
 
     async def _transcribe(self, request: web.Request) -> web.Response:
         form = await request.post()
-        sound = form["file"].file.read()  # type: ignore[union-attr]
+        sound = form["file"].file.read()
         milliseconds = (len(sound) - 44) * 1000 // int.from_bytes(sound[28:32], "little")
         await asyncio.sleep(self.ways.latency)
         entry, text = self.bill_transcription(str(form["model"]), milliseconds)

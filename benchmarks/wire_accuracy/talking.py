@@ -27,7 +27,7 @@ class Words(stt.STT):
         self.events: asyncio.Queue[SpeechEvent] = asyncio.Queue()
 
     def hear(self, kind: SpeechEventType, text: str = "") -> None:
-        said = [stt.SpeechData(language="en", text=text)] if text else []  # type: ignore[arg-type]
+        said = [stt.SpeechData(language="en", text=text)] if text else []
         self.events.put_nowait(SpeechEvent(kind, alternatives=said))
 
     async def _recognize_impl(self, buffer: Any, **_: Any) -> SpeechEvent:

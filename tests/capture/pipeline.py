@@ -155,7 +155,7 @@ class _EarStream(stt.RecognizeStream):
             heard += frame.duration if isinstance(frame, rtc.AudioFrame) else 0.0
             if heard < 1.0:
                 continue
-            said = stt.SpeechData(language="en", text="Hello there")  # type: ignore[arg-type]
+            said = stt.SpeechData(language="en", text="Hello there")
             self._event_ch.send_nowait(stt.SpeechEvent(stt.SpeechEventType.START_OF_SPEECH))
             self._event_ch.send_nowait(
                 stt.SpeechEvent(stt.SpeechEventType.FINAL_TRANSCRIPT, request_id="ear_1", alternatives=[said])

@@ -440,7 +440,7 @@ async def test_realtime_fallbacks_are_counted_by_their_raw_events_alone() -> Non
             )
             for name in ("gpt-realtime", "gpt-realtime-mini")
         ]
-        adapter = RealtimeModelFallbackAdapter(models)  # type: ignore[arg-type]
+        adapter = RealtimeModelFallbackAdapter(models)
         call = await Call(llm=adapter).start(Greeter())
         await call.say()
         await adapter.restart_session(switch_model=True)
@@ -544,7 +544,7 @@ async def test_model_strings_are_livekits_own_provider(monkeypatch: pytest.Monke
     call = Call(llm="openai/gpt-4.1-mini", stt="deepgram/nova-3", tts="cartesia/sonic-3")
     session = call.session
     for component, event in ((session.llm, _llm_event()), (session.stt, _stt_event()), (session.tts, _tts_event())):
-        component.emit("metrics_collected", event)  # type: ignore[union-attr]
+        component.emit("metrics_collected", event)
     await call.tracking.aclose()
     assert [(record.provider, record.model) for record in call.records] == [
         ("livekit", "openai/gpt-4.1-mini"),

@@ -216,11 +216,11 @@ async def test_a_score_that_is_no_number_does_not_cost_the_figures(world: World)
     )
     assert (record.units, record.provenance) == ({"input_text": 3}, "reported")
     assert (record.quality_score, record.processing_ms, record.metadata) == (None, None, {"a": 1})
-    own.record_usage(model=None, input_tokens=3)  # type: ignore[arg-type]
+    own.record_usage(model=None, input_tokens=3)
     assert world.records[-1].model == "unknown"
     await own.aclose()
     with pytest.raises(BadSetting, match="model is None"):
-        world.record_usage(model=None, input_tokens=3, session_id="t")  # type: ignore[arg-type]
+        world.record_usage(model=None, input_tokens=3, session_id="t")
 
 
 # -- whose it is ------------------------------------------------------------------------------------------------------

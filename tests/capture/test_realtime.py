@@ -71,8 +71,8 @@ def emit(paper: Paper) -> Callable[..., None]:
     def send(type: str, **fields: Any) -> None:  # noqa: A002 - the wire's own name
         session.emit("openai_server_event_received", {"type": type, **fields})
 
-    send.session = session  # type: ignore[attr-defined]
-    send.witness = witness  # type: ignore[attr-defined]
+    send.session = session
+    send.witness = witness
     return send
 
 
@@ -173,7 +173,7 @@ def test_an_estimate_begins_with_what_the_last_response_left(paper: Paper, emit:
     emit("input_audio_buffer.speech_started", audio_start_ms=1000)
     emit("input_audio_buffer.speech_stopped", audio_end_ms=3000)
     emit("response.created", response={"id": "resp_2"})
-    emit.witness.give_up()  # type: ignore[attr-defined]
+    emit.witness.give_up()
     record = paper.records[-1][0]
     whole = sum(quantity for name, quantity in record.units.items() if "input" in name)
     assert whole == 139 + 61 - 6 + 5 + 20
@@ -183,7 +183,7 @@ def test_an_estimate_begins_with_what_the_last_response_left(paper: Paper, emit:
 def test_a_reconnection_ends_what_the_old_connection_had_in_flight(paper: Paper, emit: Callable[..., None]) -> None:
     """The socket that could have brought its figures is gone."""
     emit("response.created", response={"id": "resp_1"})
-    emit.session.emit("session_reconnected", object())  # type: ignore[attr-defined]
+    emit.session.emit("session_reconnected", object())
     assert [record.provenance for record, _ in paper.records] == ["estimated"]
 
 
@@ -193,7 +193,7 @@ async def test_finishing_waits_for_the_figures_of_open_responses(paper: Paper, e
 
     emit("response.created", response={"id": "resp_1"})
     asyncio.get_running_loop().call_later(0.05, lambda: done(emit, status="cancelled"))
-    await emit.witness.finish(5)  # type: ignore[attr-defined]
+    await emit.witness.finish(5)
     assert [record.provenance for record, _ in paper.records] == ["reported"]
 
 
@@ -229,7 +229,7 @@ def test_a_failed_transcription_is_a_failed_request(paper: Paper, emit: Callable
 def ask(emit: Callable[..., None], event_id: str = "create_1", **response: Any) -> None:
     """The client asks for a response, as LiveKit does."""
     event = {"type": "response.create", "event_id": event_id, "response": response}
-    emit.session.emit("openai_client_event_queued", event)  # type: ignore[attr-defined]
+    emit.session.emit("openai_client_event_queued", event)
 
 
 def created(emit: Callable[..., None], response_id: str = "resp_1", asked: str = "create_1") -> None:
@@ -237,7 +237,7 @@ def created(emit: Callable[..., None], response_id: str = "resp_1", asked: str =
 
 
 def give_up(emit: Callable[..., None], **how: bool) -> None:
-    emit.witness.give_up(**how)  # type: ignore[attr-defined]
+    emit.witness.give_up(**how)
 
 
 def whole_input(record: UsageRecord) -> int:
@@ -298,7 +298,7 @@ def test_history_that_the_client_brings_is_read_from_the_first_response_on(
         {"id": "c", "type": "function_call_output", "call_id": "c", "output": "Free at ten."},
     ]
     for item in items:
-        emit.session.emit("openai_client_event_queued", {"type": "conversation.item.create", "item": item})  # type: ignore[attr-defined]
+        emit.session.emit("openai_client_event_queued", {"type": "conversation.item.create", "item": item})
     ask(emit, "before")
     for item in items:
         emit("conversation.item.added", item=item)
@@ -312,7 +312,7 @@ def test_audio_that_is_committed_without_voice_detection_is_as_long_as_what_was_
     paper: Paper, emit: Callable[..., None]
 ) -> None:
     """Since the last commit; two seconds of 24 kHz pcm16, 100 ms at a time."""
-    client = emit.session  # type: ignore[attr-defined]
+    client = emit.session
     for _ in range(20):
         client.emit("openai_client_event_queued", {"type": "input_audio_buffer.append", "audio": "A" * 6400})
     emit("input_audio_buffer.committed", item_id="item_1")
@@ -330,7 +330,7 @@ def test_an_image_is_said_to_be_uncounted_until_figures_tell_what_one_costs(
         "type": "message",
         "content": [{"type": "input_image", "image_url": "data:image/png;base64,"}],
     }
-    emit.session.emit("openai_client_event_queued", {"type": "conversation.item.create", "item": item})  # type: ignore[attr-defined]
+    emit.session.emit("openai_client_event_queued", {"type": "conversation.item.create", "item": item})
     emit("response.created", response={"id": "resp_1"})
     assert paper.pending[-1].record.metadata == {"uncounted_images": 1}
     done(emit, usage=GOLDEN | {"input_tokens": 239, "input_token_details": {"text_tokens": 139, "image_tokens": 100}})

@@ -163,8 +163,8 @@ async def test_a_fallback_between_witnesses_is_recorded_once(provider: Provider,
 class NamesItself(llm.FallbackAdapter):
     """As livekit-agents 1.8.0 has it: its model and provider are nobody's."""
 
-    model = property(lambda _: "FallbackAdapter")  # type: ignore[assignment]
-    provider = property(lambda _: "livekit")  # type: ignore[assignment]
+    model = property(lambda _: "FallbackAdapter")
+    provider = property(lambda _: "livekit")
 
 
 async def test_an_adapter_that_names_itself_is_no_provider(provider: Provider) -> None:

@@ -24,7 +24,7 @@ def a_recorder(root: Path) -> Recorder:
 
 
 def a_part(key: str = KEY, **fields: object) -> Part:
-    return Part(key=key, session_id="room_1", started_at=1_000_000, **fields)  # type: ignore[arg-type]
+    return Part(key=key, session_id="room_1", started_at=1_000_000, **fields)
 
 
 def a_record(at: int = 5_000_000, key: str = KEY, **fields: object) -> UsageRecord:
@@ -35,7 +35,7 @@ def a_record(at: int = 5_000_000, key: str = KEY, **fields: object) -> UsageReco
         "operation": "realtime_response",
         "units": {"input_text": 100, "output_audio": 50},
     } | fields
-    return UsageRecord(part=key, at=at, **given)  # type: ignore[arg-type]
+    return UsageRecord(part=key, at=at, **given)
 
 
 def a_pend(name: str = "r1.1", at: int = 6_000_000) -> Pend:

@@ -180,7 +180,7 @@ class Provider:
         if body.get("stream"):
             return await self._stream(request, entry, events)
         entry.output, entry.told = len(self.answer.split()), True
-        return self._json(events[-1]["response"])  # type: ignore[index]
+        return self._json(events[-1]["response"])
 
     async def _responses_socket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -242,7 +242,7 @@ class Provider:
         form = await request.post()
         if (refused := await self._refused()) is not None:
             return refused
-        sound = form["file"].file.read()  # type: ignore[union-attr]
+        sound = form["file"].file.read()
         rate = int.from_bytes(sound[28:32], "little")
         seconds = (len(sound) - 44) / rate
         model, words = str(form["model"]), len(self.answer.split())

@@ -147,7 +147,7 @@ class _Redirected(aiohttp.ClientSession):
 @pytest.mark.filterwarnings("ignore:Inheritance class")
 async def test_livekits_own_embeddings_are_recorded(provider: Provider, tracked: Paper) -> None:
     async with _Redirected() as session:
-        session.place = provider.base_url  # type: ignore[misc]
+        session.place = provider.base_url
         await openai.create_embeddings(input=["one two", "three"], api_key="not-a-key", http_session=session)
     (record,) = tracked.records
     assert (record.units, record.operation, record.provider) == ({"input_text": 3}, "embedding", "openai")
@@ -157,6 +157,6 @@ async def test_other_posts_and_sockets_pass_untouched(provider: Provider, tracke
     async with aiohttp.ClientSession() as session:
         async with session.post(f"{provider.base_url}/moderations", json={"input": "x"}) as answer:
             assert answer.status == 200
-        made = await asyncio.create_task(session.post(f"{provider.base_url}/embeddings", data=b"{}"))  # type: ignore[arg-type]
+        made = await asyncio.create_task(session.post(f"{provider.base_url}/embeddings", data=b"{}"))
         made.close()
     assert tracked.records == []

@@ -121,7 +121,7 @@ async def test_a_body_that_is_not_streamed_can_be_cut_too(
     request = client.chat.completions.with_raw_response.create(model="gpt-4o", messages=HELLO, **STREAM)
     with suppress(TimeoutError):
         async with asyncio.timeout(0.12):
-            await (await request).http_response.aread()  # type: ignore[union-attr]
+            await (await request).http_response.aread()
     (record,) = tracked.records
     assert record.provenance == "estimated"
 

@@ -65,10 +65,10 @@ def test_another_ones_patch_on_top_of_ours_stays() -> None:
     def theirs(client: Any, request: Any, **options: Any) -> Any:
         return ours(client, request, **options)
 
-    httpx2.Client.send = theirs  # type: ignore[method-assign]
+    httpx2.Client.send = theirs
     watch.uninstall()
     assert httpx2.Client.send is theirs
-    httpx2.Client.send = bare  # type: ignore[method-assign]
+    httpx2.Client.send = bare
 
 
 async def test_a_request_that_cannot_be_followed_goes_out_all_the_same(

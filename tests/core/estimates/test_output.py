@@ -29,7 +29,7 @@ def answer(**changes: object) -> Answer:
         "output_audio": 80,
         "cut": False,
     }
-    return Answer(**{**values, **changes})  # type: ignore[arg-type]
+    return Answer(**{**values, **changes})
 
 
 def test_a_whole_answer_is_a_token_per_50_ms_and_its_framed_transcript() -> None:
