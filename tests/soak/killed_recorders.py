@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from tests.soak.audit import audit
 from tests.soak.phases import phases_in
@@ -17,25 +18,39 @@ from tests.soak.worlds import World, Worlds
 from tests.soak.writer import Writing, write
 
 KILLS_A_WORLD = 6
-AT_ONCE = 2
+WORLDS_AT_ONCE = 4
+"""A third of a world's time is waiting for the next kill."""
+WRITERS_AT_ONCE = 2
 
 Say = Callable[[str], None]
 
 
 def killed_recorders(worlds: Worlds, result: Result, runs: int, seed: int, say: Say, kind: str = "sqlite") -> None:
     """Each world is born, written by several generations that are killed one after the other, and audited."""
-    rng = random.Random(seed)
     hit: Counter[str] = Counter()
-    done = 0
-    while done < runs:
-        kills = min(KILLS_A_WORLD, runs - done)
-        with worlds.new(kind) as world:
-            told = _live_through(world, result, rng, kills, hit)
-            audit(world, told, result, runs=kills)
-        done += kills
-        say(f"{done} of {runs} kills")
+    kills = [min(KILLS_A_WORLD, runs - begun) for begun in range(0, runs, KILLS_A_WORLD)]
+    pool = ThreadPoolExecutor(WORLDS_AT_ONCE)
+    try:
+        lives = [pool.submit(_life_of_a_world, worlds, kind, seed, n, many) for n, many in enumerate(kills)]
+        for ended in as_completed(lives):
+            found, its_hits = ended.result()
+            result.add(found)
+            hit.update(its_hits)
+            say(f"{result.runs} of {runs} kills")
+    finally:
+        pool.shutdown(cancel_futures=True)
     named = ", ".join(f"{name} {count}" for name, count in sorted(hit.items()))
     result.notes.append(f"seed {seed}; killed while {named}")
+
+
+def _life_of_a_world(worlds: Worlds, kind: str, seed: int, number: int, kills: int) -> tuple[Result, Counter[str]]:
+    result, hit = Result("one world"), Counter[str]()
+    with worlds.new(kind) as world:
+        told = _live_through(world, result, random.Random(f"{seed}, world {number}"), kills, hit)
+        audit(world, told, result, runs=kills)
+    if not result.met:
+        result.faults.append(f"that was world {number} of seed {seed}")
+    return result, hit
 
 
 def _live_through(world: World, result: Result, rng: random.Random, kills: int, hit: Counter[str]) -> Told:
@@ -43,7 +58,7 @@ def _live_through(world: World, result: Result, rng: random.Random, kills: int, 
     left = kills
     while left:
         # The first one is alone: it makes the ledger, and is killed at about that time.
-        count = 1 if left == kills else min(AT_ONCE, left)
+        count = 1 if left == kills else min(WRITERS_AT_ONCE, left)
         told.add(_kill_a_generation(world, rng, count, hit, first=left == kills))
         left -= count
         if rng.random() < 0.7:  # otherwise the next generation finds the dead

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+COUNTS = ("runs", "emitted", "acknowledged", "stored", "lost", "twice")
 NOTHING_LOST = "0 lost, 0 twice"
 
 
@@ -30,6 +31,14 @@ class Result:
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     skipped: str | None = None
+
+    def add(self, other: Result) -> None:
+        """What was found in another world of the same experiment."""
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.counted += other.counted
+        self.faults += other.faults
+        self.notes += other.notes
 
     @property
     def met(self) -> bool:

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.table import Table
 
-from tests.soak.result import Result
+from tests.soak.result import COUNTS, Result
 
-_COUNTS = ("runs", "emitted", "acknowledged", "stored", "lost", "twice")
 _MOST_FAULTS = 8
 
 
@@ -18,13 +17,13 @@ def print_table(results: Iterable[Result], console: Console) -> None:
     results = list(results)
     table = Table(title="Faults, and what was lost")
     table.add_column("experiment", no_wrap=True)
-    for name in _COUNTS:
+    for name in COUNTS:
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("goal", "met"):
         table.add_column(name, no_wrap=True)
     for result in results:
         met = "skipped" if result.is_skipped else "yes" if result.met else "NO"
-        table.add_row(result.experiment, *(f"{getattr(result, name):,}" for name in _COUNTS), result.goal, met)
+        table.add_row(result.experiment, *(f"{getattr(result, name):,}" for name in COUNTS), result.goal, met)
     console.print(table)
     for result in results:
         _print_remarks(result, console)

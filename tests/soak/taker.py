@@ -10,7 +10,7 @@ from pathlib import Path
 from livekit_tokens.core import spool
 from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.remains import read_remains
-from livekit_tokens.core.takeover import take_over
+from livekit_tokens.core.takeover import Recovered, take_over
 from livekit_tokens.domain.errors import LiveKitTokensError
 from livekit_tokens.store.connection import StoreLedger
 from tests.soak.dying_ledger import Death, DyingLedger
@@ -33,6 +33,9 @@ def take(teller: Teller, taking: Taking) -> None:
 
 
 async def _take(teller: Teller, taking: Taking) -> None:
+    if not taking.world.root.exists():  # whoever was killed had not come so far
+        teller.said(recovered=Recovered().to_dict())
+        return
     ledger = DyingLedger(StoreLedger(taking.world.url), taking.death)
     for _ in range(taking.times):
         try:
