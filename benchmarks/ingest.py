@@ -98,7 +98,7 @@ def batches(count: int, size: int) -> list[Batch]:
 
 
 def bare_rows(made: list[Batch]) -> list[list[Row]]:
-    return [record_rows(batch.records, [PRICES.price(record) for _, record in batch.records]) for batch in made]
+    return [list(record_rows(batch.records, [PRICES.price(record) for _, record in batch.records])) for batch in made]
 
 
 async def ours(url: str, made: list[Batch]) -> float:

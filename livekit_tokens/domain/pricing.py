@@ -111,12 +111,12 @@ def unpriced(_record: UsageRecord) -> Price:
 class _Scaled(NamedTuple):
     """Rates as integers over one denominator, for requests of more than `above` input tokens.
 
-    Of each unit, what one adds to the input and to the output: one of them is 0.
+    Of each unit, what one of it costs, and whether that is output.
     """
 
     above: int
     denominator: int
-    rates: Mapping[str, tuple[int, int]]
+    rates: Mapping[str, tuple[int, bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,27 +139,53 @@ class Card:
     least_ms: int = 0
     note: str | None = None
     _scaled: tuple[_Scaled, ...] = field(init=False, repr=False, compare=False)
+    _rounds: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         steps = sorted([(0, self.rates), *self.long_context], key=lambda step: step[0], reverse=True)
         object.__setattr__(self, "_scaled", tuple(_scale(above, rates) for above, rates in steps))
+        object.__setattr__(self, "_rounds", self.whole_seconds or self.least_ms > 0)
 
     def holds_at(self, at: Micros) -> bool:
         """Whether this is the card of that time."""
         return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
 
-    def scaled_for(self, units: Mapping[str, int]) -> _Scaled:
+    def price(self, units: Mapping[str, int]) -> Price:
+        """What some units, at least one, cost: one rounding, half-even, at the total.
+
+        A billed unit without a price makes the record unpriced; informational units are not looked at. Seconds,
+        sessions and characters are input. Reasoning without a price of its own is output text, as providers bill it;
+        cached tokens without one have none, since a discount that nobody published is not zero and not known.
+        """
+        _, denominator, rates = self._scaled[0] if len(self._scaled) == 1 else self._step_for(units)
+        cost_in = cost_out = 0
+        try:
+            for unit, quantity in (self._billed(units) if self._rounds else units).items():
+                rate, is_output = rates[unit]
+                if is_output:
+                    cost_out += rate * quantity
+                else:
+                    cost_in += rate * quantity
+        except KeyError:
+            return Price(note=f"no price for {', '.join(name for name in units if name not in rates)}")
+        if denominator > 1:  # most prices are whole nano-dollars
+            total = _half_even(cost_in + cost_out, denominator)
+            cost_in = _half_even(cost_in, denominator)
+            cost_out = total - cost_in
+        if cost_in + cost_out > MOST:
+            return Price(note="a price beyond a billion dollars for one request")
+        return Price(cost_in, cost_out, self.note)
+
+    def _step_for(self, units: Mapping[str, int]) -> _Scaled:
         """The rates that hold for a request of this size."""
-        if len(self._scaled) == 1:
-            return self._scaled[0]
         tokens = u.input_tokens(units)
         return next((step for step in self._scaled if tokens > step.above), self._scaled[-1])
 
-    def billed(self, units: Mapping[str, int]) -> Mapping[str, int]:
+    def _billed(self, units: Mapping[str, int]) -> Mapping[str, int]:
         """The units as they are billed: half a second of audio counts as a whole one, where only whole ones count."""
-        if "audio_ms" not in units:
+        length = units.get("audio_ms")
+        if length is None:
             return units
-        length = units["audio_ms"]
         if self.whole_seconds:
             length = (length + _SECOND_MS // 2) // _SECOND_MS * _SECOND_MS
         return {**units, "audio_ms": max(length, self.least_ms)}
@@ -172,43 +198,12 @@ def needs_no_card(record: UsageRecord) -> Price | None:
     return None if record.units else NOTHING
 
 
-def price_of(record: UsageRecord, card: Card) -> Price:
-    """What a record costs by a card."""
-    settled = needs_no_card(record)
-    return price_of_units(record.units, card) if settled is None else settled
-
-
-def price_of_units(units: Mapping[str, int], card: Card) -> Price:
-    """What some units, at least one, cost by a card: one rounding, half-even, at the total.
-
-    A billed unit without a price makes the record unpriced; informational units are not looked at. Seconds,
-    sessions and characters are input. Reasoning without a price of its own is output text, as providers bill it;
-    cached tokens without one have none, since a discount that nobody published is not zero and not known.
-    """
-    _, denominator, rates = card.scaled_for(units)
-    billed = card.billed(units) if card.whole_seconds or card.least_ms else units
-    cost_in = cost_out = 0
-    try:
-        for unit, quantity in billed.items():
-            to_input, to_output = rates[unit]
-            cost_in += to_input * quantity
-            cost_out += to_output * quantity
-    except KeyError:
-        return Price(note=f"no price for {', '.join(name for name in units if name not in rates)}")
-    total = cost_in + cost_out
-    if denominator > 1:  # most prices are whole nano-dollars
-        total, cost_in = _half_even(total, denominator), _half_even(cost_in, denominator)
-    if total > MOST:
-        return Price(note="a price beyond a billion dollars for one request")
-    return Price(cost_in, total - cost_in, card.note)
-
-
 def _scale(above: int, rates: Rates) -> _Scaled:
     if "output_text" in rates and "output_reasoning" not in rates:
         rates = {**rates, "output_reasoning": rates["output_text"]}
     denominator = lcm(*(rate.denominator for rate in rates.values()))
     whole = {unit: int(rate * denominator) for unit, rate in rates.items()}
-    return _Scaled(above, denominator, {unit: (0, r) if unit in _OUTPUT else (r, 0) for unit, r in whole.items()})
+    return _Scaled(above, denominator, {unit: (rate, unit in _OUTPUT) for unit, rate in whole.items()})
 
 
 def _half_even(numerator: int, denominator: int) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from livekit_tokens.core import faults
-from livekit_tokens.domain.pricing import Card, Charge, Price, needs_no_card, price_of_units
+from livekit_tokens.domain.pricing import Card, Charge, Price, needs_no_card
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.prices import library, published
@@ -150,7 +150,7 @@ class PriceBook:
 
 
 def _priced(record: UsageRecord, quote: _Quote) -> Price:
-    return Price(note=quote.why) if quote.card is None else price_of_units(record.units, quote.card)
+    return Price(note=quote.why) if quote.card is None else quote.card.price(record.units)
 
 
 def _begin(since: Micros | None) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -32,15 +32,32 @@ _RECORD_COLUMNS = [column.name for column in records_table.columns]
 
 
 class Prepared(NamedTuple):
-    """Rows that are ready to be written: made before the transaction, so that its lock is held for I/O only."""
+    """Rows of `records`, and the rows to be added to `sums` once those have been written."""
 
-    records: list[Row]
-    sums: list[Row]
+    records: Iterable[Row]
+    sums: Sequence[Row]
 
 
 def prepared(records: Sequence[Numbered], prices: Sequence[Price]) -> Prepared:
-    rows = record_rows(records, prices)
+    """Ready before the transaction, so that its lock is held for I/O only (SQLite has one for all)."""
+    rows = list(record_rows(records, prices))
     return Prepared(rows, sum_rows(rows, records, prices))
+
+
+def streamed(records: Sequence[Numbered], prices: Sequence[Price]) -> Prepared:
+    """Each row is made when it is asked for, the sums after the last one: a server that is sent the rows half a
+    megabyte at a time (asyncpg's COPY) reads the first ones meanwhile.
+    """
+    sums: list[Row] = []
+
+    def rows() -> Iterator[Row]:
+        told: list[Row] = []
+        for row in record_rows(records, prices):
+            told.append(row)
+            yield row
+        sums.extend(sum_rows(told, records, prices))
+
+    return Prepared(rows(), sums)
 
 
 async def read_checkpoints(conn: AsyncConnection, sources: Iterable[str]) -> dict[str, Checkpoint]:
@@ -66,8 +83,9 @@ async def apply(
     with everything else, and the lines that follow it come in their order, so the last one is the newest again.
     """
     plain, keyed = _by_key(batch.records)
+    make_ready = streamed if statements.by_columns else prepared
     # Priced before the transaction: a model's first price may take its time.
-    ready = prepared(plain, [pricing(record) for _, record in plain])
+    ready = make_ready(plain, [pricing(record) for _, record in plain])
     keyed_prices = {seq: pricing(record) for seq, record in keyed}
     async with conn.begin() as transaction:
         if statements.begin_sql:
@@ -78,17 +96,17 @@ async def apply(
         if (told := await without_forgotten(conn, batch)) != batch:
             forgot.add(batch.source.id)
             batch, (plain, keyed) = told, _by_key(told.records)
-            ready = prepared(plain, [pricing(record) for _, record in plain])
+            ready = make_ready(plain, [pricing(record) for _, record in plain])
         await _write_parts(conn, statements, batch, known)
         if batch.still_open is not None:
             await _end_others(conn, batch.source.id, batch.still_open)
         await _write_all(conn, statements, statements.stays_sql, last_stays(batch.stays))
-        await _write(conn, statements, ready)
+        if plain:
+            await _write(conn, statements, ready)
         if batch.late:
             await conn.execute(statements.late_figures, [_late_row(batch.source.id, late) for late in batch.late])
-        if keyed:
-            first = await _told_first(conn, statements, keyed)
-            await _write(conn, statements, prepared(first, [keyed_prices[seq] for seq, _ in first]))
+        if keyed and (first := await _told_first(conn, statements, keyed)):
+            await _write(conn, statements, make_ready(first, [keyed_prices[seq] for seq, _ in first]))
     known.update(part.key for part in batch.parts)
     known.update(record.part for _, record in batch.records)
     return True
@@ -171,18 +189,16 @@ def digest(session_id: str, idempotency_key: str) -> bytes:
 
 
 async def _write(conn: AsyncConnection, statements: Statements, ready: Prepared) -> None:
-    if not ready.records:
-        return
-    if conn.dialect.name == "postgresql":
+    if statements.by_columns:
         # COPY is asyncpg's own; it runs in the transaction that the checkpoint's statement has opened.
         driver: Any = (await conn.get_raw_connection()).driver_connection
         await driver.copy_records_to_table("records", records=ready.records, columns=_RECORD_COLUMNS)
     else:
-        await conn.exec_driver_sql(statements.records_sql, ready.records)
+        await conn.exec_driver_sql(statements.records_sql, list(ready.records))
     await _write_all(conn, statements, statements.sums_sql, ready.sums)
 
 
-async def _write_all(conn: AsyncConnection, statements: Statements, sql: str, rows: list[Row]) -> None:
+async def _write_all(conn: AsyncConnection, statements: Statements, sql: str, rows: Sequence[Row]) -> None:
     if rows and statements.by_columns:
         await conn.exec_driver_sql(sql, tuple(list(column) for column in zip(*rows, strict=True)))
     elif rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -22,11 +22,11 @@ def json_text(value: Mapping[str, object]) -> str:
     return _encode(value if type(value) is dict else dict(value)).decode()
 
 
-def record_rows(records: Iterable[Numbered], prices: Iterable[Price]) -> list[Row]:
+def record_rows(records: Iterable[Numbered], prices: Iterable[Price]) -> Iterator[Row]:
     """Rows of `records`. Empty informational units, bounds and metadata are NULL, not `{}`: most records have none."""
     keys = _PartKeys()
     encode = _encode
-    return [
+    return (
         (
             keys[r.part],
             seq,
@@ -56,7 +56,7 @@ def record_rows(records: Iterable[Numbered], prices: Iterable[Price]) -> list[Ro
             price[2],
         )
         for (seq, r), price in zip(records, prices, strict=True)
-    ]
+    )
 
 
 class _PartKeys(dict[str, bytes]):

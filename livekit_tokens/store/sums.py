@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from livekit_tokens.domain import units
 from livekit_tokens.domain.pricing import Price
-from livekit_tokens.domain.times import QUARTER
+from livekit_tokens.domain.times import QUARTER, Micros
 from livekit_tokens.domain.totals import bills
 from livekit_tokens.store.rows import Numbered, Row
 from livekit_tokens.store.schema import INFORMATIONAL, records, sums
@@ -28,15 +28,18 @@ _UNIT = {name: AMOUNTS.index(name) for name in units.REGISTRY}
 _INFORMATIONAL = {name: AMOUNTS.index(column) for name, column in INFORMATIONAL.items()}
 _NOTHING = [0] * len(AMOUNTS)
 
+_Key = tuple[object, Micros, Row]
+"""Part, bucket and labels."""
+
 
 def sum_rows(  # noqa: C901 - one loop: a call per record would cost a tenth of the whole
     rows: Iterable[Row], records: Iterable[Numbered], prices: Iterable[Price]
 ) -> list[Row]:
     """Rows of `sums` to be added to what the table holds, in key order. `rows` are the same records as rows."""
-    amounts: dict[Row, list[int]] = {}
+    amounts: dict[_Key, list[int]] = {}
     for row, (_, record), (input_cost, output_cost, _) in zip(rows, records, prices, strict=True):
         at = record.at
-        key = (row[0], at - at % QUARTER, *row[_LABELS])
+        key = (row[0], at - at % QUARTER, row[_LABELS])
         amount = amounts.get(key)
         if amount is None:
             amount = amounts[key] = _NOTHING.copy()
@@ -57,4 +60,4 @@ def sum_rows(  # noqa: C901 - one loop: a call per record would cost a tenth of 
             amount[_INPUT_COST] += input_cost
         if output_cost:
             amount[_OUTPUT_COST] += output_cost
-    return [(*key, *amounts[key]) for key in sorted(amounts)]
+    return [(part, bucket, *labels, *amounts[part, bucket, labels]) for part, bucket, labels in sorted(amounts)]

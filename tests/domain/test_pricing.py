@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from livekit_tokens.domain.pricing import MOST, NOTHING, Card, Price, price_of
+from livekit_tokens.domain.pricing import MOST, NOTHING, Card, Price, needs_no_card
 from livekit_tokens.domain.units import INPUT, OUTPUT, REGISTRY
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -38,7 +38,7 @@ def test_the_golden_turn_costs_what_was_billed() -> None:
         "output_text": 18,
         "output_audio": 43,
     }
-    price = price_of(record(units), card(REALTIME))
+    price = card(REALTIME).price(units)
     assert price == Price(1_221_600, 3_040_000)
     assert price.input + price.output == 4_261_600
 
@@ -54,7 +54,7 @@ def test_a_hundred_thousand_records_are_priced_as_fractions_price_them() -> None
             units = {name: dice.choice((1, 3, 10, 10**6, 10**12)) for name in dice.sample(names, dice.randint(1, 5))}
             exact = sum(rates[name] * quantity for name, quantity in units.items())
             exact_in = sum(rates[name] * quantity for name, quantity in units.items() if name not in OUTPUT)
-            price = price_of(record(units), priced)
+            price = priced.price(units)
             if exact > MOST:
                 assert price.input is None
             else:
@@ -66,72 +66,65 @@ def test_a_hundred_thousand_records_are_priced_as_fractions_price_them() -> None
 @pytest.mark.parametrize(("quantity", "rounded"), [(1, 0), (3, 2), (5, 2), (7, 4)])
 def test_half_a_nano_dollar_goes_to_the_even_neighbour(quantity: int, rounded: int) -> None:
     """0.5 is 0, 1.5 is 2, 2.5 is 2, 3.5 is 4."""
-    assert price_of(record({"input_text": quantity}), card({"input_text": Fraction(1, 2)})) == Price(rounded, 0)
+    assert card({"input_text": Fraction(1, 2)}).price({"input_text": quantity}) == Price(rounded, 0)
 
 
 def test_input_and_output_add_up_to_the_rounded_total() -> None:
     """0.5 in and 0.5 out are 1 together, although each alone would be 0."""
     halves = card({"input_text": Fraction(1, 2), "output_text": Fraction(1, 2)})
-    assert price_of(record({"input_text": 1, "output_text": 1}), halves) == Price(0, 1)
+    assert halves.price({"input_text": 1, "output_text": 1}) == Price(0, 1)
 
 
 def test_a_billed_unit_without_a_price_makes_the_record_unpriced_and_is_named() -> None:
     """Not a price for the rest of it."""
-    price = price_of(record({"input_text": 9, "input_image": 1}), card(REALTIME))
+    price = card(REALTIME).price({"input_text": 9, "input_image": 1})
     assert price == Price(None, None, "no price for input_image")
 
 
 def test_cached_tokens_without_a_price_are_not_free() -> None:
     """Nor full price: who publishes no discount has not said what a cached token costs."""
-    price = price_of(record({"cached_input_text": 5}), card({"input_text": 1, "output_text": 1}))
+    price = card({"input_text": 1, "output_text": 1}).price({"cached_input_text": 5})
     assert price.note == "no price for cached_input_text"
-
-
-def test_informational_units_never_matter() -> None:
-    """Whisper's tokens have no price, and its seconds are priced."""
-    whisper = card({"audio_ms": 100}, whole_seconds=True)
-    told = record({"audio_ms": 27_000}, informational={"input_audio": 270, "output_text": 40})
-    assert price_of(told, whisper) == Price(2_700_000, 0)
 
 
 def test_a_refused_request_costs_nothing_and_an_unknown_one_is_unpriced() -> None:
     """Whatever the card."""
-    assert price_of(record({}), card({})) == NOTHING == Price(0, 0)
-    assert price_of(record({}, "unknown"), card(REALTIME)) == Price(None, None, "its size is not known")
+    assert needs_no_card(record({})) == NOTHING == Price(0, 0)
+    assert needs_no_card(record({}, "unknown")) == Price(None, None, "its size is not known")
 
 
 def test_reasoning_is_output_text_where_it_has_no_price_of_its_own() -> None:
     """Providers bill it so."""
-    assert price_of(record({"output_reasoning": 3}), card({"output_text": 5})) == Price(0, 15)
-    assert price_of(record({"output_reasoning": 3}), card({"output_text": 5, "output_reasoning": 7})) == Price(0, 21)
+    assert card({"output_text": 5}).price({"output_reasoning": 3}) == Price(0, 15)
+    assert card({"output_text": 5, "output_reasoning": 7}).price({"output_reasoning": 3}) == Price(0, 21)
 
 
 def test_seconds_sessions_and_characters_are_input() -> None:
     """They have no other side."""
     rates = {"audio_ms": 2, "session_ms": 3, "characters": 5}
-    assert price_of(record({"audio_ms": 1, "session_ms": 1, "characters": 1}), card(rates)) == Price(10, 0)
+    assert card(rates).price({"audio_ms": 1, "session_ms": 1, "characters": 1}) == Price(10, 0)
 
 
 @pytest.mark.parametrize(("measured", "billed"), [(499, 0), (500, 1), (12_345, 12), (12_500, 13), (27_000, 27)])
 def test_whole_seconds_are_the_nearest(measured: int, billed: int) -> None:
     """whisper-1 is billed so; what the provider reported is whole already."""
     whisper = card({"audio_ms": 100}, whole_seconds=True)
-    assert price_of(record({"audio_ms": measured}), whisper) == Price(billed * 100_000, 0)
+    assert whisper.price({"audio_ms": measured}) == Price(billed * 100_000, 0)
 
 
 def test_a_least_length_is_billed_for_shorter_audio() -> None:
     """Groq bills ten seconds at least."""
     priced = card({"audio_ms": 1}, least_ms=10_000)
-    assert price_of(record({"audio_ms": 1_200}), priced) == Price(10_000, 0)
-    assert price_of(record({"audio_ms": 12_000}), priced) == Price(12_000, 0)
+    assert priced.price({"audio_ms": 1_200}) == Price(10_000, 0)
+    assert priced.price({"audio_ms": 12_000}) == Price(12_000, 0)
 
 
 def test_a_long_request_has_the_long_context_rates_for_all_its_tokens() -> None:
     """Cached tokens are input too; the threshold itself is not yet long."""
     long = {"input_text": Fraction(2), "cached_input_text": Fraction(2)}
     priced = card({"input_text": 1, "cached_input_text": 1}, long_context=((100, long),))
-    assert price_of(record({"input_text": 60, "cached_input_text": 40}), priced) == Price(100, 0)
-    assert price_of(record({"input_text": 61, "cached_input_text": 40}), priced) == Price(202, 0)
+    assert priced.price({"input_text": 60, "cached_input_text": 40}) == Price(100, 0)
+    assert priced.price({"input_text": 61, "cached_input_text": 40}) == Price(202, 0)
 
 
 def test_a_card_holds_from_its_first_moment_up_to_its_last() -> None:
@@ -143,7 +136,7 @@ def test_a_card_holds_from_its_first_moment_up_to_its_last() -> None:
 
 def test_a_price_that_no_ledger_can_hold_is_none() -> None:
     """A mistyped price must not stop the drain."""
-    assert price_of(record({"input_text": 10**12}), card({"input_text": 10**12})).input is None
+    assert card({"input_text": 10**12}).price({"input_text": 10**12}).input is None
 
 
 def test_every_token_is_input_or_output() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -40,6 +41,12 @@ def test_an_unknown_model_is_unpriced_with_a_note() -> None:
 def test_what_costs_nothing_is_not_asked_for_a_card() -> None:
     """A refused request of a model that nobody knows."""
     assert PriceBook().price(used("nowhere", "nothing", {})) == Price(0, 0)
+
+
+def test_informational_units_never_matter() -> None:
+    """Whisper's tokens have no price, and its seconds are priced."""
+    told = replace(used("openai", "whisper-1", {"audio_ms": 27_000}), informational={"input_audio": 270})
+    assert PriceBook().price(told) == Price(2_700_000, 0)
 
 
 def test_a_call_is_told_at_once_or_not_at_all() -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from livekit_tokens.domain.pricing import AGENT_MINUTES, SIP, Card, Price
 from livekit_tokens.prices.contracts import Asked, Contracts, Deployment, Discount, Fallback, OwnPrice
-from tests.prices.makers import used
 
 CARDS = {
     ("openai", "gpt-4o"): Card(
@@ -122,11 +121,9 @@ def test_an_azure_deployment_is_its_model_at_its_kinds_price(surcharge: str, rat
 
 def test_a_discounted_price_is_still_rounded_once() -> None:
     """A third off 2,500 nano-dollars, seven times."""
-    from livekit_tokens.domain.pricing import price_of
-
     discount = Discount("*", "*", "f", None, None, Fraction(100, 3))
     card = Contracts(discounts=(discount,)).card_of(asked("openai", "gpt-4o"), published)
-    assert price_of(used("openai", "gpt-4o", {"input_text": 7}), card) == Price(round(Fraction(7 * 2500 * 2, 3)), 0)
+    assert card.price({"input_text": 7}) == Price(round(Fraction(7 * 2500 * 2, 3)), 0)
 
 
 def test_a_calls_minutes_are_charged_where_and_when_a_price_for_them_holds() -> None:

@@ -23,7 +23,7 @@ from livekit_tokens.domain.totals import Totals, totals_of
 from livekit_tokens.store import schema
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.faults import LedgerConflict
-from livekit_tokens.store.ingest import prepared
+from livekit_tokens.store.ingest import prepared, streamed
 from livekit_tokens.store.schema import INFORMATIONAL
 from livekit_tokens.store.sums import AMOUNTS, KEY
 from tests.store.batches import KEY as PART
@@ -365,11 +365,13 @@ def amounts_of(totals: Totals, first: int) -> dict[str, int]:
     }
 
 
+@pytest.mark.parametrize("make_ready", [prepared, streamed])
 @given(told=st.lists(st.tuples(usage_records, prices), max_size=30))
-def test_prepared_sums_are_what_totals_of_says(told):
-    """The fast addition and the domain's agree, unit by unit, for any records and prices."""
+def test_prepared_sums_are_what_totals_of_says(make_ready, told):
+    """The fast addition and the domain's agree, unit by unit, for any records and prices, ahead or while they go."""
     price_of = {id(r): price for r, price in told}
-    ready = prepared(list(enumerate((r for r, _ in told), 1)), [price for _, price in told])
+    ready = make_ready(list(enumerate((r for r, _ in told), 1)), [price for _, price in told])
+    assert len(list(ready.records)) == len(told)
 
     stored = {row[: len(KEY)]: dict(zip(AMOUNTS, row[len(KEY) :], strict=True)) for row in ready.sums}
     expected = expected_sums([r for r, _ in told], lambda r: price_of[id(r)])
