@@ -84,7 +84,7 @@ class Expectations:
 
 def _answer(flight: Flight, units: Units, *, cut: bool) -> Answer:
     return Answer(
-        flight.more(0, 0.0).arrived,
+        flight.more(0).arrived,
         first_piece_ms=flight.first_piece,
         first_ms=flight.first_ms,
         span_ms=flight.span_ms,

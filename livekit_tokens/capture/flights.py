@@ -9,7 +9,7 @@ from typing import Any
 
 from livekit_tokens.capture.raw import Recent
 from livekit_tokens.core.estimates.framing import PCM16_BYTES_PER_MS
-from livekit_tokens.core.estimates.output import Usual, generated_ahead
+from livekit_tokens.core.estimates.output import Usual, generated_ahead, generated_by, generated_unheard
 from livekit_tokens.core.estimates.prompt import Reading
 from livekit_tokens.core.lines import More, Pend
 from livekit_tokens.domain.times import Micros
@@ -41,6 +41,7 @@ class Flight:
     tokens: int = 0
     whole: bool = False
     items: list[str] = field(default_factory=list)
+    stopped: float | None = None
 
     @property
     def audio_ms(self) -> int:
@@ -76,13 +77,24 @@ class Flight:
         if now - self.spoke_at <= _FIRST_PIECE_SECONDS:
             self.first_piece = amount
 
-    def more(self, at: Micros, lag_ms: float) -> More:
-        """What has arrived by now; `lag_ms`: how far back that was generated which is not here yet."""
-        audio_ms, ahead = self.audio_ms, 0
-        if lag_ms and not self.whole:
-            amount = audio_ms or self.tokens
-            ahead = generated_ahead(self.usual, amount, self.first_piece, self.span_ms, lag_ms)
-        return More(self.pend.id, at, audio_ms, self.tokens, ahead, self.whole)
+    def more(self, at: Micros, *, all_arrives: bool = False) -> More:
+        """What has arrived by now, and what most likely exists beyond it.
+
+        `all_arrives`: what the provider has sent is not lost, as it is where the connection breaks. Of a response that
+        the client has stopped, all arrives before that can matter.
+        """
+        return More(self.pend.id, at, self.audio_ms, self.tokens, self._ahead(all_arrives), self.whole)
+
+    def _ahead(self, all_arrives: bool) -> int:
+        usual, audio_ms = self.usual, self.audio_ms
+        if self.whole:
+            return 0
+        if amount := audio_ms or self.tokens:
+            lag_ms = usual.behind_ms if all_arrives or self.stopped is not None else usual.lag_ms
+            return generated_ahead(usual, amount, self.first_piece, self.span_ms, lag_ms, spoken=audio_ms > 0)
+        if self.stopped is not None:
+            return generated_by(usual, (self.stopped - self.announced) * 1000 + usual.round_trip_ms)
+        return 0 if all_arrives else generated_unheard(usual)
 
     def timing(self) -> dict[str, Any]:
         """Fields of a record."""
@@ -125,6 +137,18 @@ class Flights:
             if response_id is None or key == only.pend.id:
                 return only
         return flight
+
+    def stop(self, response_id: str | None) -> list[Flight]:
+        """The client stops an announced response: that one; without an id, the one that is under way. Answers those
+        that were not stopped before."""
+        meant = [
+            flight
+            for key, flight in self.announced.items()
+            if flight.stopped is None and (key == response_id if response_id is not None else not flight.overtaken)
+        ]
+        for flight in meant:
+            flight.stopped = time.monotonic()
+        return meant
 
     def land(self, response_id: str | None, flight: Flight | None) -> None:
         """It is settled, under that id."""

@@ -56,7 +56,7 @@ class Responses:
             "response.audio_transcript.delta": self._on_text,
             "response.text.delta": self._on_text,
         }
-        self.client_handlers = {"response.create": self._on_asked}
+        self.client_handlers = {"response.create": self._on_asked, "response.cancel": self._on_stopped}
 
     # -- it begins ------------------------------------------------------------------------------------------------
 
@@ -137,6 +137,11 @@ class Responses:
             self._unsettled.await_no_more(flight.pend.id)
             self._expectations.keep(flight, output_of(self._estimate(flight, broken=False).units))
 
+    def _on_stopped(self, event: Event) -> None:
+        """The client stops a response. What the provider sends until it hears of that still arrives."""
+        for flight in self._flights.stop(text(event.get("response_id"))):
+            self._tell_more(flight)
+
     def refused(self, asked: str, code: str) -> None:
         """The server refuses what the client asked for: a failed request, which is not billed."""
         flight = self._flights.asked.pop(asked, None)
@@ -173,7 +178,7 @@ class Responses:
 
     def _tell_more(self, flight: Flight) -> None:
         writer = self._unsettled.writer
-        writer.more(flight.more(writer.now(), flight.usual.lag_ms))
+        writer.more(flight.more(writer.now()))
 
     # -- it ends --------------------------------------------------------------------------------------------------
 
@@ -236,13 +241,11 @@ class Responses:
             self._settle(record.request_id, flight, record)
 
     def _estimate(self, flight: Flight, *, broken: bool) -> UsageRecord:
-        now, usual = self._unsettled.writer.now(), flight.usual
-        if broken and not flight.overtaken:
-            return estimated(flight.pend, flight.more(now, usual.lag_ms))
         pend = flight.pend
-        if flight.first_output is None:  # what was sent has arrived; if that is nothing, most likely nothing was said
-            pend = msgspec.structs.replace(pend, usual=msgspec.structs.replace(usual, first_ms=None))
-        return estimated(pend, flight.more(now, usual.behind_ms))
+        all_arrived = not broken or flight.overtaken or flight.stopped is not None
+        if all_arrived:
+            pend = msgspec.structs.replace(pend, usual=msgspec.structs.replace(flight.usual, round_trip_ms=0.0))
+        return estimated(pend, flight.more(self._unsettled.writer.now(), all_arrives=all_arrived))
 
     def _settle(self, response_id: str | None, flight: Flight | None, record: UsageRecord) -> None:
         self._flights.land(response_id, flight)

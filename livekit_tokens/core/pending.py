@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from livekit_tokens.core import cut_requests
-from livekit_tokens.core.estimates.output import Usual, generated_ahead, output_of
+from livekit_tokens.core.estimates.output import Usual, generated_unheard, output_of
 from livekit_tokens.core.estimates.prompt import estimate_of
 from livekit_tokens.core.lines import More, Pend
 from livekit_tokens.domain.usage import UsageRecord
@@ -17,7 +17,7 @@ def estimated(pend: Pend, progress: More | None = None) -> UsageRecord:
     Of a request over HTTP, `pend.record` holds the estimate of all but the output.
     """
     usual = pend.usual or Usual()
-    more = progress or More(pend.id, pend.at, ahead=generated_ahead(usual, 0, 0, 0.0, usual.lag_ms))
+    more = progress or More(pend.id, pend.at, ahead=generated_unheard(usual))
     ended = replace(pend.record, at=more.at, processing_ms=max(0, more.at - pend.at) // 1000)
     if pend.complete:
         return ended

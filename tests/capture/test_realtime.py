@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from livekit.rtc import EventEmitter
 
+from livekit_tokens.capture import conversation, flights, responses
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.core import faults
 from livekit_tokens.core.lines import Late, More, Pend
@@ -157,12 +159,12 @@ def test_a_failed_response_without_usage_is_a_failed_request(paper: Paper, emit:
 def test_a_response_that_ends_without_usage_is_estimated_from_what_was_seen(
     paper: Paper, emit: Callable[..., None]
 ) -> None:
-    """Its channel can bring nothing more."""
+    """Its channel can bring nothing more: 100 ms of audio arrived, and the provider has kept a little."""
     emit("response.created", response={"id": "resp_1"})
     emit("response.output_audio.delta", response_id="resp_1", delta="A" * 6400)
     done(emit, status="cancelled", usage=None)
     ((record, settles),) = paper.records
-    assert (record.provenance, record.units["output_audio"]) == ("estimated", 2)
+    assert (record.provenance, record.units["output_audio"]) == ("estimated", 3)
     assert record.low is not None
     assert settles == paper.pending[0].id
 
@@ -265,6 +267,40 @@ def test_a_response_that_was_asked_for_and_never_announced_is_estimated_when_the
     record, _ = paper.records[-1]
     assert (record.provenance, record.low) == ("estimated", {})
     assert whole_input(record) == 139 + 61 - 6
+
+
+def test_what_a_client_stops_is_written_down_as_it_stops(paper: Paper, emit: Callable[..., None]) -> None:
+    """A process that is killed later leaves an estimate of what could arrive until then."""
+    emit("response.created", response={"id": "resp_1"})
+    emit("response.output_audio.delta", response_id="resp_1", delta="A" * 6400)
+    for _ in range(2):
+        emit.session.emit("openai_client_event_queued", {"type": "response.cancel"})
+    assert paper.mores == [(paper.pending[0].id, 100, 0)] * 2
+
+
+def test_what_a_client_stopped_unheard_can_be_no_more_than_what_the_provider_keeps(
+    paper: Paper, emit: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever becomes of the connection: it was stopped before; another one, a second's way off, is bounded by that.
+    Its earlier answer came at twice real time, 200 ms in 100 ms."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    for module in (conversation, flights, responses):
+        monkeypatch.setattr(module, "time", clock)
+    emit.session.emit("openai_client_event_queued", {"type": "session.update"})
+    clock.now = 1.0
+    emit("session.updated", session={})
+    emit("response.created", response={"id": "resp_1"})
+    for _ in range(2):
+        clock.now += 0.1
+        emit("response.output_audio.delta", response_id="resp_1", delta="A" * 12800)
+    done(emit)
+    emit("response.created", response={"id": "resp_2"})
+    emit.session.emit("openai_client_event_queued", {"type": "response.cancel"})
+    give_up(emit)
+    emit("response.created", response={"id": "resp_3"})
+    give_up(emit)
+    stopped, broken = (record.high["output_audio"] for record, _ in paper.records[1:])
+    assert broken - stopped == 2.5 * 2 * 1_000 / 50
 
 
 def test_a_request_that_the_provider_refuses_is_a_failed_one(paper: Paper, emit: Callable[..., None]) -> None:
