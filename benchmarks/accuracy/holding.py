@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from openai.types.realtime.realtime_truncation_retention_ratio import (
     TokenLimits,
 )
 
-from benchmarks.accuracy.draws import Kind, Script, Turn
+from benchmarks.accuracy.draws import Kind, Script
 from benchmarks.accuracy.sound import Ear, Voice
+from benchmarks.accuracy.turns import PATIENCE, TURNS
 from livekit_tokens.capture import tracking
 from livekit_tokens.capture.part import Process
 from livekit_tokens.core.ledger import Source
@@ -29,12 +29,7 @@ from livekit_tokens.demo.provider import Provider
 from livekit_tokens.runtime import new_key, now
 
 MODEL = "gpt-realtime"
-PATIENCE = 12.0
 PLAYS_AT = 2.0
-IMAGE = (
-    "data:image/png;base64,"
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
 
 
 class Mortal:
@@ -70,7 +65,7 @@ async def hold(script: Script, folder: Path, seed: int) -> Outcome:
     async with Provider(
         seed * 10_000 + script.number, script.turns[0].knobs, 0, count_tokens, script.frames
     ) as provider:
-        call = _Call(script, provider, Mortal(recorder))
+        call = Call(script, provider, Mortal(recorder))
         try:
             async with asyncio.timeout(180):
                 await call.hold()
@@ -79,7 +74,7 @@ async def hold(script: Script, folder: Path, seed: int) -> Outcome:
         return call.outcome
 
 
-class _Call:
+class Call:
     def __init__(self, script: Script, provider: Provider, mortal: Mortal) -> None:
         self.script, self.provider, self.mortal = script, provider, mortal
         self.outcome = Outcome(script.number, mortal.recorder.source.id)
@@ -142,15 +137,15 @@ class _Call:
         for turn in self.script.turns:
             self.provider.knobs = turn.knobs
             try:
-                await _TURNS[turn.kind](self, turn)
+                await TURNS[turn.kind](self, turn)
             except TimeoutError:
                 self.outcome.stalled = turn.kind  # LiveKit waits for what never comes; the call ends here
                 break
             finally:
-                self._label(turn.kind)
-        await self._hang_up()
+                self.label(turn.kind)
+        await self.hang_up()
         await self.model.aclose()
-        self._label(self.script.turns[-1].kind)
+        self.label(self.script.turns[-1].kind)
         self.outcome.bill = [(self.labels[entry.id], entry) for entry in self.provider.bill.entries]
 
     def _see(self, event: Any) -> None:
@@ -162,158 +157,14 @@ class _Call:
         if event.type == "realtime_model_metrics" and event.request_id:
             self.outcome.livekit[event.request_id] = event.input_tokens + event.output_tokens
 
-    def _label(self, kind: Kind) -> None:
+    def label(self, kind: Kind) -> None:
         for entry in self.provider.bill.entries:
             self.labels.setdefault(entry.id, kind)
 
-    async def _hang_up(self) -> None:
+    async def hang_up(self) -> None:
         await asyncio.wait_for(self.session.aclose(), PATIENCE)
         await asyncio.sleep(4 * self.script.latency)
         await self.tracking.aclose()
-
-    # -- what happens in a turn -----------------------------------------------------------------------------------
-
-    def _answers(self) -> int:
-        return sum(entry.kind == "realtime_response" for entry in self.provider.bill.entries)
-
-    async def _billed(self, count: int) -> None:
-        await self.provider.bill.until(lambda _: self._answers() >= count, PATIENCE)
-
-    def _ask(self, turn: Turn) -> Any:
-        """By voice the provider answers by itself; else the agent is asked to."""
-        if turn.image:
-            self._show()
-        if turn.spoken:
-            self.voice.speak(turn.voice_ms)
-            self.voice.pause()
-            return None
-        return self.session.generate_reply(user_input=turn.words)
-
-    def _show(self) -> None:
-        part = {"type": "input_image", "image_url": IMAGE}
-        item = {"id": f"image_{len(self.labels)}", "type": "message", "role": "user", "content": [part]}
-        self.realtime.send_event({"type": "conversation.item.create", "item": item})
-
-    async def _requested(self, before: int) -> None:
-        """Until the provider has taken the request up."""
-        await until(lambda: any(c.active for c in self.provider.connections) or self._answers() > before)
-
-    async def whole(self, turn: Turn) -> None:
-        before = self._answers()
-        self._ask(turn)
-        await self._billed(before + 1)
-        await self._quiet(turn)
-
-    async def _quiet(self, turn: Turn) -> None:
-        """Until what the provider has sent has arrived, and LiveKit is done with it."""
-        await asyncio.sleep(turn.knobs.done_delay[0] + 4 * turn.knobs.latency + 0.1)
-        if (speech := self.session.current_speech) is not None:
-            await asyncio.wait([asyncio.ensure_future(_over(speech))], timeout=1.0)
-
-    async def cancelled(self, turn: Turn) -> None:
-        before = self._answers()
-        self._ask(turn)
-        await self._requested(before)
-        await asyncio.sleep(turn.cut * turn.whole_seconds)
-        self._interrupt()
-        await self._billed(before + 1)
-        await self._quiet(turn)
-
-    def _interrupt(self) -> None:
-        if self.session.current_speech is not None:
-            self.session.interrupt(force=True)
-        else:
-            self.realtime.interrupt()
-
-    async def early(self, turn: Turn) -> None:
-        """Asked for, and dropped before it was announced."""
-        before = self._answers()
-        asked = asyncio.Event()
-        self.realtime.on(
-            "openai_client_event_queued", lambda e: asked.set() if e["type"] == "response.create" else None
-        )
-        handle = self.session.generate_reply(user_input=turn.words)
-        await asyncio.wait_for(asked.wait(), PATIENCE)
-        await asyncio.sleep(turn.cut * (turn.knobs.created[0] + 2 * turn.knobs.latency) * 0.8)
-        handle.interrupt(force=True)
-        await self._billed(before + 1)
-        await self._quiet(turn)
-
-    async def unclaimed(self, turn: Turn) -> None:
-        """The caller goes on before the answer was announced; only its end is ever told."""
-        before = self._answers()
-        self._ask(turn)
-        await self._requested(before)
-        await asyncio.sleep(turn.cut * turn.knobs.created[0])
-        self.voice.speak(600)
-        await self._billed(before + 1)
-        await asyncio.sleep(0.01)
-        self._label("unclaimed")
-        self.provider.knobs = turn.knobs.__class__(**{**_fields(turn.knobs), "announced": True, "done_missing": False})
-        self.voice.pause()
-        await self._billed(before + 2)
-        await self._quiet(turn)
-        self._label("whole")
-
-    async def _cut(self, turn: Turn) -> Kind:
-        """Begin, and wait until the moment of the cut. Answers what it is a cut of."""
-        self._label("whole")
-        before, heard = self._answers(), self.heard
-        self._ask(turn)
-        await self._requested(before)
-        await asyncio.sleep(turn.cut * turn.whole_seconds)
-        return turn.kind if not turn.spoken or self.heard > heard else "no sign"
-
-    async def dropped(self, turn: Turn) -> None:
-        before, connections = self._answers(), len(self.provider.connections)
-        kind = await self._cut(turn)
-        self.provider.connections[-1].drop()
-        await self._billed(before + 1)
-        self._label(kind)
-        await until(lambda: len(self.provider.connections) > connections)
-        await asyncio.sleep(0.3 + 6 * turn.knobs.latency)
-
-    async def at_close(self, turn: Turn) -> None:
-        before = self._answers()
-        kind = await self._cut(turn)
-        await self._hang_up()
-        await self._billed(before + 1)
-        self._label(kind)
-
-    async def killed(self, turn: Turn) -> None:
-        before = self._answers()
-        kind = await self._cut(turn)
-        self.mortal.kill()
-        for connection in self.provider.connections:
-            connection.drop()
-        await self._billed(before + 1)
-        self._label(kind)
-
-
-_TURNS = {
-    "whole": _Call.whole,
-    "cancelled": _Call.cancelled,
-    "before created": _Call.early,
-    "discarded": _Call.early,
-    "unclaimed": _Call.unclaimed,
-    "socket drop": _Call.dropped,
-    "at close": _Call.at_close,
-    "killed": _Call.killed,
-}
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not true():  # noqa: ASYNC110 - of the provider's state there is no event
-            await asyncio.sleep(0.002)
-
-
-async def _over(speech: Any) -> None:
-    await speech.wait_for_playout()
-
-
-def _fields(knobs: Any) -> dict[str, Any]:
-    return {name: getattr(knobs, name) for name in knobs.__dataclass_fields__}
 
 
 def _tool(number: int) -> llm.FunctionTool:
