@@ -22,9 +22,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.accuracy import comparing
+from benchmarks.accuracy import comparing, time_lapse
 from benchmarks.accuracy.comparing import Charged, Pair, Recorded, Row
-from benchmarks.accuracy.draws import CUTS, scripts
+from benchmarks.accuracy.draws import CUTS, Script, scripts
 from benchmarks.accuracy.holding import Outcome, hold
 from livekit_tokens.core import vocabulary
 from livekit_tokens.core.takeover import take_over
@@ -38,20 +38,12 @@ COST_GOAL, INSIDE_GOAL = 0.03, 0.90
 OPERATIONS = {"realtime_response": "realtime_response", "transcription": "transcription"}
 
 
-async def run(seed: int, cuts: int, at_once: int, folder: Path) -> list[Pair]:
+def run(seed: int, cuts: int, at_once: int, folder: Path) -> list[Pair]:
     """Hold all calls of a seed; each entry of the bill with our record of it."""
-    turn = asyncio.Semaphore(at_once)
     spools = folder / "spools"
     spools.mkdir()
-
-    async def one(script) -> Outcome:
-        async with turn:
-            return await hold(script, spools, seed)
-
-    outcomes = await asyncio.gather(*(one(script) for script in scripts(seed, cuts)))
-    ledger = StoreLedger(f"sqlite:///{folder / 'ledger.db'}")
-    await take_over(spools, ledger)
-    await ledger.aclose()
+    outcomes = time_lapse.run(hold_all(seed, cuts, at_once, spools))
+    asyncio.run(bring_home(spools, folder / "ledger.db"))
     records = read_records(folder / "ledger.db")
     pairs: list[Pair] = []
     for outcome in outcomes:
@@ -61,6 +53,23 @@ async def run(seed: int, cuts: int, at_once: int, folder: Path) -> list[Pair]:
             (Charged("nobody billed", "", record.operation, "gpt-realtime", {}, 0), record) for record in strangers
         ]
     return pairs
+
+
+async def hold_all(seed: int, cuts: int, at_once: int, spools: Path) -> list[Outcome]:
+    turn = asyncio.Semaphore(at_once)
+
+    async def one(script: Script) -> Outcome:
+        async with turn:
+            return await hold(script, spools, seed)
+
+    return await asyncio.gather(*(one(script) for script in scripts(seed, cuts)))
+
+
+async def bring_home(spools: Path, database: Path) -> None:
+    """As the next process on the host does."""
+    ledger = StoreLedger(f"sqlite:///{database}")
+    await take_over(spools, ledger)
+    await ledger.aclose()
 
 
 def charged(outcome: Outcome) -> list[Charged]:
@@ -127,7 +136,7 @@ def show(rows: dict[str, Row], seed: int) -> bool:
                 f"{row.livekit:,}" if kind != "transcription" else "-",
                 f"{row.ours:,}",
                 f"{row.token_error:+.2%}",
-                f"{row.cost_error:+.2%}",
+                _with_spread(row),
                 f"{row.estimated / row.requests:.0%}",
                 f"{row.inside:.0%}" if row.figures else "-",
                 f"{row.costs_inside / row.estimated:.0%}" if row.estimated else "-",
@@ -153,6 +162,11 @@ def show(rows: dict[str, Row], seed: int) -> bool:
         f"cut kinds within {COST_GOAL:.0%} in cost, {INSIDE_GOAL:.0%} inside [low, high]: {'met' if met else 'MISSED'}"
     )
     return met
+
+
+def _with_spread(row: Row) -> str:
+    """How far off it is in cost, and by how much that varies by chance (standard error)."""
+    return f"{row.cost_error:+.2%} ± {100 * row.cost_spread:.1f}" if row.cost_spread else f"{row.cost_error:+.2%}"
 
 
 def estimates_alone(pairs: Iterable[Pair], cost: comparing.Cost) -> None:
@@ -191,7 +205,7 @@ def main() -> int:
     vocabulary.load()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        pairs = asyncio.run(run(given.seed, given.cuts, given.at_once, Path(folder)))
+        pairs = run(given.seed, given.cuts, given.at_once, Path(folder))
     cost = priced()
     met = show(comparing.summed(pairs, cost), given.seed)
     estimates_alone(pairs, cost)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import sqrt
 from statistics import median
 from typing import Any
 
@@ -52,8 +53,7 @@ class Row:
     billed: int = 0
     livekit: int = 0
     ours: int = 0
-    billed_cost: int = 0
-    our_cost: int = 0
+    costs: list[tuple[int, int]] = field(default_factory=list)
     estimated: int = 0
     wrong_reported: int = 0
     unmarked: int = 0
@@ -64,7 +64,24 @@ class Row:
 
     @property
     def cost_error(self) -> float:
-        return self.our_cost / self.billed_cost - 1 if self.billed_cost else 0.0
+        return self._cost_ratio - 1
+
+    @property
+    def cost_spread(self) -> float:
+        """The standard error of `cost_error`: how far off it would be by chance, had these requests been others.
+
+        That of a ratio of sums over independent requests (Cochran, Sampling Techniques, 2.11).
+        """
+        billed, count = sum(billed for billed, _ in self.costs), len(self.costs)
+        if not billed or count < 2:
+            return 0.0
+        squares = sum((ours - self._cost_ratio * billed) ** 2 for billed, ours in self.costs)
+        return sqrt(squares * count / (count - 1)) / billed
+
+    @property
+    def _cost_ratio(self) -> float:
+        billed, ours = (sum(costs) for costs in zip(*self.costs, strict=True))
+        return ours / billed if billed else 1.0
 
     @property
     def token_error(self) -> float:
@@ -105,12 +122,12 @@ def _add(row: Row, entry: Charged, record: Recorded | None, cost: Cost) -> None:
     row.requests += 1
     row.billed += total(entry.units, TOKENS)
     row.livekit += entry.livekit
-    row.billed_cost += (billed := cost(entry.model, entry.units))
+    billed = cost(entry.model, entry.units)
+    row.costs.append((billed, 0 if record is None else cost(entry.model, record.units)))
     if record is None:
         row.missed += 1
         return
     row.ours += total(record.units, TOKENS)
-    row.our_cost += cost(entry.model, record.units)
     if record.provenance == "reported":
         row.wrong_reported += dict(record.units) != dict(entry.units)
         return

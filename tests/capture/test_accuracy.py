@@ -10,10 +10,10 @@ from benchmarks.accuracy.draws import CUTS, SPARE
 from livekit_tokens.core import vocabulary
 
 
-async def test_what_is_counted_is_what_is_billed_or_says_how_far_off_it_may_be(tmp_path: Path) -> None:
+def test_what_is_counted_is_what_is_billed_or_says_how_far_off_it_may_be(tmp_path: Path) -> None:
     """Reported figures are the bill's to the token, all others are marked, and most of the bill lies within bounds."""
     vocabulary.load("o200k")
-    pairs = await run(seed=7, cuts=2 - SPARE, at_once=4, folder=tmp_path)
+    pairs = run(seed=7, cuts=2 - SPARE, at_once=4, folder=tmp_path)
     rows = summed(pairs, lambda _, units: sum(units.values()))
     whole = Row("all")
     for row in rows.values():
