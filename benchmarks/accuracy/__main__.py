@@ -1,6 +1,6 @@
 """How far what is counted is from the provider's bill.
 
-    make bench-accuracy SEED=1            # python -m benchmarks.accuracy --seed 1 [--cuts 100] [--at-once 10]
+    make bench-accuracy SEED=1            # python -m benchmarks.accuracy --seed 1 [--cuts 300] [--at-once 10]
 
 Real AgentSessions hold calls against the stand-in provider, which keeps its own bill, and are cut at random: at least
 `--cuts` times in each way. Network, pace, bursts, lateness, framing, tools, cache and context trimming are drawn from
@@ -197,7 +197,7 @@ def estimates_alone(pairs: Iterable[Pair], cost: comparing.Cost) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--cuts", type=int, default=100)
+    parser.add_argument("--cuts", type=int, default=300)
     parser.add_argument("--at-once", type=int, default=10)
     parser.add_argument("--dump", type=Path)
     given = parser.parse_args()

@@ -77,9 +77,13 @@ class Expectations:
     def _leave_out(self, reading: Reading, units: Units) -> Reading:
         """The server may have left out the oldest messages, and it will not take them in again."""
         count = prompt.left_out(reading, units) if self._figures.seen else 0
+        if not count:
+            return reading
         for item in reading.prompt.items[:count]:
             self._conversation.now = without_item(self._conversation.now, item.id)
-        return prompt.without_oldest(reading, count)
+        reading = prompt.without_oldest(reading, count)
+        self.begun(reading)  # and not with them, as was expected: that is what the next one may find cached
+        return reading
 
 
 def _answer(flight: Flight, units: Units, *, cut: bool) -> Answer:

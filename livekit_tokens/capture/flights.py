@@ -139,16 +139,18 @@ class Flights:
         return flight
 
     def stop(self, response_id: str | None) -> list[Flight]:
-        """The client stops an announced response: that one; without an id, the one that is under way. Answers those
-        that were not stopped before."""
-        meant = [
-            flight
-            for key, flight in self.announced.items()
-            if flight.stopped is None and (key == response_id if response_id is not None else not flight.overtaken)
-        ]
-        for flight in meant:
+        """The client stops that response; without an id, what it still waits for. Answers what was not stopped before.
+
+        LiveKit stops by its id what it had stopped before it was announced: the first time is the one that counts.
+        """
+        if response_id is not None:
+            meant = [flight for flight in (self.announced.get(response_id),) if flight is not None]
+        else:
+            meant = [*self.asked.values(), *(flight for flight in self.announced.values() if not flight.overtaken)]
+        stopped = [flight for flight in meant if flight.stopped is None]
+        for flight in stopped:
             flight.stopped = time.monotonic()
-        return meant
+        return stopped
 
     def land(self, response_id: str | None, flight: Flight | None) -> None:
         """It is settled, under that id."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from livekit_tokens.capture import flights
 from livekit_tokens.capture.flights import Flight, Flights
@@ -68,6 +69,21 @@ def test_of_what_was_stopped_unheard_its_age_tells_what_exists(clock: Clock) -> 
     clock.passes(50)
     under.stop("resp_2")
     assert (early.more(0).ahead, late.more(0).ahead) == (0, 4 * 10)
+
+
+def test_what_was_stopped_before_its_announcement_was_stopped_then(clock: Clock) -> None:
+    """LiveKit stops it again when it is announced, by its id; the provider may have stopped 180 ms ago."""
+    under = Flights()
+    flight = announced(clock, under, "resp_1")
+    under.announced.clear()
+    under.asked["create_1"] = flight
+    under.stop(None)
+    clock.passes(180)
+    under.announce("resp_1", under.take("create_1"))
+    flight.announced = clock.now
+    under.stop("resp_1")
+    flight.usual = replace(USUAL, round_trip_ms=170.0)
+    assert flight.more(0).ahead == 0
 
 
 def test_of_what_was_not_stopped_and_not_heard_nothing_exists_if_all_has_arrived(clock: Clock) -> None:

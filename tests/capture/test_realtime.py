@@ -269,6 +269,26 @@ def test_a_response_that_was_asked_for_and_never_announced_is_estimated_when_the
     assert whole_input(record) == 139 + 61 - 6
 
 
+def test_what_was_read_after_messages_were_left_out_unseen_may_be_cached(
+    paper: Paper, emit: Callable[..., None]
+) -> None:
+    """The figures tell of it; the next prompt begins as that one was read, and not as it had been expected."""
+    for n in range(6):
+        content = [{"type": "input_text", "text": "word " * 99}]
+        emit("conversation.item.added", item={"id": f"said_{n}", "type": "message", "role": "user", "content": content})
+
+    def answers(response_id: str, read: int) -> None:
+        emit("response.created", response={"id": response_id})
+        usage = {"input_tokens": read, "output_tokens": 0, "total_tokens": read}
+        details = {"input_token_details": {"text_tokens": read}, "output_token_details": {}}
+        done(emit, response_id, usage=usage | details)
+
+    answers("resp_1", whole := 630)
+    answers("resp_2", whole - 300)
+    emit("response.created", response={"id": "resp_3"})
+    assert paper.pending[-1].input.stable == (whole - 300, 0, 0)
+
+
 def test_what_a_client_stops_is_written_down_as_it_stops(paper: Paper, emit: Callable[..., None]) -> None:
     """A process that is killed later leaves an estimate of what could arrive until then."""
     emit("response.created", response={"id": "resp_1"})

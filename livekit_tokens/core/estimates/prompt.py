@@ -158,8 +158,6 @@ def left_out(reading: Reading, units: Units) -> int:
 
 def without_oldest(reading: Reading, count: int) -> Reading:
     """The same, had it been known that the oldest items are left out: nothing of it can have been cached."""
-    if not count:
-        return reading
     prompt, gone = reading.prompt, reading.prompt.items[:count]
     tokens = prompt.tokens - sum((item.tokens for item in gone), NO_TOKENS)
     images = prompt.images - sum(item.images for item in gone)
