@@ -117,7 +117,13 @@ async def recover(
     wanted = "" if any_ledger else ledger_id(settings.database_url)
     recovered, logs = Recovered(), daily_logs(settings)
     for root in homes.roots(settings.spool_dir, on_host or homes.host()):
-        recovered += await take_over(root, ledger, ledger_id=wanted, session_charges=prices.session_charges, logs=logs)
+        try:
+            recovered += await take_over(
+                root, ledger, ledger_id=wanted, session_charges=prices.session_charges, logs=logs
+            )
+        except OSError as error:
+            faults.note(f"the spool folder {root} cannot be looked into", error)
+            recovered.unreadable.append(str(root))
     return recovered
 
 

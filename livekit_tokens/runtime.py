@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from livekit_tokens.capture.wire import counting
 from livekit_tokens.core import faults, homes, spool
 from livekit_tokens.core.background import Background
+from livekit_tokens.core.chores import Chores
 from livekit_tokens.core.health import Health
 from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
 from livekit_tokens.core.recorder import Recorder, Recording, Unrecorded
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("livekit_tokens")
 
-_HOLD_SECONDS = 0.5
+_HOLD_SECONDS = 0.1
+"""How long a fork may wait for the ledger to be let go; it may be a call's loop that forks."""
 EXIT_SECONDS = 2.0
 """How long a process that ends by itself waits for the ledger; what is not there by then follows from the spool."""
 
@@ -68,14 +70,16 @@ class Runtime:
             recorder, root = made
             self.recorder = recorder
             ledger = UnopenedLedger(settings.database_url, prices)
-            self.background = Background(
-                recorder,
+            logs = daily_logs(settings)
+            chores = Chores(
+                recorder.source,
                 ledger,
                 root,
                 session_charges=prices.session_charges,
                 retention_days=settings.retention_days,
-                logs=daily_logs(settings),
+                logs=logs,
             )
+            self.background = Background(recorder, ledger, chores, logs)
             if _child_may_open:
                 self.background.start()
             if settings.durability == "power":
@@ -235,6 +239,8 @@ def _settings() -> Settings:
 
 
 def _before_fork() -> None:
+    global _is_held  # noqa: PLW0603 - told to `_after_fork_in_parent`
+    _is_held = _making.acquire(timeout=_HOLD_SECONDS)  # a Runtime that is half made has files that nobody lets go of
     background = _runtime.background if _runtime is not None else None
     if background is not None and not background.hold(_HOLD_SECONDS):
         faults.note("the process forks while the ledger is being written; the child must not open it")
@@ -245,6 +251,8 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     global _child_may_open  # noqa: PLW0603
     _child_may_open = True
+    if _is_held:
+        _making.release()
     if _runtime is not None and _runtime.background is not None:
         _runtime.background.go_on()
 
@@ -258,6 +266,7 @@ def _after_fork_in_child() -> None:
             parents.disown()
 
 
+_is_held = False
 _child_may_open = True
 """False in a child that was forked while its parent had the ledger open: its records wait in its spool."""
 

@@ -335,3 +335,82 @@ def test_records_that_no_folder_could_take_are_told_as_lost(tmp_path: Path) -> N
     told = run(tmp_path, code, **env).stdout
     assert told.startswith("2 2 ")
     assert "cannot be written; set SPOOL_DIR to a folder that can" in told
+
+
+def test_a_process_that_ends_by_itself_finds_a_ledger_by_its_hosts_name(tmp_path: Path, postgres_url: str) -> None:
+    """Nothing that looks up an address may need a thread that cannot be started any more."""
+    url = postgres_url.replace("127.0.0.1", "localhost")
+    short = "from livekit_tokens import runtime as own; own.EXIT_SECONDS = 30; record('short')"
+    run(tmp_path, RECORD + short, LIVEKIT_TOKENS_DATABASE_URL=url)
+    code = f"""
+import asyncio, asyncpg
+async def main():
+    ledger = await asyncpg.connect({postgres_url!r})
+    print(await ledger.fetchval("select count(*) from records"))
+asyncio.run(main())
+"""
+    assert run(tmp_path, code).stdout.strip() == "1"
+
+
+def test_a_child_forked_while_a_fault_is_noted_notes_its_own(tmp_path: Path) -> None:
+    """A lock that another thread of the parent's holds is not there in the child."""
+    code = """
+from livekit_tokens.core import faults
+faults._lock.acquire()
+child = os.fork()
+if child == 0:
+    faults.note("a fault of the child's")
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert run(tmp_path, RECORD + code).stdout.strip() == "7"
+
+
+def test_a_child_forked_while_a_source_is_made_does_not_hold_its_lock(tmp_path: Path) -> None:
+    """Another thread records for the first time: the fork waits for that source, and the child lets it go."""
+    code = """
+import threading, time
+from livekit_tokens.core import spool
+made, go_on = spool.create, threading.Event()
+def create(*args):
+    folder, lock = made(*args)
+    go_on.set()
+    time.sleep(0.05)
+    return folder, lock
+spool.create = create
+thread = threading.Thread(target=record, args=('parent',))
+thread.start()
+go_on.wait()
+child = os.fork()
+if child == 0:
+    locks = [fd for fd in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{fd}')
+             and os.readlink(f'/proc/self/fd/{fd}').endswith('/lock')]
+    os._exit(len(locks))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+thread.join()
+"""
+    assert run(tmp_path, RECORD + code).stdout.strip() == "0"
+
+
+def test_a_spool_folder_that_may_not_be_looked_into_does_not_hide_the_other(tmp_path: Path) -> None:
+    """What is in the fallback folder is brought home, and the folder that is closed is named."""
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    run(tmp_path, RECORD + "record('fell back'); os._exit(0)", LIVEKIT_TOKENS_SPOOL_DIR=str(blocked / "no"))
+    code = """
+import asyncio, fcntl
+from livekit_tokens.bootstrap import recover
+from livekit_tokens.core import homes, takeover
+from pathlib import Path
+closed = Path('spool') / homes.host()
+closed.mkdir(parents=True)
+really = os.open
+def may_not(path, *args, **named):
+    if str(path).endswith('spool/' + homes.host() + '/.takeover'):
+        raise PermissionError(13, 'Permission denied', str(path))
+    return really(path, *args, **named)
+os.open = may_not
+done = asyncio.run(recover())
+print(done.records, done.unreadable == [str(Path.cwd() / closed)])
+"""
+    assert run(tmp_path, RECORD + code).stdout.strip() == "1 True"

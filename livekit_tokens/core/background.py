@@ -6,12 +6,12 @@ A call's loop is never used for it. Everything here can fail and be tried again:
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from livekit_tokens.core import faults, spool
@@ -21,7 +21,6 @@ from livekit_tokens.core.health import Faults, leave_faults
 from livekit_tokens.core.ledger import Ledger, LedgerConnection
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.errors import LedgerTooNew
-from livekit_tokens.domain.pricing import SessionCharges, no_charges
 
 if TYPE_CHECKING:
     from livekit_tokens.core.daily_logs import DailyLogs
@@ -39,25 +38,21 @@ _PIECE_BYTES = 1 << 17
 """A call shares this process: small batches leave it the interpreter more often than large ones."""
 
 
+class _DrainLoop(asyncio.SelectorEventLoop):
+    """Finds hosts' addresses in its own thread: when a process ends, asyncio can start no other one for that."""
+
+    async def getaddrinfo(self, *args: Any, **named: Any) -> Any:
+        return socket.getaddrinfo(*args, **named)
+
+
 class Background:
     """Drains one recorder's spool, and after that, the spools of dead owners on this host."""
 
-    def __init__(
-        self,
-        recorder: Recorder,
-        ledger: Ledger,
-        root: Path,
-        *,
-        session_charges: SessionCharges = no_charges,
-        retention_days: int | None = None,
-        logs: DailyLogs | None = None,
-    ) -> None:
+    def __init__(self, recorder: Recorder, ledger: Ledger, chores: Chores, logs: DailyLogs | None = None) -> None:
         self._recorder = recorder
         self._ledger = ledger
+        self._chores = chores
         self._logs = logs
-        self._chores = Chores(
-            recorder.source, ledger, root, session_charges=session_charges, retention_days=retention_days, logs=logs
-        )
         self._held: asyncio.Event | None = None
         self._dirty = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -155,8 +150,10 @@ class Background:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._live())
+            with asyncio.Runner(loop_factory=_DrainLoop) as runner:
+                runner.run(self._live())
         except Exception as error:  # noqa: BLE001 - the spool keeps everything for whoever comes next
+            self.last_error = faults.reason(error)
             faults.note("the drain has stopped", error)
 
     async def _live(self) -> None:
@@ -164,15 +161,23 @@ class Background:
         self._loop = asyncio.get_running_loop()
         self._started.set()
         while True:
-            if not self._dirty:
-                await self._wait(EVERY_SECONDS)
-            await asyncio.sleep(GATHER_SECONDS)
-            if await self._drain_once():
-                self._retry_seconds = _FIRST_RETRY_SECONDS
-                await self._do_chores()
-            else:
-                await asyncio.sleep(self._retry_seconds)
-                self._retry_seconds = min(2 * self._retry_seconds, _LAST_RETRY_SECONDS)
+            try:
+                await self._go_round()
+            except Exception as error:  # noqa: BLE001 - the folder cannot be looked into, say: it is tried again
+                self.last_error = faults.reason(error)
+                faults.note("the drain was stopped for a moment", error)
+                self._ask_again()
+
+    async def _go_round(self) -> None:
+        if not self._dirty:
+            await self._wait(EVERY_SECONDS)
+        await asyncio.sleep(GATHER_SECONDS)
+        if await self._drain_once():
+            self._retry_seconds = _FIRST_RETRY_SECONDS
+            await self._do_chores()
+        else:
+            await asyncio.sleep(self._retry_seconds)
+            self._retry_seconds = min(2 * self._retry_seconds, _LAST_RETRY_SECONDS)
 
     async def _wait(self, seconds: float) -> None:
         """Until something is written, another process asks for something, or so long."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 import traceback
@@ -53,3 +54,11 @@ def reason(error: BaseException) -> str:
 
     # Another library's message may quote what was said; its class does not.
     return str(error) if isinstance(error, (LiveKitTokensError, OSError)) else type(error).__name__
+
+
+def _after_fork_in_child() -> None:
+    global _lock  # noqa: PLW0603 - another thread of the parent's may have held it
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

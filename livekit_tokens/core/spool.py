@@ -110,6 +110,12 @@ def try_lock(folder: Path) -> int | None:
     return lock
 
 
+def unlock(lock: int) -> None:
+    """Give a lock back, also where a child was forked meanwhile and has inherited its descriptor."""
+    fcntl.flock(lock, fcntl.LOCK_UN)
+    os.close(lock)
+
+
 def remove(folder: Path) -> None:
     """Remove a source's folder, whose lock the caller holds; it vanishes from the host's folder at once."""
     gone = folder.with_name(f".gone-{folder.name}")
@@ -120,8 +126,16 @@ def remove(folder: Path) -> None:
 def sweep(root: Path) -> None:
     """Remove what was left half made or half removed; the caller is the host's only taker."""
     for path in root.iterdir():
-        if path.name.startswith((".new-", ".gone-")) and time.time() - path.stat().st_mtime > REPLAY_SECONDS:
+        if path.name.startswith((".new-", ".gone-")) and _age(path) > REPLAY_SECONDS:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _age(path: Path) -> float:
+    """In seconds; of what has gone meanwhile (a source that was being born is one now), none."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def mark_finished(folder: Path, checkpoint: Checkpoint) -> None:

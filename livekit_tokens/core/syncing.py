@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from livekit_tokens.core import faults
+
 Durability = Literal["process", "power"]
 """What a record survives once it is written: the end of its process, however that ends; or the machine's, too."""
 
@@ -36,5 +38,12 @@ class Syncing:
             self._asked.wait()
             time.sleep(SYNC_SECONDS)
             self._asked.clear()  # before: what is written from now on asks again
-            if not self._sync():
+            if not self._is_synced():
                 self._asked.set()
+
+    def _is_synced(self) -> bool:
+        try:
+            return self._sync()
+        except Exception as error:  # noqa: BLE001 - this thread is all that a power cut has against it
+            faults.note("the spool could not be synced", error)
+            return False

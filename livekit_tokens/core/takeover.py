@@ -116,7 +116,7 @@ def _only_taker(root: Path) -> Iterator[bool]:
         else:
             yield True
     finally:
-        os.close(lock)
+        spool.unlock(lock)
 
 
 @dataclass(slots=True)
@@ -142,7 +142,7 @@ class _Taking:
             else:
                 self._forget_if_past()
         finally:
-            os.close(lock)
+            spool.unlock(lock)
 
     async def _finish(self, connection: LedgerConnection) -> None:
         finish_line(self.folder)

@@ -32,6 +32,13 @@ class _Encoded(NamedTuple):
     seq: int
 
 
+class _Retired(NamedTuple):
+    """A segment that was rotated away and may not be on the disk yet; `fd` is -1 once an fsync of it has failed."""
+
+    segment: int
+    fd: int
+
+
 class SpoolWriter:
     """A source's folder, its lock and its newest segment.
 
@@ -53,8 +60,8 @@ class SpoolWriter:
         self._waiting: deque[_Encoded] = deque()
         self._waiting_bytes = 0
         self._retry_at = 0.0
-        self._retired: list[int] = []
-        self._retiring = threading.Lock()
+        self._unsynced: list[_Retired] = []
+        self._syncing = threading.Lock()  # before `lock`: who syncs lets others write, and nobody close a file
         self._entered = 0  # the newest segment whose name is on disk for certain
         with self.lock:
             self._rotate()
@@ -88,30 +95,36 @@ class SpoolWriter:
         with self.lock:
             if time.monotonic() - self._begun_at >= spool.REPLAY_SECONDS:
                 self._begin_another()
-        self._sync_retired()
+        with self._syncing:
+            self._sync_retired()
 
     def begin_segment(self) -> None:
         """Write on in a new segment, so that the one before may go."""
         with self.lock:
             self._begin_another()
-        self._sync_retired()
+        with self._syncing:
+            self._sync_retired()
 
     def sync(self) -> bool:
         """Write what is left over and fsync; blocks for the disk. True: all is durable."""
         self._write_all_waiting()
-        with self.lock:
-            done = not self._waiting
-            fd = os.dup(self._fd) if self._fd >= 0 else -1
-            segment = self._segment
-        self._sync_retired()
-        return fd >= 0 and _synced(fd) and self._name_synced(segment) and done
+        with self._syncing:
+            with self.lock:
+                done, fd, segment = not self._waiting, self._fd, self._segment
+            if not self._sync_retired() or fd < 0:
+                return False
+            if not _synced(fd):
+                self._distrust(segment)
+                return False
+            return self._name_synced(segment) and done
 
     def let_go(self) -> None:
         """Close the files as they are, without touching the lock: what a forked child does with its parent's."""
-        for fd in (self._fd, self._lock_fd):
+        for fd in (self._fd, self._lock_fd, *(retired.fd for retired in self._unsynced)):
             if fd >= 0:
                 os.close(fd)
         self._fd = self._lock_fd = -1
+        self._unsynced = []
 
     # -- with the lock held ---------------------------------------------------------------------------------------
 
@@ -169,7 +182,7 @@ class SpoolWriter:
             self._size = spool.SEGMENT_BYTES - (1 << 16)  # go on in the old one, try again a little later
             return True
         if self._fd >= 0:
-            self._retired.append(self._fd)
+            self._unsynced.append(_Retired(self._segment, self._fd))
         self._fd, self._size, self._torn = fd, 0, False
         self._segment += 1
         # Before all that waits: what it begins with must stand at its beginning.
@@ -193,22 +206,45 @@ class SpoolWriter:
             with self.lock:
                 self._write_waiting()
 
-    def _sync_retired(self) -> None:
-        # Under a lock of its own: who syncs must not be done while another thread is still at these.
-        with self._retiring:
-            with self.lock:
-                retired, self._retired = self._retired, []
-            for fd in retired:
-                _synced(fd)
+    def _sync_retired(self) -> bool:
+        """Bring what was rotated away to the disk; True: it is there. With `_syncing` held."""
+        with self.lock:
+            unsynced, self._unsynced = self._unsynced, []
+        failed = [_Retired(segment, -1) for segment, fd in unsynced if not self._is_on_disk(segment, fd)]
+        with self.lock:
+            self._unsynced[:0] = failed
+        return not failed
+
+    def _is_on_disk(self, segment: int, fd: int) -> bool:
+        if fd >= 0:
+            try:
+                return _synced(fd)
+            finally:
+                os.close(fd)
+        if segment == self._segment:  # no new one could be begun; this one is still written to
+            return False
+        try:
+            _rewrite(self._path(segment))
+        except FileNotFoundError:  # it is in the ledger, and needed no more
+            return True
+        except OSError as error:
+            faults.note("spool could not be synced", error)
+            return False
+        self._entered = 0
+        return True
+
+    def _distrust(self, segment: int) -> None:
+        """Linux tells of a write that failed once, and calls the pages clean after that: an fsync that succeeds later
+        says nothing. So the segment is written anew, and nothing more is added to this one."""
+        with self.lock:
+            if self._segment == segment:
+                self._rotate()
+            self._unsynced.append(_Retired(segment, -1))
 
     def _name_synced(self, segment: int) -> bool:
         """A file is found again after a power cut only if its folder was synced, too, and the folder's own."""
         if segment > self._entered:
-            try:
-                done = [_synced(os.open(path, os.O_RDONLY)) for path in (self.folder, self.folder.parent)]
-            except OSError as error:
-                faults.note("spool could not be synced", error)
-                return False
+            done = [_folder_synced(path) for path in (self.folder, self.folder.parent)]
             self._entered = segment if all(done) else self._entered
         return segment <= self._entered
 
@@ -217,7 +253,7 @@ class SpoolWriter:
 
         The open segment still has its bytes, and is put back whole with them, under a new lock if need be.
         """
-        with self.lock:
+        with self._syncing, self.lock:
             if self._fd < 0 or (self._is_locked() and self._is_there()):
                 return
             try:
@@ -243,15 +279,24 @@ def _encoded(line: Line) -> _Encoded:
 
 
 def _synced(fd: int) -> bool:
-    """Fsync and close."""
     try:
         os.fsync(fd)
     except OSError as error:
         faults.note("spool could not be synced", error)
         return False
+    return True
+
+
+def _folder_synced(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        faults.note("spool could not be synced", error)
+        return False
+    try:
+        return _synced(fd)
     finally:
         os.close(fd)
-    return True
 
 
 def _is_at(fd: int, path: Path) -> bool:
@@ -263,6 +308,12 @@ def _is_at(fd: int, path: Path) -> bool:
 
 def _copied(fd: int, path: Path) -> int:
     """A new file there with all that the open one holds, which is closed."""
+    made = _copy(fd, path)
+    os.close(fd)
+    return made
+
+
+def _copy(fd: int, path: Path) -> int:
     made = os.open(path, _OPEN | os.O_EXCL, 0o600)
     try:
         rest = os.pread(fd, os.fstat(fd).st_size, 0)
@@ -272,5 +323,20 @@ def _copied(fd: int, path: Path) -> int:
         os.close(made)
         path.unlink(missing_ok=True)
         raise
-    os.close(fd)
     return made
+
+
+def _rewrite(path: Path) -> None:
+    """Write a file anew in its own place, and on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    again = path.with_suffix(".again")
+    try:
+        again.unlink(missing_ok=True)
+        made = _copy(fd, again)
+        try:
+            os.fsync(made)
+        finally:
+            os.close(made)
+        again.replace(path)
+    finally:
+        os.close(fd)

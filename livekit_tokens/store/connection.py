@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from livekit_tokens.core.reports import Entry
 
 _T = TypeVar("_T")
+_MOST_KNOWN = 4096
+"""Parts that are in the ledger for certain; beyond so many all are forgotten, and looked up again."""
 
 
 def wall_clock() -> Micros:
@@ -302,6 +304,8 @@ class StoreConnection:
             forgot=self._forgot,
         )
         if not applied:  # a backup may have been put in the ledger's place: it knows fewer parts
+            self._known_parts.clear()
+        if len(self._known_parts) > _MOST_KNOWN:
             self._known_parts.clear()
         return applied
 

@@ -14,6 +14,7 @@ import pytest
 
 from livekit_tokens.core import background, spool
 from livekit_tokens.core.background import Background
+from livekit_tokens.core.chores import Chores
 from livekit_tokens.core.health import faults_in
 from livekit_tokens.core.ledger import Batch
 from livekit_tokens.core.recorder import Recorder
@@ -56,7 +57,7 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Any], tu
 
     def started(ledger: Any) -> tuple[Recorder, Background]:
         recorder = a_recorder(tmp_path)
-        made = Background(recorder, ledger, tmp_path)
+        made = Background(recorder, ledger, Chores(recorder.source, ledger, tmp_path))
         made.start()
         return recorder, made
 
@@ -102,9 +103,10 @@ async def test_a_flush_of_a_background_that_has_ended_is_false(start, monkeypatc
     """It is asked at the end of every call, and must not raise there."""
 
     async def end_at_once(self: Background) -> None:
-        raise SystemError
+        self._loop = asyncio.get_running_loop()
+        self._started.set()
 
-    monkeypatch.setattr(Background, "_wait", end_at_once)
+    monkeypatch.setattr(Background, "_live", end_at_once)
     _, own = start(MemoryLedger())
     own._thread.join(5)
     assert await own.flush(1) is False
@@ -184,7 +186,7 @@ def test_old_records_are_removed_where_a_setting_says_so_and_a_drain_comes_in_be
     """Once an hour it is asked for; what a call writes meanwhile does not wait for the end of it."""
     monkeypatch.setattr(background, "GATHER_SECONDS", 0.01)
     ledger, recorder = OldLedger(), a_recorder(tmp_path)
-    own = Background(recorder, ledger, tmp_path, retention_days=30)
+    own = Background(recorder, ledger, Chores(recorder.source, ledger, tmp_path, retention_days=30))
 
     def come() -> None:
         recorder.record(a_record())
@@ -244,3 +246,26 @@ def test_faults_are_left_for_doctor(start) -> None:
     assert found is not None
     assert found.last == "the ledger cannot be written; the spool keeps it: ModuleNotFoundError"
     assert found.unkept == 0
+
+
+def test_a_folder_that_cannot_be_looked_into_for_a_moment_does_not_end_the_drain(
+    start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rights were changed, or the disk failed: it is said, and tried again."""
+    ledger = MemoryLedger()
+    failing = [PermissionError(13, "Permission denied")] * 3
+
+    def is_asked(folder: Path) -> bool:
+        if failing:
+            raise failing.pop()
+        return False
+
+    monkeypatch.setattr(spool, "is_asked_to_let_go", is_asked)
+    recorder, own = start(ledger)
+    until = time.monotonic() + 3
+    while failing and time.monotonic() < until:
+        time.sleep(0.01)
+    recorder.record(a_record())
+    own.written()
+    assert arrived(ledger, 1)
+    assert own.last_error is None

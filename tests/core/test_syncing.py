@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from livekit_tokens.core import spool, syncing
+from livekit_tokens.core import faults, spool, syncing
+from livekit_tokens.core.lines import Use
 from livekit_tokens.core.syncing import Syncing
-from tests.core.makers import a_record, a_recorder
+from tests.core.makers import a_record, a_recorder, lines_in
 
 
 class Disk:
@@ -94,3 +97,94 @@ def test_a_new_segments_name_is_synced_with_it(tmp_path: Path, monkeypatch: pyte
         recorder.record(a_record())
     assert recorder.sync()
     assert synced[4:] == ["00000001.jsonl", "00000002.jsonl", recorder.folder.name, tmp_path.name]
+
+
+def test_a_sync_that_raises_is_tried_again(started) -> None:
+    """Whatever goes wrong, the thread goes on: nothing else stands against a power cut."""
+    disk = Disk()
+    raises = [MemoryError()]
+
+    def sync() -> bool:
+        if raises:
+            raise raises.pop()
+        return disk.sync()
+
+    started(SimpleNamespace(sync=sync)).written()
+    assert disk.synced()
+    assert faults.counts()["the spool could not be synced"] >= 1
+
+
+class FailingDisk:
+    """Tells of a write that failed as Linux does: once, for a file that is open; after that its pages are clean."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+        self._untold = [*names]
+        self._sync = os.fsync
+        monkeypatch.setattr(os, "fsync", self)
+
+    def __call__(self, fd: int) -> None:
+        name = Path(f"/proc/self/fd/{fd}").readlink().name
+        if name in self._untold:
+            self._untold.remove(name)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self._sync(fd)
+
+
+def test_a_segment_whose_sync_failed_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written meanwhile goes into a next segment; then both are on the disk, with every line, once."""
+    recorder = a_recorder(tmp_path)
+    recorder.record(a_record())
+    path = spool.segment_path(recorder.folder, 1)
+    before = path.stat().st_ino, path.read_bytes()
+    FailingDisk(monkeypatch, path.name)
+    assert not recorder.sync()
+    recorder.record(a_record())
+    assert recorder.sync()
+    assert path.read_bytes() == before[1]
+    assert path.stat().st_ino != before[0]
+    assert [line.seq for line in lines_in(recorder.folder) if isinstance(line, Use)] == [1, 2]
+    assert spool.segments_of(recorder.folder) == [1, 2]
+    assert sorted(path.suffix for path in recorder.folder.iterdir()) == ["", ".jsonl", ".jsonl"]
+
+
+def test_a_segment_that_was_ended_before_its_sync_failed_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sync` must not say that all is durable because the newest segment is."""
+    recorder = a_recorder(tmp_path)
+    recorder.record(a_record())
+    path = spool.segment_path(recorder.folder, 1)
+    inode = path.stat().st_ino
+    FailingDisk(monkeypatch, path.name, "00000001.again")
+    recorder.begin_segment()
+    assert not recorder.sync()
+    assert recorder.sync()
+    assert path.stat().st_ino != inode
+
+
+def test_without_a_file_to_spare_what_is_written_is_synced_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host has used up its descriptors: the segment that is open needs none."""
+    recorder = a_recorder(tmp_path)
+    assert recorder.sync()
+    recorder.record(a_record())
+
+    def none_left(*_: object, **__: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "open", none_left)
+    monkeypatch.setattr(os, "dup", none_left)
+    assert recorder.sync()
+
+
+def test_who_is_forked_keeps_no_file_of_its_parent(tmp_path: Path) -> None:
+    """Segments that were ended and are not synced yet are open, too."""
+    before = sorted(Path("/proc/self/fd").iterdir())
+    recorder = a_recorder(tmp_path)
+    for _ in range(3):
+        recorder.record(a_record())
+        with recorder._writer.lock:
+            recorder._writer._begin_another()
+    recorder.disown()
+    assert sorted(Path("/proc/self/fd").iterdir()) == before

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -313,3 +315,51 @@ async def test_a_record_lost_at_the_very_end_is_counted(tmp_path: Path) -> None:
     killed(recorder)
     recovered = await take_over(tmp_path, ledger := MemoryLedger())
     assert (recovered.lost, ledger.lost, ledger.seqs()) == (1, 1, [1])
+
+
+async def test_a_child_that_was_forked_during_a_takeover_hinders_none_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has inherited the locks' descriptors, and would hold them for as long as it lives."""
+    killed(a_call(tmp_path))
+    inherited: list[int] = []
+    finish = takeover._Taking._finish
+
+    async def forking(taking: takeover._Taking, connection: object) -> None:
+        inherited.extend(_inherited(tmp_path))
+        await finish(taking, connection)
+
+    monkeypatch.setattr(takeover._Taking, "_finish", forking)
+    await take_over(tmp_path, MemoryLedger())
+    recovered = await take_over(tmp_path, MemoryLedger())
+    for fd in inherited:
+        os.close(fd)
+    assert len(inherited) >= 2
+    assert (recovered.busy, recovered.held) == (0, 0)
+
+
+def _inherited(root: Path) -> Iterator[int]:
+    for fd in list(Path("/proc/self/fd").iterdir()):
+        with suppress(FileNotFoundError):
+            path = fd.readlink()
+            if path.is_relative_to(root) and path.name in ("lock", ".takeover"):
+                yield os.dup(int(fd.name))
+
+
+def test_a_source_that_is_born_while_leftovers_are_looked_for_hinders_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder had another name a moment ago."""
+    (tmp_path / ".new-abc").mkdir()
+    seen = Path.iterdir
+
+    def iterdir(folder: Path) -> list[Path]:
+        found = list(seen(folder))
+        if folder == tmp_path:
+            (tmp_path / ".new-abc").rename(tmp_path / "abc")
+        return found
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    spool.sweep(tmp_path)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["abc"]

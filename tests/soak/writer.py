@@ -19,6 +19,7 @@ import sqlalchemy.dialects.sqlite.aiosqlite  # noqa: F401
 
 from livekit_tokens.core import background, faults, spool
 from livekit_tokens.core.background import Background
+from livekit_tokens.core.chores import Chores
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.lines import Use, to_bytes
 from livekit_tokens.core.recorder import Recorder
@@ -114,7 +115,7 @@ class Writer:
             self._watch(self._recorder, self._phases)
             revision._upgrade = _during(self._phases, "migrating", revision._upgrade)
         ledger = _WatchedLedger(world, teller, self._phases, writing.death)
-        self._background = Background(self._recorder, ledger, world.root)
+        self._background = Background(self._recorder, ledger, Chores(self._recorder.source, ledger, world.root))
         self._background.start()
         self.load = Load(self._recorder, teller, writing.seed, writing.pause_s)
 

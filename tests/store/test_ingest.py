@@ -20,6 +20,7 @@ from livekit_tokens.domain.pricing import UNPRICED, Price, unpriced
 from livekit_tokens.domain.sessions import IN_A_GAP, Part, Stay
 from livekit_tokens.domain.times import QUARTER, quarter_of
 from livekit_tokens.domain.totals import Totals, totals_of
+from livekit_tokens.store import connection as store_connection
 from livekit_tokens.store import schema
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.faults import LedgerConflict
@@ -495,3 +496,16 @@ async def test_late_figures_are_kept_beside_their_estimate_and_never_summed(ledg
     ]
     (summed,) = await rows(ledger, schema.sums, "bucket")
     assert (summed["requests"], summed["input_text"], summed["output_audio"]) == (1, 10, 5)
+
+
+async def test_what_is_remembered_of_parts_is_bounded(connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that opens a million sessions keeps no key for each; a part that was forgotten is looked up again."""
+    monkeypatch.setattr(store_connection, "_MOST_KNOWN", 2)
+    keys = [f"{number:032x}" for number in range(1, 5)]
+    before = None
+    for key in keys:
+        next_one = batch(record(key), before=before, parts=[part(key)])
+        assert await connection.apply(next_one)
+        before = next_one.after
+    assert len(connection._known_parts) <= 2
+    assert await connection.apply(batch(record(keys[0]), before=before))
