@@ -93,6 +93,25 @@ def cut(record: UsageRecord, arrived: Arrived) -> UsageRecord:
             return _cut_answer(record, arrived)
 
 
+def at_least(record: UsageRecord, so_far: Units) -> UsageRecord:
+    """The estimate of a request of which the provider had told that much before it was cut: the input is that, the
+    output may be more."""
+    if not so_far or record.provenance != "estimated":
+        return record
+    return replace(
+        record,
+        units=_joined(record.units, so_far),
+        low=_joined(record.low or {}, so_far),
+        high=_joined(record.high or {}, so_far),
+    )
+
+
+def _joined(estimate: Units, so_far: Units) -> Units:
+    is_told = any(not name.startswith("output_") for name in so_far)
+    kept = {name: quantity for name, quantity in estimate.items() if name.startswith("output_") or not is_told}
+    return kept | {name: max(quantity, kept.get(name, 0)) for name, quantity in so_far.items()}
+
+
 def transcribed(record: UsageRecord, audio_ms: int | None, transcript: Count | None) -> UsageRecord:
     """A transcription that came without figures: by the length of its audio, where that is known."""
     told = whisper.without_usage(record.model, transcript, audio_ms)

@@ -36,6 +36,8 @@ _USUAL_TILES = (85, 170)
 _MOST_PATCHES = 1536
 _USUAL_SIZE = (1024, 1024)
 """Of an image that is only named by its address."""
+_LONG_DATA, _ENDS = 1 << 16, 1 << 11
+"""Characters of what is surely an image or sound, and of its beginning and end that it is known by."""
 
 
 class Beginning(NamedTuple):
@@ -82,7 +84,18 @@ def prompt_of(body: Body, model: str, count: Count) -> Prompt:
 
 
 def _mark(said: object, before: int = 0) -> int:
-    return zlib.crc32(json.dumps(said, default=str).encode(), before)
+    return zlib.crc32(json.dumps(_brief(said), default=str).encode(), before)
+
+
+def _brief(said: object) -> object:
+    """What is said, with the data of images and sound by its length and ends: writing megabytes holds up a call."""
+    if isinstance(said, dict):
+        return {name: _brief(value) for name, value in said.items()}
+    if isinstance(said, list):
+        return [_brief(value) for value in said]
+    if isinstance(said, str) and len(said) > _LONG_DATA:
+        return [len(said), said[:_ENDS], said[-_ENDS:]]
+    return said
 
 
 def embedded(body: Body, count: Count) -> int:

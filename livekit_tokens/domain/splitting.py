@@ -34,8 +34,10 @@ def split_chat_usage(usage: object) -> Units:
     """Split the usage of a chat completion, a response or an embedding into disjoint units, in tokens.
 
     Chat completions say prompt and completion, responses say input and output; embeddings have a prompt only.
+    Where a total shows that reasoning stands beside the completion and not in it (Grok), it is added.
+    Source: "Reasoning for Grok Models", Google Cloud's Vertex AI documentation.
     """
-    counts = _mapping("usage", usage)
+    counts = _with_reasoning(_mapping("usage", usage))
     units: Units = {}
     if "prompt_tokens" in counts:
         _split_input(units, counts, "prompt_tokens", "prompt_tokens_details")
@@ -135,6 +137,16 @@ def _split_output(units: Units, counts: Counts, total_name: str, details_name: s
         units["output_audio"] = audio
     if reasoning:
         units["output_reasoning"] = reasoning
+
+
+def _with_reasoning(counts: Counts) -> Counts:
+    """The same with the reasoning inside its completion, as OpenAI counts."""
+    if "total_tokens" not in counts or "completion_tokens" not in counts:
+        return counts
+    completion = _count(counts, "completion_tokens")
+    reasoning = _count(_details(counts, "completion_tokens_details"), "reasoning_tokens")
+    beside = _count(counts, "total_tokens") - _count(counts, "prompt_tokens") - completion
+    return {**counts, "completion_tokens": completion + reasoning} if reasoning and beside == reasoning else counts
 
 
 def _left(counts: Counts, name: str, parts: int) -> int:

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from livekit_tokens.core.calibration import Calibration, Expected, Told
-from livekit_tokens.core.cut_requests import Arrived, audio_units, cut, prompt_units, sent, speech_units, transcribed
+from livekit_tokens.core.cut_requests import (
+    Arrived,
+    at_least,
+    audio_units,
+    cut,
+    prompt_units,
+    sent,
+    speech_units,
+    transcribed,
+)
 from livekit_tokens.core.prompts import Beginning, Prompt
 from livekit_tokens.core.whisper import Count
 from livekit_tokens.domain.usage import UsageRecord
@@ -136,3 +145,14 @@ def test_what_is_remembered_is_bounded() -> None:
     assert not calibration.expect("openai", "gpt-4o", Prompt(1, 0)).calibrated
     assert calibration.expect("openai", "gpt-4o", Prompt(1, 9999)).calibrated
     assert max(len(kept) for kept in vars(calibration).values()) <= 4096
+
+
+def test_what_the_provider_had_told_before_the_cut_is_the_least() -> None:
+    """Some servers tell usage with every piece: its input is the bill's, its output may have gone on."""
+    estimate = at_least(cut(chat(cached=512), Arrived(tokens=40, ahead=3)), {"input_text": 990, "output_text": 41})
+    assert estimate.units == {"input_text": 990, "output_text": 43}
+    assert estimate.low == {"input_text": 990, "output_text": 41}
+    assert estimate.high == {"input_text": 990, "output_text": 156}
+    assert estimate.provenance == "estimated"
+    longer = at_least(cut(chat(), Arrived(tokens=40)), {"output_text": 200})
+    assert longer.units == {"input_text": 1000, "output_text": 200}

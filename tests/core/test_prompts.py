@@ -157,3 +157,16 @@ def test_tools_are_counted_as_signatures() -> None:
 def test_odd_bodies_are_counted_as_far_as_they_make_sense() -> None:
     for body in ({}, {"messages": None}, {"messages": [None, 7, "x", {"content": [None, {}, {"text": 1}]}]}):
         assert prompt_of(body, "gpt-4o", len).tokens >= 0
+
+
+def test_an_image_is_known_again_by_its_length_and_its_ends() -> None:
+    """Writing the megabytes of base64 in each turn's body would hold up the interpreter, and with it the call."""
+    image = "data:image/png;base64," + "iVBORw0KGgo" * 10_000
+
+    def mark(url: str) -> int:
+        said = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
+        return prompt_of({"messages": [said]}, "gpt-4o", len).beginnings[0].mark
+
+    within = f"{image[:50_000]}A{image[50_001:]}"
+    assert mark(image) == mark(within)
+    assert len({mark(image), mark(f"{image}="), mark(f"{image[:-1]}="), mark(image.replace("png", "gif"))}) == 4

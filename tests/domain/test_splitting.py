@@ -77,6 +77,22 @@ def test_reasoning_is_taken_out_of_output_text() -> None:
     assert split_chat_usage(usage) == {"input_text": 10, "output_text": 10, "output_reasoning": 40}
 
 
+@pytest.mark.parametrize(("completion", "reasoning", "total"), [(9, 94, 135), (50, 40, 122)])
+def test_reasoning_that_stands_beside_the_completion_is_added(completion: int, reasoning: int, total: int) -> None:
+    """Grok counts it so, and says it by the total alone."""
+    usage = {
+        "prompt_tokens": 32,
+        "completion_tokens": completion,
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
+        "total_tokens": total,
+    }
+    expected = {"input_text": 32, "output_text": completion, "output_reasoning": reasoning}
+    assert split_chat_usage(usage) == expected
+    inside = {**usage, "total_tokens": 32 + completion}
+    if reasoning <= completion:
+        assert split_chat_usage(inside) == {**expected, "output_text": completion - reasoning}
+
+
 def test_a_response_counts_like_a_chat_completion() -> None:
     """Responses say input and output where chat completions say prompt and completion."""
     usage = {"input_tokens": 10, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 5}

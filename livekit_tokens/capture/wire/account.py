@@ -149,6 +149,8 @@ class Account:
         ended, ending, error = exchange.ending
         if reading is not None:
             reading.close()
+            if ending == "whole":
+                reading.end()
         if reading is None or reading.usage is None or vocabulary.is_ready(asked.model):
             self._count_prompt()
         status, headers = exchange.head or (None, {})

@@ -35,6 +35,11 @@ class Pace(NamedTuple):
     audio_ms: float = 0.0
 
 
+def _says_something(usage: Mapping[str, Any]) -> bool:
+    """Some servers put zeros where they have not counted yet."""
+    return any(value for value in usage.values() if isinstance(value, (int, float)))
+
+
 class Reading:
     """Fed with a body piece by piece; what it holds can be read at any time.
 
@@ -43,6 +48,10 @@ class Reading:
 
     def __init__(self, kind: Kind, content_type: str, encoding: str, count: Count, media: str = "") -> None:
         self.usage: Mapping[str, Any] | None = None
+        self.so_far: Mapping[str, Any] | None = None
+        """Usage that came before the end of a stream: some servers tell it with every piece."""
+        self.answered = False
+        """A model's answer is complete; what it came to may follow."""
         self.request_id: str | None = None
         self.model: str | None = None
         self.finished = False
@@ -124,14 +133,19 @@ class Reading:
             with suppress(binascii.Error, ValueError):
                 self.sounded(b64decode(base64))
 
-    def told(self, source: Mapping[str, Any]) -> None:
-        """Usage, id and model, wherever an object has them."""
-        if isinstance(usage := source.get("usage"), dict):
-            self.usage = usage
+    def told(self, source: Mapping[str, Any], *, ended: bool = True) -> None:
+        """Usage, id and model, wherever an object has them; `ended`: no output follows."""
+        if isinstance(usage := source.get("usage"), dict) and _says_something(usage):
+            self.usage, self.so_far = (usage, None) if ended else (None, usage)
         if isinstance(name := source.get("id"), str) and name:
             self.request_id = name[:_LONGEST_ID]
         if isinstance(model := source.get("model"), str) and model:
             self.model = model[:_LONGEST_ID]
+
+    def end(self) -> None:
+        """The provider says that this was all: what was told last is the bill."""
+        self.finished = True
+        self.usage = self.usage or self.so_far
 
     def failed(self, error: object) -> None:
         """`error`: an error object of the provider's. Only its class is kept, never its message."""

@@ -66,6 +66,7 @@ class _Answer(msgspec.Struct):
     model: object = None
     usage: object = None
     text: object = None
+    duration: object = None
     choices: object = None
     output: object = None
     error: object = None
@@ -97,7 +98,10 @@ class _Whole:
             self._reading.usage = usage_near_the_end(body)
             return
         self._reading.finished = True
-        self._reading.told({"usage": answer.usage, "id": answer.id, "model": answer.model})
+        usage = answer.usage
+        if usage is None and isinstance(answer.duration, (int, float)):  # a transcription, `verbose_json`
+            usage = {"type": "duration", "seconds": answer.duration}
+        self._reading.told({"usage": usage, "id": answer.id, "model": answer.model})
         if answer.error:
             self._reading.failed(answer.error)
         if self._reading.usage is None or answer.text is not None:
@@ -158,7 +162,7 @@ class _Events:
             return
         told = line[5:].strip()
         if told == b"[DONE]":
-            self._reading.finished = True
+            self._reading.end()
             return
         try:
             event = msgspec.json.decode(told)
@@ -169,10 +173,12 @@ class _Events:
 
 
 def _chat_chunk(reading: Reading, chunk: dict[str, Any]) -> None:
-    reading.told(chunk)
+    choices = _list(chunk.get("choices"))
+    reading.answered = reading.answered or any(_dict(choice).get("finish_reason") for choice in choices)
+    reading.told(chunk, ended=reading.answered or (reading.begun and not choices))
     if chunk.get("error"):
         reading.failed(chunk["error"])
-    for choice in _list(chunk.get("choices")):
+    for choice in choices:
         delta = _dict(_dict(choice).get("delta"))
         reading.said(delta.get("content"))
         reading.said(delta.get("refusal"))

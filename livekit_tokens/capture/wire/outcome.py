@@ -9,11 +9,11 @@ from typing import Any, Literal, NamedTuple
 from livekit_tokens.capture.wire.answers import Pace, Reading
 from livekit_tokens.capture.wire.requests import Asked
 from livekit_tokens.core import faults, whisper
-from livekit_tokens.core.cut_requests import Arrived, cut, transcribed
+from livekit_tokens.core.cut_requests import Arrived, at_least, cut, transcribed
 from livekit_tokens.core.vocabulary import vocabulary_of
 from livekit_tokens.core.whisper import Count
 from livekit_tokens.domain.errors import ImpossibleUsage
-from livekit_tokens.domain.units import LARGEST
+from livekit_tokens.domain.units import LARGEST, Units
 from livekit_tokens.domain.usage import UsageRecord
 
 Ending = Literal["whole", "closed", "broken"]
@@ -148,10 +148,17 @@ def _untold(record: UsageRecord, seen: Seen) -> UsageRecord:
     if seen.asked.endpoint.kind == "transcription" and whole:
         return transcribed(record, seen.asked.audio_ms, _transcript(reading, seen.asked))
     arrived = Arrived(reading.tokens, reading.audio_ms, whole=whole, begun=reading.begun)
-    if whole or seen.first is None:
-        return cut(record, arrived)
-    pace = pace_of(reading, seen.ended - seen.first, seen.usual)
-    return cut(record, on_its_way(arrived, pace, seen.round_trip))
+    if not whole and seen.first is not None:
+        pace = pace_of(reading, seen.ended - seen.first, seen.usual)
+        arrived = on_its_way(arrived, pace, seen.round_trip)
+    return at_least(cut(record, arrived), _so_far(reading, seen.asked))
+
+
+def _so_far(reading: Reading, asked: Asked) -> Units:
+    try:
+        return asked.endpoint.split(reading.so_far or {})
+    except ImpossibleUsage:  # it is not counted by; how it ends may be told yet
+        return {}
 
 
 def pace_of(reading: Reading, seconds: float, usual: Pace | None) -> Pace:

@@ -54,6 +54,19 @@ def test_a_streams_usage_id_and_model_are_read() -> None:
     assert (reading.tokens, reading.finished) == (3, True)
 
 
+def test_usage_before_the_end_of_an_answer_is_no_bill() -> None:
+    """Some servers tell it with every piece, or put zeros where they have not counted yet."""
+    early = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
+    zeros = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    stream = events(chunk(early, content="one "), chunk(content="two "), chunk(zeros, content="three"))
+    cut = read("chat", SSE, stream)
+    assert (cut.usage, cut.so_far, cut.tokens) == (None, early, 3)
+    assert read("chat", SSE, stream + events("[DONE]")).usage == early
+    ended = {**chunk(USAGE), "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    assert read("chat", SSE, stream + events(ended)).usage == USAGE
+    assert read("chat", SSE, stream + events(chunk(USAGE))).usage == USAGE
+
+
 @given(st.integers(0, len(STREAM)), st.integers(1, 64))
 def test_a_stream_cut_anywhere_holds_what_had_come(cut: int, piece: int) -> None:
     """However the socket cuts it up: each whole event counts, half of one does not."""
@@ -128,6 +141,8 @@ def test_a_transcript_is_counted_as_json_and_as_text() -> None:
     body = json.dumps({"text": "one two three", "usage": usage}).encode()
     reading = read("transcription", JSON, body)
     assert (reading.usage, reading.tokens) == (usage, 3)
+    verbose = json.dumps({"text": "one two three", "duration": 8.47, "segments": []}).encode()
+    assert read("transcription", JSON, verbose).usage == {"type": "duration", "seconds": 8.47}
     assert read("transcription", "text/plain", b"one two three\n").tokens == 3
     stream = events(
         {"type": "transcript.text.delta", "delta": "one "}, {"type": "transcript.text.done", "text": "one "}
