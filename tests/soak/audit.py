@@ -14,12 +14,14 @@ from typing import Any
 import asyncpg
 
 from tests.soak.load import units_of
+from tests.soak.prices import cost_of
 from tests.soak.result import Result
 from tests.soak.told import Told
 from tests.soak.worlds import World
 
 QUARTER = 15 * 60 * 1_000_000
 _LABELS = ("service", "provider", "model", "operation", "agent", "feature", "provenance")
+_KEY = {"part", "bucket", *_LABELS}
 
 Row = Mapping[str, Any]
 
@@ -69,11 +71,15 @@ def audit(
 ) -> Ledgered:
     """Compare, and add what was found to the result. `damaged` are requests whose lines were damaged on purpose:
     whether they were lost is for the caller to say, and what became of the parts is not looked at. `counts_losses`:
-    something was taken that cannot be had back, and the ledger must say how much; no call may seem to be running.
+    something was taken that cannot be had back, and the ledger must say how much, in each run for itself; no call may
+    seem to be running. In all others it must not say that anything was lost.
     """
     result.runs += runs
     result.emitted += len(told.emitted)
     result.acknowledged += told.acknowledged
+    result.faults += told.faults
+    if not told.acknowledged:
+        result.faults.append("nothing was acknowledged: this run proves nothing")
     try:
         found = ledgered(world)
     except (sqlite3.Error, asyncpg.PostgresError) as error:
@@ -81,49 +87,68 @@ def audit(
         result.faults.append(f"the ledger cannot be read: {error}")
         return Ledgered()
     result.stored += len(found.records)
-    _compare_records(found.records, told, result, damaged or frozenset())
+    lost = _compare_records(found.records, told, result, damaged or frozenset())
     compare_sums(found, result)
+    counted = owned_up_to(found)
     if counts_losses:
-        result.counted += owned_up_to(found)
+        result.counted += counted
+    if not damaged and counted != (lost if counts_losses else 0):
+        result.faults.append(f"{lost} were lost in a run, and the ledger says that {counted} were")
     if damaged is None:
         _compare_parts(found, told, result, some_lost=counts_losses)
-    for said in told.said:
-        if said.get("fault"):
-            result.faults.append(said["fault"])
     return found
 
 
-def _compare_records(records: list[Row], told: Told, result: Result, damaged: frozenset[str]) -> None:
+def _compare_records(records: list[Row], told: Told, result: Result, damaged: frozenset[str]) -> int:
+    """Adds to the result, and returns how many were lost."""
     times = Counter(row["request_id"] for row in records)
     result.twice += sum(count - 1 for count in times.values())
     stored = {row["request_id"]: row for row in records}
     reported = {request for request, row in stored.items() if row["provenance"] == "reported"}
-    result.lost += len((told.records - reported - damaged) | (told.in_flight - stored.keys() - damaged))
+    lost = len((told.records - reported - damaged) | (told.in_flight - stored.keys() - damaged))
+    result.lost += lost
     if strangers := stored.keys() - told.emitted:
         result.faults.append(f"{len(strangers)} records are in the ledger that nobody emitted")
     for request in reported:
         if json.loads(stored[request]["units"]) != units_of(request):
             result.faults.append(f"the units of {request} are not what was recorded")
+    for request, row in stored.items():
+        if (row["input_cost"], row["output_cost"]) != cost_of(
+            row["model"], row["provenance"], json.loads(row["units"])
+        ):
+            result.faults.append(f"{request} does not cost what it costs")
+    return lost
 
 
 def compare_sums(found: Ledgered, result: Result) -> None:
-    """Unit by unit: the table of sums is what the records add up to."""
-    expected: Counter[tuple[Any, ...]] = Counter()
+    """Column by column: the table of sums is what the records add up to, money and failures too."""
+    expected: dict[tuple[Any, ...], Counter[str]] = {}
     for row in found.records:
         key = (bytes(row["part"]), row["at"] - row["at"] % QUARTER, *(row[name] for name in _LABELS))
-        expected[*key, "requests"] += 1
-        for name, quantity in json.loads(row["units"]).items():
-            expected[*key, name] += quantity
-    summed: Counter[tuple[Any, ...]] = Counter()
-    names = {key[-1] for key in expected}
+        expected.setdefault(key, Counter(first_at=row["at"])).update(_added_by(row))
+        expected[key]["first_at"] = min(expected[key]["first_at"], row["at"])
+    wrong = 0
     for row in found.sums:
         key = (bytes(row["part"]), row["bucket"], *(row[name] for name in _LABELS))
-        for name in names:
-            if row[name]:
-                summed[*key, name] += row[name]
-    if summed != expected:
-        wrong = sum(1 for key in expected.keys() | summed.keys() if expected[key] != summed[key])
-        result.faults.append(f"{wrong} sums differ from the records")
+        amounts = expected.pop(key, Counter())
+        wrong += any(row[name] != amounts[name] for name in row.keys() - _KEY)
+    if wrong or expected:
+        result.faults.append(f"{wrong} sums differ from the records, {len(expected)} are missing")
+
+
+def _added_by(row: Row) -> dict[str, int]:
+    """What a record adds to its sum."""
+    units, informational = (json.loads(row[name] or "{}") for name in ("units", "informational"))
+    bills = bool(units) or row["provenance"] == "unknown"
+    return {
+        "requests": 1,
+        "failed_requests": int(not row["success"]),
+        "unpriced_requests": int(bills and None in (row["input_cost"], row["output_cost"])),
+        **units,
+        **{f"info_{name}": quantity for name, quantity in informational.items()},
+        "input_cost": row["input_cost"] or 0,
+        "output_cost": row["output_cost"] or 0,
+    }
 
 
 def _compare_parts(found: Ledgered, told: Told, result: Result, *, some_lost: bool) -> None:

@@ -22,7 +22,7 @@ def left_at_once(worlds: Worlds, result: Result, runs: int, seed: int, say: Call
     rng = random.Random(seed)
     at_once: dict[str, bool] = {}
     for run in range(runs):
-        way = WAYS[run % len(WAYS)]
+        way = tuple(WAYS)[run % len(WAYS)]
         with worlds.new() as world:
             told = _leave(world, way, rng.getrandbits(32))
             at_once[way] = world.database.exists() and len(ledgered(world).records) == len(told.records)
@@ -38,14 +38,18 @@ def _leave(world: World, way: str, seed: int) -> Told:
     command = [sys.executable, "-m", "tests.soak.leaver", way, str(world.folder), world.url, str(seed)]
     listener = Listener(ours)
     try:
-        subprocess.run(
+        left = subprocess.run(
             [*command, str(theirs.fileno())],
             check=False,
             pass_fds=[theirs.fileno()],
             cwd=Path(__file__).parents[2],
             capture_output=True,
+            text=True,
             timeout=60,
         )
     finally:
         theirs.close()
-    return listener.all_told()
+    told = listener.all_told()
+    if (left.returncode, left.stderr.count("Traceback")) != WAYS[way]:
+        told.said.append({"fault": f"{way} ended with {left.returncode}: {left.stderr[-300:]}"})
+    return told

@@ -48,7 +48,9 @@ def write_and_fork(teller: Teller, world: World, seed: int, forks: int) -> None:
             _be_a_child(teller, world, rng.getrandbits(32))
         for _ in range(rng.randint(0, 3)):
             load.step()
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
+        if os.waitstatus_to_exitcode(status) not in (0, -signal.SIGKILL):
+            teller.said(fault=f"a forked child ended with {os.waitstatus_to_exitcode(status)}")
     load.end()
     own.recorder.sync()
     own.background.flush_blocking(20)

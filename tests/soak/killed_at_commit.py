@@ -24,9 +24,9 @@ def killed_at_commit(worlds: Worlds, result: Result, runs: int, seed: int, say: 
         with worlds.new() as world:
             death = Death(MOMENTS[run % 3], batch=rng.randint(1, 4))
             writer = Victim(write, Writing(world, rng.getrandbits(32), gather_s=0.05, death=death))
-            told = writer.end(60)
+            told = writer.end(60, may_kill_itself=True)
             taker = Victim(take, Taking(world, Death(MOMENTS[run // 3 % 3])))
-            told.add(taker.end(60))
+            told.add(taker.end(60, may_kill_itself=True))
             recover(world, result, rng)
             audit(world, told, result, runs=1)
         say(f"{run + 1} of {runs} deaths at a commit")

@@ -21,12 +21,15 @@ KILLS_A_WORLD = 6
 WORLDS_AT_ONCE = 4
 """A third of a world's time is waiting for the next kill."""
 WRITERS_AT_ONCE = 2
+LEAST_A_KILL = 10
+"""Records that must have been acknowledged for each kill, taken together: some are killed before their first."""
 
 Say = Callable[[str], None]
 
 
 def killed_recorders(worlds: Worlds, result: Result, runs: int, seed: int, say: Say, kind: str = "sqlite") -> None:
     """Each world is born, written by several generations that are killed one after the other, and audited."""
+    worlds.prepare(kind)
     hit: Counter[str] = Counter()
     kills = [min(KILLS_A_WORLD, runs - begun) for begun in range(0, runs, KILLS_A_WORLD)]
     pool = ThreadPoolExecutor(WORLDS_AT_ONCE)
@@ -39,6 +42,8 @@ def killed_recorders(worlds: Worlds, result: Result, runs: int, seed: int, say: 
             say(f"{result.runs} of {runs} kills")
     finally:
         pool.shutdown(cancel_futures=True)
+    if result.acknowledged < LEAST_A_KILL * result.runs:
+        result.faults.append(f"fewer than {LEAST_A_KILL} records were acknowledged for each kill")
     named = ", ".join(f"{name} {count}" for name, count in sorted(hit.items()))
     result.notes.append(f"seed {seed}; killed while {named}")
 
@@ -83,7 +88,7 @@ def _kill_a_generation(world: World, rng: random.Random, count: int, hit: Counte
         )
         writers.append((Victim(write, writing), phases))
     if rng.random() < 0.2:
-        kill_a_taker(world, rng, hit)
+        told.add(kill_a_taker(world, rng, hit))
     for writer, phases in writers:
         _wait_for_its_hour(writer, "connecting" if first else _hour(rng), rng)
         told.add(writer.kill())
@@ -104,7 +109,7 @@ def _wait_for_its_hour(writer: Victim, hour: str, rng: random.Random) -> None:
             writer.wait_for("connecting")
             time.sleep(rng.uniform(0, 0.05))
         case "ending":
-            writer.wait_for("ending", times=rng.randint(1, 2), within=4)
+            writer.look_for("ending", times=rng.randint(1, 2), within=4)
             time.sleep(rng.uniform(0, 0.03))
         case _:
             writer.wait_for("writing")

@@ -19,9 +19,9 @@ from livekit_tokens.core.lines import More, Pend
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.sessions import Part, Stay, ended
 from livekit_tokens.domain.usage import UsageRecord
+from tests.soak.prices import MODELS
 from tests.soak.told import Teller
 
-MODELS = ("gpt-realtime", "gpt-realtime-mini", "gpt-4o-transcribe")
 _READS = Expected((40, 60, 0), (3, 3, 0), (0, 0, 0), (1.0, 0.0, 1.0), calibrated=True)
 _MOST_PARTS, _MOST_IN_FLIGHT = 3, 4
 

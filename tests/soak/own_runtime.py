@@ -10,10 +10,13 @@ from livekit_tokens import runtime
 from livekit_tokens.core import homes
 from livekit_tokens.runtime import Runtime
 from livekit_tokens.settings import Settings
+from tests.soak.prices import prices_file
 from tests.soak.worlds import HOST, World
 
 
 def runtime_in(world: World) -> Runtime:
     """This process's runtime, made at its first use, on that world."""
     homes.host = lambda: HOST
-    return runtime.runtime(Settings(database_url=world.url, spool_dir=world.root.parent))
+    return runtime.runtime(
+        Settings(database_url=world.url, spool_dir=world.root.parent, prices_file=prices_file(world.folder))
+    )

@@ -27,7 +27,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Victim:
-    """A child that runs `work(teller, *args)`; `kill` is SIGKILL and returns when it is gone."""
+    """A child that runs `work(teller, *args)`; `kill` is SIGKILL and returns when it is gone.
+
+    One that ends in any other way than by that or by itself, whole, is a fault that is told: a product that breaks
+    must not pass for a process that was killed.
+    """
 
     def __init__(self, work: Callable[..., None], *args: Any) -> None:
         ours, theirs = _context.Pipe(duplex=False)
@@ -35,17 +39,25 @@ class Victim:
         self._process.start()
         theirs.close()
         self._listener = Listener(ours)
+        self._killed = False
         _alive.add(self)
 
     @property
     def running(self) -> bool:
         return self._process.is_alive()
 
-    def wait_for(self, moment: str, within: float = 20.0, times: int = 1) -> bool:
-        return self._listener.wait_for(moment, within, times)
+    def wait_for(self, moment: str, within: float = 20.0) -> None:
+        """Until the child tells of that moment; one that does not is a fault."""
+        if not self._listener.wait_for(moment, within, 1):
+            self._is_at_fault(f"did not come to {moment!r} within {within:g} s")
+
+    def look_for(self, moment: str, within: float = 20.0, times: int = 1) -> None:
+        """The same where it may as well not come."""
+        self._listener.wait_for(moment, within, times)
 
     def kill(self) -> Told:
         if self._process.is_alive():
+            self._killed = True
             self._process.kill()
         return self.end(10)
 
@@ -63,15 +75,22 @@ class Victim:
         """Ask it to end by itself, as SIGTERM does."""
         self._process.terminate()
 
-    def end(self, within: float) -> Told:
+    def end(self, within: float, *, may_kill_itself: bool = False) -> Told:
         """Wait until it has ended and give what it told. One that does not end in time is killed, and says so."""
         self._process.join(within)
         if self._process.is_alive():
             self._process.kill()
             self._process.join(10)
-            self._listener.told.said.append({"fault": f"a child did not end within {within:g} s"})
+            self._is_at_fault(f"did not end within {within:g} s")
+        elif self._process.exitcode and (
+            self._process.exitcode != -signal.SIGKILL or not (self._killed or may_kill_itself)
+        ):
+            self._is_at_fault(f"ended with exit code {self._process.exitcode}")
         _alive.discard(self)
         return self._listener.all_told()
+
+    def _is_at_fault(self, why: str) -> None:
+        self._listener.told.said.append({"fault": f"a child {why}"})
 
 
 def kill_all() -> None:

@@ -24,23 +24,25 @@ def recover(
     """
     if killed_share:
         while rng.random() < killed_share:
-            kill_a_taker(world, rng, hit)
+            result.faults += kill_a_taker(world, rng, hit).faults
     for _ in range(_MOST_TRIES):
         told = Victim(take, Taking(world)).end(60)
+        result.faults += told.faults
         if is_finished(told):
             return
         time.sleep(0.05)
     result.faults.append(f"recovery did not come to an end; the last taker said {told.said}")
 
 
-def kill_a_taker(world: World, rng: random.Random, hit: Counter[str] | None = None) -> None:
+def kill_a_taker(world: World, rng: random.Random, hit: Counter[str] | None = None) -> Told:
     phases = world.folder / "taker"
     taker = Victim(take, Taking(world, phases=phases))
-    taker.wait_for("taking")
+    taker.look_for("taking")  # it may be that the ledger cannot be had at this moment
     time.sleep(rng.uniform(0, 0.03))
-    taker.kill()
+    told = taker.kill()
     if hit is not None:
         hit.update(phases_in(phases))
+    return told
 
 
 def is_finished(told: Told) -> bool:

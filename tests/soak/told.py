@@ -72,6 +72,11 @@ class Told:
         self.said += other.said
 
     @property
+    def faults(self) -> list[str]:
+        """What went wrong with a child, by its own word or by the parent's."""
+        return [said["fault"] for said in self.said if said.get("fault")]
+
+    @property
     def acknowledged(self) -> int:
         return len(self.records | self.in_flight)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +38,7 @@ def _dead_writers(world: World, rng: random.Random) -> Told:
     writers = [Victim(write, Writing(world, rng.getrandbits(32), gather_s=rng.choice((0.2, 30)))) for _ in range(2)]
     for writer in writers:
         writer.wait_for("writing")
-        writer.wait_for("never", within=rng.uniform(0.1, 0.5))
+        time.sleep(rng.uniform(0.1, 0.5))
         told.add(writer.kill())
     return told
 

@@ -58,6 +58,14 @@ class Worlds:
                 self._postgres().drop(url)
             shutil.rmtree(folder, ignore_errors=True)
 
+    def prepare(self, kind: str) -> None:
+        """Start what worlds of this kind need, for as long as the calling thread lives: the server dies with it.
+
+        Raises postgres.NoPostgres.
+        """
+        if kind == "postgresql":
+            self._postgres()
+
     def _postgres(self) -> postgres.Server:
         with self._starting:
             if self._server is None:

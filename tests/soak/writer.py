@@ -29,6 +29,7 @@ from tests.soak.dying_ledger import Death, DyingLedger
 from tests.soak.jumps import own_clock
 from tests.soak.load import Load, now
 from tests.soak.phases import Phases
+from tests.soak.prices import price
 from tests.soak.privileges import respect_file_modes
 from tests.soak.told import Teller
 from tests.soak.worlds import HOST, World
@@ -65,7 +66,7 @@ class _WatchedLedger(DyingLedger):
     """Tells when it connects, and marks what the process is doing."""
 
     def __init__(self, world: World, teller: Teller, phases: Phases | None, death: Death | None) -> None:
-        super().__init__(StoreLedger(world.url), death)
+        super().__init__(StoreLedger(world.url, pricing=price), death)
         self._teller = teller
         self._phases = phases
 
