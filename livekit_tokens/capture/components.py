@@ -47,6 +47,7 @@ _FALLBACKS = {
     stt.FallbackAdapter: "stt_availability_changed",
     tts.FallbackAdapter: "tts_availability_changed",
 }
+_ADAPTERS = (*_FALLBACKS, stt.StreamAdapter, tts.StreamAdapter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class ComponentWitness:
         """Listen to the llm, stt and tts of a session or an agent. What is listened to already stays so."""
         for component, service in _components_of(owner):
             with _attaching:
-                witnesses.mark(component, service)
+                witnesses.mark(component, service, of_several=isinstance(component, _ADAPTERS))
                 if (ear := _ears.get(component)) is None:
                     ear = _ears[component] = _Ear(component)
                 ear.witnesses.add(self)
@@ -195,7 +196,7 @@ class _Ear:
         self._tell(failed(event, self._component()), isinstance(event, stt.STTError))
 
     def _on_unavailable(self, event: Any) -> None:
-        self._tell(unavailable(event), hasattr(event, "stt"), of_model=True)
+        self._tell(unavailable(event), hasattr(event, "stt"))
 
     def _was_told_as_stream(self, event: TTSMetrics) -> bool:
         """Voices that synthesize by streaming (inference.TTS) report the stream, and once more the whole around it.
@@ -212,12 +213,9 @@ class _Ear:
                 return True
         return False
 
-    def _tell(self, fields: Fields | None, heard: bool, *, of_model: bool = False) -> None:
-        """`heard`: a transcriber's stream is handed on from agent to agent, so it is the current agent's.
-
-        `of_model`: the event is of one component of an adapter, which is known by its model.
-        """
-        if fields is None or witnesses.is_told(fields, of_model=of_model):
+    def _tell(self, fields: Fields | None, heard: bool) -> None:
+        """`heard`: a transcriber's stream is handed on from agent to agent, so it is the current agent's."""
+        if fields is None or witnesses.is_told(fields):
             return
         reply, told = _reply.get(), spending.told()
         if reply is not None and reply.utterance is not None:

@@ -3,9 +3,11 @@
 The rule is the table in `components.py`. How it is kept: the public methods by which a component is asked are marked
 on the instance, so that each call of them has a mark of its own in its context. A stream's tasks inherit it: the one
 that sends and the one that reports (measured on livekit-agents 1.8.9; so do the tasks of a FallbackAdapter and its
-recoveries). A request that the wire records leaves its kind and provider at the mark; a metric or an error of the
-same call, kind and provider is then silent. Where nothing was seen (a provider with a WebSocket or a client of its
-own, a request that failed before it was sent), the metrics speak.
+recoveries). A request that the wire records leaves its operation at the mark; a metric or an error of the same call
+and operation is then silent, whatever its component calls its model and provider. They are no pairs: a voice tells of
+each segment, a client's own retries are requests of their own. Only where several components may have been asked, in
+an adapter's call, are they told apart by their names. Where nothing was seen (a provider with a WebSocket or a client
+of its own, a request that failed before it was sent), the metrics speak.
 """
 
 from __future__ import annotations
@@ -13,86 +15,110 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from functools import wraps
-from typing import Any, Protocol
-from weakref import WeakSet
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 from livekit_tokens.capture import spending
+from livekit_tokens.capture.spending import Writer
 
 _METHODS = ("chat", "recognize", "stream", "synthesize")
-_MOST_PARTS = 64
-_MOST_MODELS = 8
-_MOST_UNREAD = 64
+_MOST_SEEN = 64
+
+Names = tuple[str, str]
+"""Provider and model."""
 
 
-class Seen(Protocol):
-    """A request that the wire records. It may cost microseconds to answer, so it is asked when something is told."""
+class Seen:
+    """One request that the wire records: enough to know it again, and nothing of what it holds.
 
-    @property
-    def operation(self) -> str: ...
-    @property
-    def provider(self) -> str: ...
-    def model(self) -> str: ...
+    `names` may take a look into its body: so they are asked for only where names matter, until they are known.
+    """
+
+    __slots__ = ("names", "operation")
+
+    def __init__(self, operation: str, names: Callable[[], Names]) -> None:
+        self.operation = operation
+        self.names = names
 
 
 class Mark:
-    """One call of a component: what the wire saw of it. `service` is what the component is for, `provider` its own."""
+    """One call of a component: what the wire saw of it. `service` is what the component is for, `provider` its own.
 
-    __slots__ = ("_seen", "_unread", "outer", "provider", "service")
+    `of_several`: the component is an adapter, within whose call others are asked.
+    """
 
-    def __init__(self, service: str = "", provider: str = "", outer: Mark | None = None) -> None:
+    __slots__ = ("_of_several", "_seen", "_told_as", "outer", "provider", "service")
+
+    def __init__(
+        self, service: str = "", provider: str = "", outer: Mark | None = None, *, of_several: bool = False
+    ) -> None:
         self.service = service
         self.provider = provider
         self.outer = outer  # an adapter's call, which this one was made within
-        self._unread: deque[Seen] = deque(maxlen=_MOST_UNREAD)
-        self._seen: dict[tuple[str, str], deque[Seen]] = {}
+        self._of_several = of_several
+        self._seen: deque[Seen] = deque(maxlen=_MOST_SEEN)
+        self._told_as: dict[Names, Names | None] = {}
 
     def see(self, request: Seen) -> None:
-        self._unread.append(request)
+        if not (self._seen and self._seen[-1] is request):
+            self._seen.append(request)
         if self.outer is not None:
             self.outer.see(request)
 
     @property
     def has_seen_any(self) -> bool:
-        return bool(self._seen or self._unread)
+        return bool(self._seen)
 
-    def has_seen(self, operation: str, provider: str, model: str | None = None) -> bool:
-        """`model` tells the components of an adapter apart; Azure is asked for deployments, not for models."""
-        while self._unread:
-            request = self._unread.popleft()
-            self._seen.setdefault((request.operation, request.provider), deque(maxlen=_MOST_MODELS)).append(request)
-        requests = self._seen.get((operation, provider))
-        if requests is None or model is None or provider == "azure":
-            return requests is not None
-        return any(request.model() == model for request in requests)
+    def has_seen(self, operation: str, names: Names) -> bool:
+        """Whether what a component tells of, by its own names, is what the wire has seen in this call."""
+        seen = [request for request in list(self._seen) if request.operation == operation]
+        if self._of_several:
+            return self._is_told_as(names, [request.names() for request in seen]) is not None
+        return bool(seen)
+
+    def _is_told_as(self, names: Names, seen: list[Names]) -> Names | None:
+        """By which names the wire has seen this component of an adapter's: mostly by its own.
+
+        One that names nobody, or its maker, or a model where Azure is asked for a deployment, is the first that no
+        other component is; what it was found to be, or not to be, it stays.
+        """
+        if names in seen:
+            self._told_as[names] = names
+        elif names not in self._told_as:
+            free = (one for one in seen if one not in self._told_as.values())
+            self._told_as[names] = next(free, None)
+        return self._told_as[names]
 
 
 _mark: ContextVar[Mark | None] = ContextVar("livekit_tokens_mark", default=None)
 _marked: WeakSet[Any] = WeakSet()
-_outside: dict[str, Mark] = {}
-"""By part: what was seen outside of any marked call, as of a stream that was open before its session was tracked."""
+_outside: WeakKeyDictionary[Writer, set[tuple[str, str]]] = WeakKeyDictionary()
+"""By part: operation and provider of what was seen outside of any marked call, as of a stream that was open before its
+session was tracked."""
 
 
-def mark(component: Any, service: str) -> None:
+def mark(component: Any, service: str, *, of_several: bool = False) -> None:
     """Mark the calls of this llm, stt or tts from now on; once is enough."""
     if component in _marked:
         return
     _marked.add(component)
     for name in _METHODS:
         if (method := getattr(component, name, None)) is not None:
-            setattr(component, name, _marking(method, component, service))
+            setattr(component, name, _marking(method, lambda: _called(component, service, of_several)))
 
 
-def _marking(method: Callable[..., Any], component: Any, service: str) -> Callable[..., Any]:
-    def begin() -> Token[Mark | None]:
-        return _mark.set(Mark(service, _provider_of(component), _mark.get()))
+def _called(component: Any, service: str, of_several: bool) -> Mark:
+    return Mark(service, _provider_of(component), _mark.get(), of_several=of_several)
 
+
+def _marking(method: Callable[..., Any], called: Callable[[], Mark]) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(method):
 
         @wraps(method)
         async def asked(*args: Any, **kwargs: Any) -> Any:
-            token = begin()
+            token = _mark.set(called())
             try:
                 return await method(*args, **kwargs)
             finally:
@@ -102,7 +128,7 @@ def _marking(method: Callable[..., Any], component: Any, service: str) -> Callab
 
     @wraps(method)
     def begun(*args: Any, **kwargs: Any) -> Any:
-        token = begin()
+        token = _mark.set(called())
         try:
             return method(*args, **kwargs)
         finally:
@@ -112,8 +138,11 @@ def _marking(method: Callable[..., Any], component: Any, service: str) -> Callab
 
 
 def _provider_of(component: Any) -> str:
-    # Before livekit-agents 1.8.9 a FallbackAdapter names itself, and livekit as its provider: it is nobody's.
-    return "" if component.model == "FallbackAdapter" else component.provider
+    try:
+        # Before livekit-agents 1.8.9 a FallbackAdapter names itself, and livekit as its provider: it is nobody's.
+        return "" if component.model == "FallbackAdapter" else component.provider
+    except Exception:  # noqa: BLE001 - a property of the host's own; who asks the component is not to hear of it
+        return ""
 
 
 def begin_call() -> Mark:
@@ -135,23 +164,15 @@ def here() -> Mark | None:
     return _mark.get()
 
 
-def outside(part: str) -> Mark:
-    """Of this part's requests that are made outside of any marked call."""
-    found = _outside.get(part)
-    if found is None:
-        found = _outside[part] = Mark()
-        if len(_outside) > _MOST_PARTS:
-            del _outside[next(iter(_outside))]
-    return found
+def see_outside(writer: Writer, operation: str, provider: str) -> None:
+    """A request of this part's was made outside of any marked call."""
+    _outside.setdefault(writer, set()).add((operation, provider))
 
 
-def is_told(fields: Mapping[str, Any], *, of_model: bool = False) -> bool:
+def is_told(fields: Mapping[str, Any]) -> bool:
     """Whether the wire has recorded what a component tells of now, in its own context, by these fields of a record."""
-    found = _mark.get() or _outside_of_calls()
-    model = fields["model"] if of_model else None
-    return found is not None and found.has_seen(fields["operation"], fields["provider"], model)
-
-
-def _outside_of_calls() -> Mark | None:
+    operation, provider = fields["operation"], fields["provider"]
+    if (found := _mark.get()) is not None:
+        return found.has_seen(operation, (provider, fields["model"]))
     told = spending.whose() if _outside else None
-    return None if told is None else _outside.get(told.payer.writer.part.key)
+    return told is not None and (operation, provider) in _outside.get(told.payer.writer, ())

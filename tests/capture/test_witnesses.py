@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import openai as sdk
@@ -12,13 +15,19 @@ import pytest
 from livekit.agents import Agent, function_tool, llm, stt, tts, vad
 from livekit.plugins import openai
 
+from livekit_tokens.capture import spending, witnesses
+from livekit_tokens.capture.components import ComponentWitness
+from livekit_tokens.capture.spending import Payer, Spending
+from livekit_tokens.capture.wire import watch
 from livekit_tokens.core import vocabulary
 from livekit_tokens.demo.plan import QUICK
 from livekit_tokens.demo.provider import Provider as Realtime
 from livekit_tokens.domain.units import input_tokens, output_tokens
 from livekit_tokens.domain.usage import UsageRecord
 from tests.capture.calls import NO_WAIT, Call, Greeter
+from tests.capture.own_components import OwnEar, OwnMind, OwnVoice
 from tests.capture.pipeline import Ear, Script, Speaker, Voice, until
+from tests.capture.wire.conftest import Paper
 from tests.capture.wire.provider import Provider
 
 
@@ -158,6 +167,90 @@ async def test_a_fallback_between_witnesses_is_recorded_once(provider: Provider,
     assert [record.model for record in refused] == [minds[0].model]
     answered = Counter(record.model for record in call.records if record.success)
     assert answered == {"script-1": 1, "gpt-4.1": len(provider.bill)}
+
+
+@pytest.fixture
+async def client(provider: Provider) -> AsyncIterator[sdk.AsyncOpenAI]:
+    async with sdk.AsyncOpenAI(base_url=provider.base_url, api_key="not-a-key", max_retries=0) as client:
+        yield client
+
+
+@pytest.mark.parametrize("named", ["unknown", "MyCompany"])
+async def test_a_hosts_own_components_around_the_openai_client_are_told_by_the_wire_alone(
+    provider: Provider, client: sdk.AsyncOpenAI, named: str
+) -> None:
+    """Whatever they call their provider: what they report beside is silent."""
+    call = await calling(stt=OwnEar(client), llm=OwnMind(client, named), tts=OwnVoice(client), vad=Seconds())
+    await call.say()
+    call.mic.speak(1.0)
+    await until(lambda: call.by("transcriber"))
+    await call.end()
+    assert Counter(record.service for record in call.records) == {"transcriber": 1, "agent": 1, "tts": 1}
+    assert len(provider.bill) == 3
+    assert {record.provider for record in call.records} == {"openai"}
+
+
+@pytest.mark.parametrize("failing", [True, False])
+async def test_a_fallback_of_a_hosts_own_models_is_recorded_once(
+    provider: Provider, client: sdk.AsyncOpenAI, failing: bool
+) -> None:
+    """Where no name tells its components apart, each is taken for what the wire has seen of nobody else."""
+    minds = [OwnMind(client), OwnMind(client, asks="gpt-4.1-mini")]
+    call = await calling(llm=llm.FallbackAdapter(minds, max_retry_per_llm=0))
+    provider.refusals = int(failing)
+    await call.say()
+    await asyncio.sleep(0.2)  # whether the first one has recovered is asked, and billed, too
+    await call.end()
+    assert reported(call.records) == billed(provider)
+    assert Counter(record.success for record in call.records) == Counter(
+        [True] * len(provider.bill) + [False] * failing
+    )
+
+
+@pytest.mark.parametrize("named", ["api.script.example", "unknown"])
+async def test_a_model_that_the_wire_does_not_see_speaks_beside_a_hosts_own_that_it_does(
+    provider: Provider, client: sdk.AsyncOpenAI, named: str
+) -> None:
+    """The refused one of an adapter is not taken for the other one that answers, though it names nobody, too."""
+    minds = [OwnMind(client), Script("Good day.", provider=named)]
+    call = await calling(llm=llm.FallbackAdapter(minds, max_retry_per_llm=0))
+    provider.refusals = 9
+    await call.say()
+    await call.end()
+    answered = [record for record in call.records if record.success]
+    assert [record.model for record in answered] == ["script-1"]
+    assert len(call.records) - 1 == provider.asked
+
+
+async def test_a_request_that_was_made_before_its_component_was_followed_is_told_once(provider: Provider) -> None:
+    """As of a stream that was open when its session was tracked; what is known of it goes with its part."""
+    watch.install()
+    paper, model = Paper(), mind(provider)
+    payer = Payer(lambda paper=paper: paper)
+    spending.spend(Spending(payer, "greeter"))
+    begun = model.chat(chat_ctx=llm.ChatContext.empty())
+    witness = ComponentWitness(payer)
+    witness.listen_to(SimpleNamespace(llm=model))
+    await begun.collect()
+    await asyncio.sleep(0)
+    assert reported(paper.records) == billed(provider)
+    (record,) = paper.records
+    assert record.metadata["messages_count"] == 0  # as the wire tells it
+    spending.spend(None)
+    left = weakref.ref(paper)
+    del payer, witness, paper, begun, model
+    gc.collect()
+    assert left() is None
+
+
+async def test_a_component_that_cannot_say_its_provider_is_asked_all_the_same(
+    client: sdk.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tracking raises nothing into who asks it."""
+    own = OwnMind(client)
+    witnesses.mark(own, "agent")
+    monkeypatch.setattr(OwnMind, "provider", property(lambda _: 1 / 0))
+    assert own.chat(chat_ctx=llm.ChatContext.empty()) is not None
 
 
 class NamesItself(llm.FallbackAdapter):

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
+from functools import partial
 
 from livekit_tokens.capture import witnesses
 from livekit_tokens.capture.spending import Spender
@@ -17,6 +18,7 @@ from livekit_tokens.capture.wire import counting
 from livekit_tokens.capture.wire.account import Account
 from livekit_tokens.capture.wire.outcome import Ending
 from livekit_tokens.capture.wire.requests import UNKNOWN_MODEL, Asked, Endpoint
+from livekit_tokens.capture.witnesses import Names, Seen
 from livekit_tokens.core import faults
 from livekit_tokens.domain.providers import provider_of
 
@@ -30,11 +32,11 @@ class Exchange:
     __slots__ = (
         "_account",
         "_asked",
-        "_context",
         "_host",
         "_mark",
         "_pays",
         "_read",
+        "_seen",
         "began",
         "ending",
         "endpoint",
@@ -63,11 +65,12 @@ class Exchange:
         self._host = host
         self._read: Read | None = read
         self._asked: Asked | None = None
-        self._pays = pays
-        self._context = copy_context()
+        self._pays: Callable[[], Spender | None] | None = partial(copy_context().run, pays)
         self._account: Account | None = None
+        self._seen: Seen | None = None
         if self._mark is not None:
-            self._mark.see(self)
+            self._seen = Seen(endpoint.operation, self._names)
+            self._mark.see(self._seen)
         counting.follow(self)
 
     # -- where the call runs --------------------------------------------------------------------------------------
@@ -117,11 +120,11 @@ class Exchange:
         of_livekit = self._mark is not None and self._mark.provider == "livekit"
         return provider_of(self.host, "livekit" if of_livekit else "openai")
 
-    def model(self) -> str:
-        """The model that is asked, for who must tell it apart before it has been read."""
+    def _names(self) -> Names:
+        """Provider and model, for who must tell it apart before it has been read."""
         read = self._read
         asked = self._asked if read is None else read()[0]
-        return asked.model if asked is not None else UNKNOWN_MODEL
+        return self.provider, asked.model if asked is not None else UNKNOWN_MODEL
 
     # -- in the counting thread -----------------------------------------------------------------------------------
 
@@ -138,18 +141,28 @@ class Exchange:
             self._account = None
         if self._account is None:
             self.pieces.clear()
+        if over:
+            self._let_go()
         return over
+
+    def _let_go(self) -> None:
+        """Whoever holds the response that this is the exchange of keeps nothing else alive, nor what was said in it."""
+        self._read = self._pays = self._account = self.head = None
 
     def _opened(self, read: Read) -> Account | None:
         """Its account, if somebody pays for it and it is a request at all."""
-        spender = self._context.run(self._pays)
+        pays, self._pays = self._pays, None  # the host's context is let go
+        spender = pays() if pays is not None else None
         self._asked, body = read()
         self._read = None  # the body is let go when it is counted
+        named = self._names()
+        if self._seen is not None:
+            self._seen.names = lambda: named
         if spender is None or self._asked is None:
             return None
         self.part = spender.writer.part.key
-        if self._mark is None:
-            witnesses.outside(self.part).see(self)
+        if self._seen is None:
+            witnesses.see_outside(spender.writer, self.operation, self.provider)
         return Account(self, spender, self._asked, body)
 
 

@@ -23,10 +23,12 @@ import msgspec
 
 from livekit_tokens.capture import spending, witnesses
 from livekit_tokens.capture.realtime import RealtimeWitness
+from livekit_tokens.capture.spending import Spender
 from livekit_tokens.capture.wire.exchange import Exchange, Follow
 from livekit_tokens.capture.wire.made import Made
 from livekit_tokens.capture.wire.posts import tee_post
 from livekit_tokens.capture.wire.requests import RESPONSES, UNKNOWN_MODEL, Asked, read_json
+from livekit_tokens.capture.witnesses import Seen
 from livekit_tokens.core import faults
 from livekit_tokens.domain.providers import provider_of
 
@@ -215,14 +217,11 @@ class _Responses(_Socket):
 class _Transcriptions(_Socket):
     """The transcriptions of one socket, read as those of a conversation are."""
 
-    operation = "transcription"
-
     def __init__(self, host: str) -> None:
-        self.provider = provider_of(host)
+        self._provider = provider_of(host)
+        named = (self._provider, UNKNOWN_MODEL)
+        self._seen = Seen("transcription", lambda: named)
         self._witness: RealtimeWitness | None = None
-
-    def model(self) -> str:
-        return UNKNOWN_MODEL
 
     def sends(self, text: str) -> None:
         # What is asked for; the provider tells it again once it has taken it over.
@@ -240,9 +239,15 @@ class _Transcriptions(_Socket):
         if (spender := spending.current()) is None:
             return
         if self._witness is None:
-            named = (UNKNOWN_MODEL, self.provider)
+            named = (UNKNOWN_MODEL, self._provider)
             self._witness = RealtimeWitness(spender.writer, lambda: named, f"s{next(_prefixes)}")
         self._witness.write_to(spender.writer)
         if event.get("type", "").startswith(_TRANSCRIPTION):
-            (witnesses.here() or witnesses.outside(spender.writer.part.key)).see(self)
+            self._be_seen(spender)
         self._witness.on_event(event)
+
+    def _be_seen(self, spender: Spender) -> None:
+        if (mark := witnesses.here()) is not None:
+            mark.see(self._seen)
+        else:
+            witnesses.see_outside(spender.writer, self._seen.operation, self._provider)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
+import weakref
 from collections import Counter
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from livekit_tokens.capture import spending
 from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.capture.spending import Payer, Spending
 from livekit_tokens.capture.wire import account, counting, watch
+from livekit_tokens.capture.wire.answers import Reading
 from livekit_tokens.core import faults
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.pending import estimated
@@ -81,6 +85,35 @@ async def test_a_request_that_cannot_be_followed_goes_out_all_the_same(
         answer = await client.chat.completions.create(**ASKED)
     assert answer.choices[0].message.content == provider.answer
     assert noted == ["a request could not be followed"]
+
+
+async def test_nothing_of_a_settled_request_is_kept(provider: Provider, tracked: Paper) -> None:
+    """Neither what the host has in the context that it was sent in, nor what was said, nor a response that is held."""
+    held: ContextVar[object] = ContextVar("held")
+
+    class Big:
+        """Something of the host's."""
+
+    left: list[weakref.ref[Any]] = []
+    responses = []
+
+    async def ask(**asked: Any) -> None:
+        big = Big()
+        left.append(weakref.ref(big))
+        held.set(big)
+        responses.append(await client.chat.completions.with_raw_response.create(**ASKED, **asked))
+
+    async with openai.AsyncOpenAI(base_url=provider.base_url, api_key="x") as client:
+        for asked in ({}, {}, STREAM):
+            await asyncio.create_task(ask(**asked))
+        await responses[-1].http_response.aread()
+        assert len(tracked.records) == 3
+        await asyncio.sleep(0.01)
+        gc.collect()
+        assert [big() for big in left] == [None] * 3
+        kept = [one for one in gc.get_objects() if isinstance(one, (account.Account, Reading))]
+        assert kept == []
+    assert len(responses) == 3
 
 
 async def test_an_answer_that_cannot_be_read_is_recorded_as_unknown(
