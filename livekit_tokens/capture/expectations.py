@@ -6,8 +6,15 @@ from collections import deque
 
 from livekit_tokens.capture.conversation import ConversationListener
 from livekit_tokens.capture.flights import Flight, Own
-from livekit_tokens.core.estimates import prompt
-from livekit_tokens.core.estimates.conversation import message, trimmed, with_answer, with_item, without_item
+from livekit_tokens.core.estimates import left_out, prompt
+from livekit_tokens.core.estimates.conversation import (
+    Trimming,
+    message,
+    trimmed,
+    with_answer,
+    with_item,
+    without_item,
+)
 from livekit_tokens.core.estimates.output import Answer, Answers, Usual, usual_of
 from livekit_tokens.core.estimates.output import with_answer as with_one_more
 from livekit_tokens.core.estimates.prompt import Figures, Reading
@@ -27,6 +34,7 @@ class Expectations:
         self._read: deque[prompt.Prompt] = deque(maxlen=_READ)
         self._answers = Answers()
         self._usual: Usual | None = None
+        self._noticed: Trimming | None = None
         self._unlearned: list[tuple[Flight, Units, bool]] = []
 
     def of(self, own: Own = (None, None)) -> tuple[Reading, Usual]:
@@ -36,7 +44,7 @@ class Expectations:
             self._connection = self._conversation.connections
             self._figures = prompt.on_a_new_connection(self._figures)
             self._read.clear()
-        self._conversation.now = trimmed(self._conversation.now)
+        self._conversation.now = trimmed(self._conversation.now, self._noticed)
         reading = prompt.reading_of(self._figures, prompt.prompt_of(self._conversation.now, *own), self._read)
         round_trip = self._conversation.round_trip_ms
         if self._usual is None or self._usual.round_trip_ms != round_trip:
@@ -76,12 +84,17 @@ class Expectations:
 
     def _leave_out(self, reading: Reading, units: Units) -> Reading:
         """The server may have left out the oldest messages, and it will not take them in again."""
-        count = prompt.left_out(reading, units) if self._figures.seen else 0
+        if not self._figures.seen:
+            return reading
+        if left_out.left_out_too_many(reading, units):
+            self._noticed = None
+        count = left_out.left_out(reading, units)
         if not count:
             return reading
+        self._noticed = left_out.trimming_of(reading, count, self._read)
         for item in reading.prompt.items[:count]:
             self._conversation.now = without_item(self._conversation.now, item.id)
-        reading = prompt.without_oldest(reading, count)
+        reading = left_out.without_oldest(reading, count)
         self.begun(reading)  # and not with them, as was expected: that is what the next one may find cached
         return reading
 

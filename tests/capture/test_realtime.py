@@ -17,6 +17,7 @@ from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.core import faults
 from livekit_tokens.core.lines import Late, More, Pend
 from livekit_tokens.core.pending import estimated
+from livekit_tokens.core.vocabulary import tokens_in
 from livekit_tokens.domain.usage import UsageRecord
 from tests.golden import GOLDEN
 
@@ -269,24 +270,47 @@ def test_a_response_that_was_asked_for_and_never_announced_is_estimated_when_the
     assert whole_input(record) == 139 + 61 - 6
 
 
+SAID = "word " * 99
+
+
+def say(emit: Callable[..., None], *item_ids: str) -> int:
+    """Items of as many tokens as are answered, framed."""
+    content = [{"type": "input_text", "text": SAID}]
+    for item_id in item_ids:
+        emit("conversation.item.added", item={"id": item_id, "type": "message", "role": "user", "content": content})
+    return tokens_in(SAID) + 5
+
+
+def answered(emit: Callable[..., None], response_id: str, read: int) -> None:
+    emit("response.created", response={"id": response_id})
+    details = {"input_token_details": {"text_tokens": read}, "output_token_details": {}}
+    done(emit, response_id, usage={"input_tokens": read, "output_tokens": 0, "total_tokens": read} | details)
+
+
 def test_what_was_read_after_messages_were_left_out_unseen_may_be_cached(
     paper: Paper, emit: Callable[..., None]
 ) -> None:
     """The figures tell of it; the next prompt begins as that one was read, and not as it had been expected."""
-    for n in range(6):
-        content = [{"type": "input_text", "text": "word " * 99}]
-        emit("conversation.item.added", item={"id": f"said_{n}", "type": "message", "role": "user", "content": content})
-
-    def answers(response_id: str, read: int) -> None:
-        emit("response.created", response={"id": response_id})
-        usage = {"input_tokens": read, "output_tokens": 0, "total_tokens": read}
-        details = {"input_token_details": {"text_tokens": read}, "output_token_details": {}}
-        done(emit, response_id, usage=usage | details)
-
-    answers("resp_1", whole := 630)
-    answers("resp_2", whole - 300)
+    each = say(emit, *"abcdef")
+    answered(emit, "resp_1", 6 * each)
+    answered(emit, "resp_2", 3 * each)
     emit("response.created", response={"id": "resp_3"})
-    assert paper.pending[-1].input.stable == (whole - 300, 0, 0)
+    assert paper.pending[-1].input.stable == (3 * each, 0, 0)
+
+
+def test_a_limit_that_was_noticed_once_is_expected_again(paper: Paper, emit: Callable[..., None]) -> None:
+    """Of six messages three were left out; so they are when there are six again. Until more was read than that."""
+    each = say(emit, *"abcde")
+    answered(emit, "resp_1", 5 * each)
+    say(emit, "f")
+    answered(emit, "resp_2", 3 * each)
+    say(emit, *"gh")
+    answered(emit, "resp_3", 5 * each)
+    say(emit, "i")
+    answered(emit, "resp_4", 6 * each)
+    say(emit, *"jkl")
+    emit("response.created", response={"id": "resp_5"})
+    assert [pend.input.tokens[0] / each for pend in paper.pending] == [5, 6, 5, 3, 9]
 
 
 def test_what_a_client_stops_is_written_down_as_it_stops(paper: Paper, emit: Callable[..., None]) -> None:

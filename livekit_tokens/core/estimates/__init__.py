@@ -7,5 +7,6 @@ conversation's own figures told is preferred to every constant; every constant n
 |---|---|
 | what a message, audio or a tool costs in tokens | `framing`; tools: `core/prompts` |
 | what the next response will read, and how much of it from the cache | `conversation`, `prompt` |
+| what the server has left out unseen, and will again | `left_out` |
 | what a response had put out, delivered or not | `output` |
 """

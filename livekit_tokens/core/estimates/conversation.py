@@ -148,9 +148,12 @@ def _cut(item: Item) -> Item:
     return item._replace(tokens=Tokens(min(item.tokens.text, ITEM_FRAMING), audio))
 
 
-def trimmed(conversation: Conversation) -> Conversation:
-    """The conversation as the next response reads it: without its oldest messages, if it has outgrown its limit."""
-    trimming = conversation.trimming
+def trimmed(conversation: Conversation, noticed: Trimming | None = None) -> Conversation:
+    """The conversation as the next response reads it: without its oldest messages, if it has outgrown its limit.
+
+    `noticed`: what its own figures have shown of a limit that the session does not tell.
+    """
+    trimming = conversation.trimming or noticed
     held = conversation.held.total
     if trimming is None or held <= trimming.limit:
         return conversation

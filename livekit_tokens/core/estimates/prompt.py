@@ -29,8 +29,6 @@ MOST_IMAGE_TOKENS = 1105
 gpt-4o, 85 and six tiles of 170 (OpenAI's guide "Images and vision")."""
 PLAUSIBLE_FRAMING = 30
 """Text tokens an item: a step beyond it is no framing but something that was left out or added unseen."""
-LEAST_TRIMMED, TRIMMED_SHARE = 40, 0.08
-"""Tokens that fall short, at least and of what was expected, before messages are taken to have been left out."""
 REMEMBERED = 8
 
 
@@ -137,32 +135,6 @@ def estimate_of(expected: Expected) -> Estimate:
         images = expected.images * MOST_IMAGE_TOKENS
         high |= {"input_image": images, "cached_input_image": images}
     return Estimate(kept(**units), kept(**low), kept(**high))
-
-
-def left_out(reading: Reading, units: Units) -> int:
-    """How many of the oldest items the server has left out unseen: a long conversation is trimmed without a word.
-
-    Source: OpenAI API reference, RealtimeTruncation. Only where the real figures fall short by more than estimates do.
-    """
-    real = real_input(units)
-    whole = reading.expected.tokens[0] + reading.expected.tokens[1]
-    surplus = whole - real.text - real.audio
-    if surplus <= max(LEAST_TRIMMED, TRIMMED_SHARE * whole):
-        return 0
-    for count, item in enumerate(reading.prompt.items):
-        if surplus < item.tokens.total / 2:
-            return count
-        surplus -= item.tokens.total
-    return len(reading.prompt.items)
-
-
-def without_oldest(reading: Reading, count: int) -> Reading:
-    """The same, had it been known that the oldest items are left out: nothing of it can have been cached."""
-    prompt, gone = reading.prompt, reading.prompt.items[:count]
-    tokens = prompt.tokens - sum((item.tokens for item in gone), NO_TOKENS)
-    images = prompt.images - sum(item.images for item in gone)
-    kept_prompt = Prompt(prompt.preamble, prompt.items[count:], tokens, images)
-    return Reading(kept_prompt, msgspec.structs.replace(reading.expected, stable=(0, 0, 0)))
 
 
 def taught(figures: Figures, reading: Reading, units: Units) -> Figures:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from livekit_tokens.core.estimates.conversation import (
     Conversation,
     Tokens,
@@ -64,3 +66,14 @@ def test_a_conversation_that_outgrows_its_limit_loses_its_oldest_items() -> None
         conversation = with_item(conversation, message(f"{n}", text=20))
     assert ids(trimmed(conversation)) == ["0", "1", "2", "3"]
     assert ids(trimmed(with_item(conversation, message("4", text=20)))) == ["3", "4"]
+
+
+def test_a_limit_that_nobody_told_is_the_one_that_was_noticed() -> None:
+    """What the session tells is truer."""
+    conversation = Conversation()
+    for n in range(5):
+        conversation = with_item(conversation, message(f"{n}", text=20))
+    noticed = Trimming(limit=100, keep=0.5)
+    assert ids(trimmed(conversation, noticed)) == ["3", "4"]
+    told = replace(conversation, trimming=Trimming(limit=200, keep=0.5))
+    assert ids(trimmed(told, noticed)) == ["0", "1", "2", "3", "4"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,35 +11,13 @@ from livekit_tokens.core.estimates.prompt import (
     Prompt,
     Reading,
     estimate_of,
-    left_out,
     on_a_new_connection,
     prompt_of,
     reading_of,
     real_input,
     taught,
-    without_oldest,
 )
-
-
-def grown(conversation: Conversation, items: int, text: int = 20, audio_ms: int = 0) -> Conversation:
-    for _ in range(items):
-        item = message(f"{len(conversation.items)}", text=text, audio_ms=audio_ms)
-        conversation = with_item(conversation, item)
-    return conversation
-
-
-def talked(real: Mapping[int, dict[str, int]], conversation: Conversation) -> tuple[Figures, Conversation]:
-    """A conversation of responses with these figures, one more item before each."""
-    figures = Figures()
-    for turn in sorted(real):
-        conversation = grown(conversation, 1)
-        reading = reading_of(figures, prompt_of(conversation))
-        figures = taught(figures, reading, real[turn])
-    return figures, conversation
-
-
-def units_of(reading: Reading) -> dict[str, int]:
-    return estimate_of(reading.expected).units
+from tests.core.estimates.talks import grown, talked, units_of
 
 
 def whole(reading: Reading) -> Tokens:
@@ -90,18 +66,6 @@ def test_what_was_read_before_comes_from_the_cache_in_whole_blocks() -> None:
         figures = taught(figures, reading_of(figures, prompt, [prompt]), cached)
     assert units_of(reading_of(figures, prompt, [prompt])) == cached
     assert units_of(reading_of(figures, prompt)) == {"input_text": 550, "input_audio": 200}
-
-
-def test_messages_that_were_left_out_unseen_are_noticed_by_the_figures() -> None:
-    """A long conversation is trimmed by the server without a word; the next estimate knows."""
-    figures, conversation = talked({1: {"input_text": 130}}, Conversation(instructions=100))
-    conversation = grown(conversation, 9, text=45)
-    reading = reading_of(figures, prompt_of(conversation))
-    real = {"input_text": real_input(units_of(reading)).text - 25 - 3 * 50}
-    assert left_out(reading, real) == 4
-    figures = taught(figures, without_oldest(reading, 4), real)
-    assert abs(figures.beyond.text) <= 1
-    assert left_out(reading, units_of(reading)) == 0
 
 
 def test_a_new_connection_keeps_what_was_learned_of_framing_alone() -> None:
