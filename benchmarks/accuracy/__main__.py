@@ -19,7 +19,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.accuracy import comparing, time_lapse
@@ -29,7 +29,7 @@ from benchmarks.accuracy.holding import Outcome, hold
 from livekit_tokens.core import vocabulary
 from livekit_tokens.core.takeover import take_over
 from livekit_tokens.domain.pricing import Price
-from livekit_tokens.domain.units import TOKENS, total
+from livekit_tokens.domain.units import TOKENS
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.prices.book import PriceBook
 from livekit_tokens.store.connection import StoreLedger
@@ -147,10 +147,8 @@ def show(rows: dict[str, Row], seed: int) -> bool:
         if kind in CUTS:
             good = good and abs(row.cost_error) <= COST_GOAL and row.inside >= INSIDE_GOAL
         met = met and good
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print(f"\nAccuracy, seed {seed}: tokens and cost against the provider's bill")
-    for line in lines:
-        print("  ".join(cell.ljust(widths[0]) if n == 0 else cell.rjust(widths[n]) for n, cell in enumerate(line)))
+    _print(lines)
     print(f"\nreported and not as billed: {sum(row.wrong_reported for row in rows.values())} (goal 0)")
     print(f"cut and not marked as estimated: {sum(row.unmarked for row in rows.values())} (goal 0)")
     missed = sum(row.missed for kind, row in rows.items() if kind != "no sign")
@@ -164,14 +162,22 @@ def show(rows: dict[str, Row], seed: int) -> bool:
     return met
 
 
+def _print(lines: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.ljust(widths[0]) if n == 0 else cell.rjust(widths[n]) for n, cell in enumerate(line)))
+
+
 def _with_spread(row: Row) -> str:
     """How far off it is in cost, and by how much that varies by chance (standard error)."""
     return f"{row.cost_error:+.2%} ± {100 * row.cost_spread:.1f}" if row.cost_spread else f"{row.cost_error:+.2%}"
 
 
 def estimates_alone(pairs: Iterable[Pair], cost: comparing.Cost) -> None:
-    """What the estimates by themselves are worth, without the reported requests of the same kind."""
-    print("\nThe estimated requests alone")
+    """What the estimates by themselves are worth, without the reported requests of the same kind, and which units their
+    error is of."""
+    print("\nThe estimated requests alone: how far off in cost, and by how much of it in")
+    lines = [("", "requests", "cost", *(unit.replace("_", " ") for unit in TOKENS))]
     for kind in CUTS:
         own = [
             (entry, record)
@@ -180,16 +186,9 @@ def estimates_alone(pairs: Iterable[Pair], cost: comparing.Cost) -> None:
         ]
         if own:
             row = comparing.summed(own, cost)[kind]
-            inputs = [n for n in TOKENS if "input" in n]
-            read = sum(total(r.units, inputs) for _, r in own) / max(1, sum(total(e.units, inputs) for e, _ in own)) - 1
-            said = (
-                sum(r.units.get("output_audio", 0) for _, r in own)
-                / max(1, sum(e.units.get("output_audio", 0) for e, _ in own))
-                - 1
-            )
-            print(
-                f"{kind:15} {row.requests:4}  cost {row.cost_error:+.2%}  input {read:+.2%}  output audio {said:+.2%}"
-            )
+            by_unit = (f"{comparing.cost_error_of(unit, own, cost):+.2%}" for unit in TOKENS)
+            lines.append((kind, f"{row.requests}", _with_spread(row), *by_unit))
+    _print(lines)
     for unit, (all_, outside) in sorted(comparing.figures_outside(pairs).items()):
         print(f"  {unit:20} {all_:4} figures, {outside} outside")
 

@@ -80,8 +80,8 @@ class Row:
 
     @property
     def _cost_ratio(self) -> float:
-        billed, ours = (sum(costs) for costs in zip(*self.costs, strict=True))
-        return ours / billed if billed else 1.0
+        billed = sum(billed for billed, _ in self.costs)
+        return sum(ours for _, ours in self.costs) / billed if billed else 1.0
 
     @property
     def token_error(self) -> float:
@@ -140,6 +140,16 @@ def _add(row: Row, entry: Charged, record: Recorded | None, cost: Cost) -> None:
     row.costs_inside += low <= billed <= high
     if billed:
         row.widths.append((high - low) / billed)
+
+
+def cost_error_of(unit: str, pairs: Iterable[Pair], cost: Cost) -> float:
+    """How much of the cost's error is this unit's, against the whole bill."""
+    off = billed = 0
+    for entry, record in pairs:
+        ours = 0 if record is None else record.units.get(unit, 0)
+        off += cost(entry.model, {unit: ours}) - cost(entry.model, {unit: entry.units.get(unit, 0)})
+        billed += cost(entry.model, entry.units)
+    return off / billed if billed else 0.0
 
 
 def figures_outside(pairs: Iterable[Pair]) -> dict[str, tuple[int, int]]:

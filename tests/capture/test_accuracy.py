@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
+import pytest
+
+from benchmarks.accuracy import time_lapse
 from benchmarks.accuracy.__main__ import run
 from benchmarks.accuracy.comparing import Row, summed
 from benchmarks.accuracy.draws import CUTS, SPARE
@@ -26,3 +31,27 @@ def test_what_is_counted_is_what_is_billed_or_says_how_far_off_it_may_be(tmp_pat
     assert (whole.wrong_reported, whole.unmarked, whole.missed) == (0, 0, 0)
     assert whole.figures > 10
     assert whole.inside >= 0.7
+
+
+def test_how_far_off_a_kind_is_varies_by_its_standard_error() -> None:
+    """Two requests, 10% above and below their bill, are none off in sum; another two might be by as much again."""
+    row = Row("killed", costs=[(100, 110), (100, 90)])
+    assert (row.cost_error, row.cost_spread) == (0.0, pytest.approx(0.1))
+    row = Row("killed", costs=[(100, 90), (300, 270)])
+    assert (row.cost_error, row.cost_spread) == (pytest.approx(-0.1), pytest.approx(0.0))
+
+
+def test_in_a_time_lapse_neither_waiting_nor_work_takes_the_time_that_it_takes() -> None:
+    """Waiting leaps; work, also a thread's, stands still."""
+
+    async def wait_and_work() -> list[float]:
+        times = [time.monotonic()]
+        await asyncio.sleep(3_600)
+        times.append(time.monotonic())
+        time.sleep(0.01)  # noqa: ASYNC251 - a busy machine
+        await asyncio.to_thread(time.sleep, 0.01)
+        times.append(asyncio.get_running_loop().time())
+        return times
+
+    start, slept, worked = time_lapse.run(wait_and_work())
+    assert (slept - start, worked - slept) == (pytest.approx(3_600), 0.0)
