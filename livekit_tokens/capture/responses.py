@@ -122,6 +122,8 @@ class Responses:
         record = self._expected(response_id, flight.reading, flight)
         flight.pend = Pend(flight.pend.id, flight.pend.at, record, flight.reading.expected, flight.usual)
         self._unsettled.again(flight.pend)
+        if flight.stopped is not None:
+            self._tell_more(flight)
 
     def _expected(self, response_id: str | None, reading: Reading, asked: Flight | None = None) -> UsageRecord:
         """Its record as far as it is known before anything was put out."""

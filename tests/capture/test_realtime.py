@@ -322,6 +322,17 @@ def test_what_a_client_stops_is_written_down_as_it_stops(paper: Paper, emit: Cal
     assert paper.mores == [(paper.pending[0].id, 100, 0)] * 2
 
 
+def test_what_a_client_stops_before_its_announcement_is_written_down_with_that_again(
+    paper: Paper, emit: Callable[..., None]
+) -> None:
+    """The announcement replaces what was known."""
+    ask(emit)
+    emit.session.emit("openai_client_event_queued", {"type": "response.cancel"})
+    before = len(paper.mores)
+    created(emit)
+    assert len(paper.mores) == before + 1
+
+
 def test_what_a_client_stopped_unheard_can_be_no_more_than_what_the_provider_keeps(
     paper: Paper, emit: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,7 +195,8 @@ def generated_by(usual: Usual, age_ms: float) -> int:
     if not usual.first_ms or usual.pace is None:
         return 0
     unsent_ms = usual.behind_ms + usual.making_ms
-    return round(usual.pace * min(max(0.0, age_ms + unsent_ms - usual.first_ms), unsent_ms))
+    begins_ms = max(0.0, usual.first_ms - unsent_ms)
+    return round(usual.pace * min(max(0.0, age_ms - begins_ms), unsent_ms))
 
 
 def with_answer(answers: Answers, answer: Answer) -> Answers:

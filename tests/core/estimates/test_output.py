@@ -94,6 +94,7 @@ def test_of_a_response_that_was_stopped_unheard_its_age_tells_what_exists() -> N
     usual = Usual(pace=4.0, behind_ms=10.0, making_ms=10.0, first_ms=100.0)
     assert [generated_by(usual, age) for age in (-30.0, 50.0, 85.0, 95.0)] == [0, 0, 20, 60]
     assert generated_by(usual, 500.0) == 80, "more would have arrived"
+    assert generated_by(Usual(pace=4.0, behind_ms=110.0, first_ms=100.0), 0.0) == 0, "it begins with its announcement"
     assert generated_by(Usual(), 500.0) == 0
 
 
