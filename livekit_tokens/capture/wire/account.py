@@ -95,7 +95,7 @@ class Account:
     def _tell_progress(self) -> None:
         """To the spool, with what a kill at a moment before the next look would leave unseen."""
         exchange, reading = self._exchange, self._reading
-        if reading is None or reading.usage is not None or exchange.first is None:
+        if reading is None or reading.usage is not None or exchange.first is None or self._asked.unread:
             return
         told = (reading.audio_ms, reading.tokens)
         if told == self._told:
@@ -122,6 +122,8 @@ class Account:
 
     def _input(self, body: bytes | None) -> Estimate:
         asked, record = self._asked, self._pend.record
+        if asked.unread:
+            return Estimate({}, {}, {})
         told: Any = msgspec.json.decode(body) if body else {}
         match asked.endpoint.kind:
             case "transcription":

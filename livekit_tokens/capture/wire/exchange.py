@@ -71,30 +71,6 @@ class Exchange:
         if self._mark is not None:
             self._seen = Seen(endpoint.operation, self._names)
             self._mark.see(self._seen)
-        counting.follow(self)
-
-    # -- where the call runs --------------------------------------------------------------------------------------
-
-    def answered(self, status: int, headers: Mapping[str, str]) -> None:
-        """The answer begins."""
-        self.head_at = time.monotonic()
-        self.head = (status, headers)
-
-    def take_first(self, piece: bytes) -> None:
-        """The first piece of the body has come."""
-        self.first = time.monotonic()
-        self.pieces.append(piece)
-
-    @property
-    def take(self) -> Callable[[bytes], None]:
-        """Takes every other piece."""
-        return self.pieces.append
-
-    def end(self, ending: Ending, error: BaseException | None = None) -> None:
-        """Nothing more comes; only the first end counts."""
-        if self.ending is None:
-            self.ending = (time.monotonic(), ending, type(error).__name__ if error is not None else None)
-            counting.look()
 
     # -- for who asks in the meantime ------------------------------------------------------------------------------
 
@@ -123,7 +99,7 @@ class Exchange:
     def _names(self) -> Names:
         """Provider and model, for who must tell it apart before it has been read."""
         read = self._read
-        asked = self._asked if read is None else read()[0]
+        asked = self._asked if read is None else _told_by(read, self.endpoint)[0]
         return self.provider, asked.model if asked is not None else UNKNOWN_MODEL
 
     # -- in the counting thread -----------------------------------------------------------------------------------
@@ -152,9 +128,11 @@ class Exchange:
     def _opened(self, read: Read) -> Account | None:
         """Its account, if somebody pays for it and it is a request at all."""
         pays, self._pays = self._pays, None  # the host's context is let go
-        spender = pays() if pays is not None else None
-        self._asked, body = read()
-        self._read = None  # the body is let go when it is counted
+        try:
+            spender = pays() if pays is not None else None
+            self._asked, body = _told_by(read, self.endpoint)
+        finally:
+            self._read = None  # only once; the body is let go when it is counted
         named = self._names()
         if self._seen is not None:
             self._seen.names = lambda: named
@@ -166,5 +144,54 @@ class Exchange:
         return Account(self, spender, self._asked, body)
 
 
-Follow = Callable[[Endpoint, Callable[[], str], Read], Exchange | None]
-"""Given endpoint, host, and what reads the request: the exchange that is to be told of it, if somebody pays."""
+def _told_by(read: Read, endpoint: Endpoint) -> tuple[Asked | None, bytes | None]:
+    try:
+        return read()
+    except Exception as error:  # noqa: BLE001 - its answer may still tell all of it
+        faults.note("a request could not be read", error)
+        return Asked(endpoint, unread=True), None
+
+
+class Hold:
+    """An exchange in the hands of who sees it go on; held by the host's own response, stream or socket, or by the code
+    that waits for one, and by nobody else.
+
+    It must be ended, and is: whoever lets go of it, knowingly or not, has ended it. Each call takes microseconds.
+    """
+
+    __slots__ = ("_exchange", "let_go")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.let_go: Ending = "closed"
+        """How it ended if nobody has said it."""
+        counting.follow(exchange)
+
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
+        """The answer begins."""
+        self._exchange.head_at = time.monotonic()
+        self._exchange.head = (status, headers)
+
+    def take_first(self, piece: bytes) -> None:
+        """The first piece of the body has come."""
+        self._exchange.first = time.monotonic()
+        self._exchange.pieces.append(piece)
+
+    @property
+    def take(self) -> Callable[[bytes], None]:
+        """Takes every other piece."""
+        return self._exchange.pieces.append
+
+    def end(self, ending: Ending, error: BaseException | None = None) -> None:
+        """Nothing more comes; only the first end counts."""
+        exchange = self._exchange
+        if exchange.ending is None:
+            exchange.ending = (time.monotonic(), ending, type(error).__name__ if error is not None else None)
+            counting.look()
+
+    def __del__(self) -> None:
+        self.end(self.let_go)
+
+
+Follow = Callable[[Endpoint, Callable[[], str], Read], Hold | None]
+"""Given endpoint, host, and what reads the request: the hold on its exchange, if somebody pays."""

@@ -16,8 +16,9 @@ from livekit_tokens.domain.errors import ImpossibleUsage
 from livekit_tokens.domain.units import LARGEST, Units
 from livekit_tokens.domain.usage import UsageRecord
 
-Ending = Literal["whole", "closed", "broken"]
-"""whole: its end came. closed: whoever asked wanted no more of it. broken: an error ended it."""
+Ending = Literal["whole", "closed", "broken", "unseen"]
+"""whole: its end came. closed: whoever asked wanted no more of it. broken: an error ended it. unseen: it is over, and
+what came of it went past us."""
 
 # The names that OpenAI's own client gives to refusals. Source: openai-python, `APIStatusError` and its subclasses.
 _REFUSALS = {
@@ -57,7 +58,7 @@ class Seen(NamedTuple):
 def settled(seen: Seen) -> UsageRecord:
     """The record of a request that is over: by the provider's figures, else by what is known of it."""
     record = _named(seen)
-    if seen.status is not None and seen.status >= 400:
+    if seen.status is not None and seen.status >= 300:  # a redirect that nobody followed is no answer either
         return _refused(record, seen.status)
     if seen.status is None and (seen.error or "").startswith(_NEVER_SENT):
         return _unbilled(record, seen.error)
@@ -74,7 +75,9 @@ def _named(seen: Seen) -> UsageRecord:
     reading, record, metadata = seen.reading, seen.record, dict(seen.record.metadata)
     request_id = (reading.request_id if reading is not None else None) or seen.headers.get("x-request-id")
     model, served = record.model, reading.model if reading is not None else None
-    if served is not None and served != model:
+    if served is not None and seen.asked.unread:
+        model = served
+    elif served is not None and served != model:
         # Azure is asked for a deployment, which is named as one likes; the answer names the model.
         if record.provider == "azure":
             model, metadata["deployment"] = served, model
@@ -132,7 +135,7 @@ def _ended_early(record: UsageRecord, seen: Seen) -> UsageRecord:
     finished = seen.reading is not None and seen.reading.finished
     if seen.reading is not None and seen.reading.error is not None:
         return replace(record, success=False, error=seen.reading.error)
-    if seen.ending == "whole" or finished:
+    if seen.ending in ("whole", "unseen") or finished:
         return record
     if seen.ending == "closed" or seen.error in _CANCELLED:
         return replace(record, metadata={**record.metadata, "cancelled": True})
@@ -142,6 +145,8 @@ def _ended_early(record: UsageRecord, seen: Seen) -> UsageRecord:
 def _untold(record: UsageRecord, seen: Seen) -> UsageRecord:
     """No figures came: how much of it was there?"""
     reading = seen.reading
+    if seen.asked.unread or (seen.ending == "unseen" and seen.asked.endpoint.kind != "embedding"):
+        return replace(record, units={}, low=None, high=None, provenance="unknown")
     if reading is None:
         return cut(record, Arrived())
     whole = seen.ending == "whole" or reading.finished

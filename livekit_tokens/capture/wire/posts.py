@@ -1,5 +1,6 @@
 """A tee on the public `post` of aiohttp's sessions: LiveKit's own embeddings are posted by it (`create_embeddings`).
 
+A body that its host reads past `read` (by `content`, piece by piece) is not seen: then the record is `unknown`.
 Seen on livekit-agents 1.8.9 with aiohttp 3.14.
 """
 
@@ -7,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from livekit_tokens.capture.wire.exchange import Exchange, Follow
+from livekit_tokens.capture.wire.exchange import Follow, Hold
 from livekit_tokens.capture.wire.made import Made
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_json
 from livekit_tokens.core import faults
@@ -24,46 +26,71 @@ def tee_post(before: Callable[..., Any], follow: Follow) -> Callable[..., Any]:
             return before(session, url, **options)
 
         async def send() -> Any:
-            exchange = None
+            hold = None
             try:
-                exchange = follow(endpoint, lambda: place.netloc, lambda: _read(endpoint, options["json"]))
+                hold = follow(endpoint, lambda: place.netloc, lambda: _read(endpoint, options["json"]))
             except Exception as error:  # noqa: BLE001 - the request goes out in any case
                 faults.note("a request could not be followed", error)
-            return await _answered(before(session, url, **options), exchange)
+            return await _answered(before(session, url, **options), hold)
 
         return Made(send(), lambda _: None)
 
     return post
 
 
-async def _answered(sending: Any, exchange: Exchange | None) -> Any:
-    if exchange is None:
+async def _answered(sending: Any, hold: Hold | None) -> Any:
+    if hold is None:
         return await sending
     try:
         response = await sending
     except BaseException as error:
-        exchange.end("broken", error)
+        hold.end("broken", error)
         raise
-    # aiohttp undoes the compression itself.
-    exchange.answered(response.status, {"content-type": response.headers.get("content-type", "")})
-    read, close = response.read, response.close
-
-    async def read_and_tell() -> bytes:
-        try:
-            body: bytes = await read()
-        except BaseException as error:
-            exchange.end("broken", error)
-            raise
-        exchange.take_first(body)
-        exchange.end("whole")
-        return body
-
-    def close_and_tell() -> None:
-        close()
-        exchange.end("closed")
-
-    response.read, response.close = read_and_tell, close_and_tell
+    hold.let_go = "unseen"
+    try:
+        # aiohttp undoes the compression itself.
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        hold.answered(response.status, headers | {"content-encoding": ""})
+        kind: Any = type(response)
+        response.__class__ = _telling(kind)
+        response.livekit_tokens_hold = hold
+    except Exception as error:  # noqa: BLE001 - the answer is the host's in any case
+        faults.note("an answer could not be followed", error)
     return response
+
+
+@cache
+def _telling(kind: Any) -> Any:
+    """This class of responses, telling of the body that is read. A response whose own methods were replaced would hold
+    itself in a circle.
+    """
+
+    class Telling(kind):  # type: ignore[misc]
+        livekit_tokens_hold: Hold | None
+
+        async def read(self) -> bytes:
+            hold, self.livekit_tokens_hold = self.livekit_tokens_hold, None  # before it fails, it closes
+            try:
+                body: bytes = await super().read()
+            except BaseException as error:
+                if hold is not None:
+                    hold.end("broken", error)
+                raise
+            if hold is not None:
+                hold.take_first(body)
+                hold.end("whole")
+            return body
+
+        def close(self) -> None:
+            super().close()
+            self.livekit_tokens_hold = None
+
+        def release(self) -> Any:
+            self.livekit_tokens_hold = None
+            return super().release()
+
+    Telling.__name__, Telling.__qualname__, Telling.__module__ = kind.__name__, kind.__qualname__, kind.__module__
+    return Telling
 
 
 def _read(endpoint: Endpoint, told: dict[str, Any]) -> tuple[Asked | None, bytes]:

@@ -60,6 +60,8 @@ class Asked:
     """The audio format that was asked for."""
     audio_ms: int | None = None
     """Length of the audio to be transcribed, where its header tells."""
+    unread: bool = False
+    """Its body went past us: of what was sent, only the answer's figures tell."""
 
 
 def endpoint_of(method: str, path: str) -> Endpoint | None:
@@ -112,6 +114,11 @@ def _messages(told: _Body) -> int:
 def _text(raw: msgspec.Raw) -> str:
     value = msgspec.json.decode(raw) if raw else ""
     return value if isinstance(value, str) else ""
+
+
+def unread(endpoint: Endpoint, path: str) -> Asked:
+    """A request whose body cannot be read without taking it from the request, as an iterator's."""
+    return Asked(endpoint, _deployment_in(path) or UNKNOWN_MODEL, unread=True)
 
 
 def read_form(endpoint: Endpoint, path: str, fields: Iterable[Any]) -> Asked | None:

@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-from livekit_tokens.capture.wire.exchange import Exchange
+from livekit_tokens.capture.wire.exchange import Hold
 from livekit_tokens.core import faults
 
-Begin = Callable[[Any], Exchange | None]
-"""Given a request: the exchange that is to be told of it, or None."""
+Begin = Callable[[Any], Hold | None]
+"""Given a request: the hold on its exchange, or None."""
 
 _MODULES = ("httpx2", "httpx")
 _installed: list[tuple[type, Any, Any]] = []
@@ -31,6 +31,11 @@ def libraries() -> list[Any]:
         except ImportError:
             continue
     return found
+
+
+def is_in_memory(stream: Any) -> bool:
+    """Whether a request's body can be read without taking it from the request."""
+    return isinstance(stream, tuple(module.ByteStream for module in libraries()))
 
 
 def install(begin: Begin) -> None:
@@ -51,7 +56,7 @@ def uninstall() -> None:
     _installed.clear()
 
 
-def _begun(begin: Begin, request: Any) -> Exchange | None:
+def _begun(begin: Begin, request: Any) -> Hold | None:
     try:
         return begin(request)
     except Exception as error:  # noqa: BLE001 - the request goes out in any case
@@ -59,33 +64,56 @@ def _begun(begin: Begin, request: Any) -> Exchange | None:
         return None
 
 
-def _follow(response: Any, exchange: Exchange, tee: Callable[[Any, Exchange], Any]) -> bool:
-    """Follow the answer that begins; False if it is over already, as one that a test's transport makes up."""
-    if response.is_closed:
-        exchange.answered(response.status_code, {"content-type": response.headers.get("content-type", "")})
-        exchange.take_first(response.content)
-        exchange.end("whole")
-        return False
-    exchange.answered(response.status_code, response.headers)
-    response.stream = tee(response.stream, exchange)
-    return True
+def _answered(response: Any, hold: Hold, tee: Callable[[Any, Hold], Any]) -> None:
+    """Follow the answer that begins."""
+    try:
+        if response.is_closed:
+            _over_already(response, hold)
+        else:
+            hold.answered(response.status_code, response.headers)
+            response.stream = tee(response.stream, hold)
+    except Exception as error:  # noqa: BLE001 - the answer is the host's in any case
+        faults.note("an answer could not be followed", error)
+        hold.end("unseen")
+
+
+def _over_already(response: Any, hold: Hold) -> None:
+    """As one that a test's transport makes up, or that a hook of the host's has read, or closed unread."""
+    hold.answered(response.status_code, {k: v for k, v in response.headers.items() if k != "content-encoding"})
+    try:
+        body = response.content
+    except RuntimeError:  # `ResponseNotRead`: where it went, or whether it was read, nobody knows
+        hold.end("unseen")
+    else:
+        hold.take_first(body)
+        hold.end("whole")
+
+
+def _failed(request: Any, hold: Hold, error: BaseException) -> None:
+    """No answer for the host. Where a hook of its own has refused one (`raise_for_status`), its status is known."""
+    try:
+        response = getattr(error, "response", None)
+        if response is not None and [*response.history, response][0].request is request:
+            hold.answered(response.status_code, {})
+    except Exception as fault:  # noqa: BLE001 - the host is to see its own error
+        faults.note("an error could not be read", fault)
+    hold.end("broken", error)
 
 
 def _async_send(before: Callable[..., Awaitable[Any]], begin: Begin, module: Any) -> Callable[..., Any]:
     tee = _async_tee(module.AsyncByteStream)
 
     async def send(client: Any, request: Any, *, stream: bool = False, **options: Any) -> Any:
-        exchange = _begun(begin, request)
-        if exchange is None:
+        hold = _begun(begin, request)
+        if hold is None:
             return await before(client, request, stream=stream, **options)
         try:
             # As a stream in any case, read below as `send` itself reads it: so a cut-off body is seen too.
             response = await before(client, request, stream=True, **options)
         except BaseException as error:
-            exchange.end("broken", error)
+            _failed(request, hold, error)
             raise
-        if not _follow(response, exchange, tee):
-            return response
+        _answered(response, hold, tee)
         if not stream:
             try:
                 await response.aread()
@@ -101,16 +129,15 @@ def _sync_send(before: Callable[..., Any], begin: Begin, module: Any) -> Callabl
     tee = _sync_tee(module.SyncByteStream)
 
     def send(client: Any, request: Any, *, stream: bool = False, **options: Any) -> Any:
-        exchange = _begun(begin, request)
-        if exchange is None:
+        hold = _begun(begin, request)
+        if hold is None:
             return before(client, request, stream=stream, **options)
         try:
             response = before(client, request, stream=True, **options)
         except BaseException as error:
-            exchange.end("broken", error)
+            _failed(request, hold, error)
             raise
-        if not _follow(response, exchange, tee):
-            return response
+        _answered(response, hold, tee)
         if not stream:
             try:
                 response.read()
@@ -122,34 +149,34 @@ def _sync_send(before: Callable[..., Any], begin: Begin, module: Any) -> Callabl
     return send
 
 
-def _async_tee(base: type) -> Callable[[Any, Exchange], Any]:
+def _async_tee(base: type) -> Callable[[Any, Hold], Any]:
     class Tee(base):  # type: ignore[misc]
         """Passes the bytes of a stream on, and tells of each of them and of how it ended."""
 
-        def __init__(self, stream: Any, exchange: Exchange) -> None:
-            self._stream, self._exchange = stream, exchange
+        def __init__(self, stream: Any, hold: Hold) -> None:
+            self._stream, self._hold = stream, hold
 
         @property
         def elapsed(self) -> Any:
             return getattr(self._stream, "elapsed", None)
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            exchange = self._exchange
+            hold = self._hold
             stream = self._stream.__aiter__()
-            take: Callable[[bytes], None] = exchange.take_first
+            take: Callable[[bytes], None] = hold.take_first
             try:
                 async for piece in stream:
                     take(piece)
-                    take = exchange.take
+                    take = hold.take
                     yield piece
             except GeneratorExit:
-                exchange.end("closed")
+                hold.end("closed")
                 raise
             except BaseException as error:
-                exchange.end("broken", error)
+                hold.end("broken", error)
                 raise
             else:
-                exchange.end("whole")
+                hold.end("whole")
             finally:
                 if (close := getattr(stream, "aclose", None)) is not None:
                     await close()
@@ -158,43 +185,43 @@ def _async_tee(base: type) -> Callable[[Any, Exchange], Any]:
             try:
                 await self._stream.aclose()
             finally:
-                self._exchange.end("closed")
+                self._hold.end("closed")
 
     return Tee
 
 
-def _sync_tee(base: type) -> Callable[[Any, Exchange], Any]:
+def _sync_tee(base: type) -> Callable[[Any, Hold], Any]:
     class Tee(base):  # type: ignore[misc]
         """The same for a client that blocks."""
 
-        def __init__(self, stream: Any, exchange: Exchange) -> None:
-            self._stream, self._exchange = stream, exchange
+        def __init__(self, stream: Any, hold: Hold) -> None:
+            self._stream, self._hold = stream, hold
 
         @property
         def elapsed(self) -> Any:
             return getattr(self._stream, "elapsed", None)
 
         def __iter__(self) -> Iterator[bytes]:
-            exchange = self._exchange
-            take: Callable[[bytes], None] = exchange.take_first
+            hold = self._hold
+            take: Callable[[bytes], None] = hold.take_first
             try:
                 for piece in self._stream:
                     take(piece)
-                    take = exchange.take
+                    take = hold.take
                     yield piece
             except GeneratorExit:
-                exchange.end("closed")
+                hold.end("closed")
                 raise
             except BaseException as error:
-                exchange.end("broken", error)
+                hold.end("broken", error)
                 raise
             else:
-                exchange.end("whole")
+                hold.end("whole")
 
         def close(self) -> None:
             try:
                 self._stream.close()
             finally:
-                self._exchange.end("closed")
+                self._hold.end("closed")
 
     return Tee

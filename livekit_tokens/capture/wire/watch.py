@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.spending import Spender
 from livekit_tokens.capture.wire import tee
-from livekit_tokens.capture.wire.exchange import Exchange, Read
-from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_form, read_json
+from livekit_tokens.capture.wire.exchange import Exchange, Hold, Read
+from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_form, read_json, unread
 from livekit_tokens.domain.errors import BadSetting
 
 Nobodys = Callable[[], Spender]
@@ -109,7 +109,7 @@ def _copying(copy: Callable[..., Any], nobodys: Nobodys) -> Callable[..., Any]:
     return copied
 
 
-def begin(request: Any) -> Exchange | None:
+def begin(request: Any) -> Hold | None:
     """Follow an httpx request if it is billable and somebody may pay for it."""
     url = request.url
     path = url.path
@@ -119,11 +119,11 @@ def begin(request: Any) -> Exchange | None:
     return follow(endpoint, lambda: str(url.netloc, "ascii"), lambda: _read(endpoint, path, request))
 
 
-def follow(endpoint: Endpoint, host: Callable[[], str], read: Read) -> Exchange | None:
-    """One request that is sent now: an exchange that its tee tells of it as it goes on; None if nobody pays."""
+def follow(endpoint: Endpoint, host: Callable[[], str], read: Read) -> Hold | None:
+    """One request that is sent now: the hold by which its tee tells of it as it goes on; None if nobody pays."""
     if not spending.may_be_spent() and _nobodys.get() is None:
         return None
-    return Exchange(endpoint, host, read, _spender)
+    return Hold(Exchange(endpoint, host, read, _spender))
 
 
 def _spender() -> Spender | None:
@@ -134,7 +134,16 @@ def _spender() -> Spender | None:
 
 
 def _read(endpoint: Endpoint, path: str, request: Any) -> tuple[Asked | None, bytes | None]:
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        return read_form(endpoint, path, getattr(request.stream, "fields", ())), None
-    body = request.content
-    return read_json(endpoint, path, body), body
+    if (fields := getattr(request.stream, "fields", None)) is not None:
+        return read_form(endpoint, path, fields), None
+    body = _body_of(request)
+    return (unread(endpoint, path), None) if body is None else (read_json(endpoint, path, body), body)
+
+
+def _body_of(request: Any) -> bytes | None:
+    """The body that is sent; None where it is made while it is sent."""
+    try:
+        content: bytes = request.content
+    except RuntimeError:  # `RequestNotRead`: also what a client has made to follow a redirect
+        return b"".join(request.stream) if tee.is_in_memory(request.stream) else None
+    return content

@@ -40,7 +40,8 @@ class Provider:
 
     `refusals` requests are answered by 500 first, `breaks` streams end after `whole` events; `pause` is between words
     and `hesitation` before the head, in seconds. `compressed` answers are gzip. `usage` False leaves figures out.
-    `sound` is what it says for a word, of 200 ms, in the format that it is asked for.
+    `sound` is what it says for a word, of 200 ms, in the format that it is asked for. A socket `hangs_up` after `whole`
+    words.
     """
 
     def __init__(self) -> None:
@@ -50,6 +51,7 @@ class Provider:
         self.pause = self.hesitation = 0.0
         self.compressed = False
         self.usage = True
+        self.hangs_up = False
         self.sound = bytes(SECOND // 5)
         self.asked = 0
         self.bill: list[Billed] = []
@@ -200,6 +202,9 @@ class Provider:
                 except ConnectionError:
                     return socket
                 await asyncio.sleep(self.pause)
+                if self.hangs_up and entry.output == self.whole:
+                    await socket.close()
+                    return socket
         return socket
 
     @staticmethod

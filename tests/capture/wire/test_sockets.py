@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -78,9 +80,8 @@ async def test_a_response_whose_socket_is_closed_is_an_estimate(provider: Provid
 async def test_who_listens_again_misses_nothing(provider: Provider, tracked: Paper) -> None:
     """A receive that was given up, as by a timeout, and tried again: all messages come, in their order, once."""
     provider.pause = 0.02
-    create = {"type": "response.create", "model": "gpt-4.1", "input": "Hello"}
     async with aiohttp.ClientSession() as session, session.ws_connect(f"{provider.base_url}/responses") as socket:
-        await socket.send_json(create)
+        await socket.send_json(CREATE)
         heard: list[str] = []
         while "response.completed" not in heard:
             try:
@@ -89,6 +90,80 @@ async def test_who_listens_again_misses_nothing(provider: Provider, tracked: Pap
                 await asyncio.sleep(0.05)
     assert heard == ["response.created", *["response.output_text.delta"] * 8, "response.completed"]
     assert [record.provenance for record in tracked.records] == ["reported"]
+
+
+CREATE = {"type": "response.create", "model": "gpt-4.1", "input": "Hello"}
+
+
+@asynccontextmanager
+async def given_up(provider: Provider) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """A socket in the middle of a response, on which a `receive` has just been given up."""
+    provider.pause = 30.0
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{provider.base_url}/responses") as socket:
+        await socket.send_json(CREATE)
+        await socket.receive()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(socket.receive(), 0.02)
+        yield socket
+
+
+async def test_who_listens_again_can_be_cancelled_at_once(provider: Provider, tracked: Paper) -> None:
+    """A task whose cancellation is swallowed never ends."""
+    async with given_up(provider) as socket:
+        for _ in range(3):
+            again = asyncio.create_task(socket.receive())
+            await asyncio.sleep(0)
+            again.cancel()
+            done, _ = await asyncio.wait({again}, timeout=1.0)
+            assert done
+            assert again.cancelled()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await socket.receive()
+    assert [record.provenance for record in tracked.records] == ["estimated"]
+
+
+async def test_a_time_limit_of_aiohttps_own_is_one_more_way_to_stop(provider: Provider, tracked: Paper) -> None:
+    provider.pause = 0.02
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{provider.base_url}/responses") as socket:
+        await socket.send_json(CREATE)
+        await socket.receive()
+        with pytest.raises(TimeoutError):
+            await socket.receive(timeout=0.001)
+        await asyncio.sleep(0.5)
+        assert [record.provenance for record in tracked.records] == ["reported"]
+
+
+async def test_a_socket_that_its_server_closes_while_nobody_listens_is_closed(
+    provider: Provider, tracked: Paper
+) -> None:
+    """It closes itself within the `receive` by which we listen on, and the response has its end."""
+    provider.pause, provider.hangs_up = 0.02, True
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{provider.base_url}/responses") as socket:
+        await socket.send_json(CREATE)
+        await socket.receive()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(socket.receive(), 0.001)
+        await asyncio.sleep(0.4)
+        assert socket.closed
+        assert [record.provenance for record in tracked.records] == ["estimated"]
+
+
+async def test_a_socket_that_is_dropped_ends_its_response(provider: Provider, tracked: Paper) -> None:
+    """At once, as it goes at once without us: we tie no knot around it."""
+    provider.pause = 0.02
+    async with aiohttp.ClientSession() as session:
+        socket = await session.ws_connect(f"{provider.base_url}/responses")
+        await socket.send_json(CREATE)
+        await socket.receive()
+        forgotten = weakref.ref(socket)
+        gc.disable()
+        try:
+            del socket
+            assert forgotten() is None
+        finally:
+            gc.enable()
+        assert [record.provenance for record in tracked.records] == ["estimated"]
 
 
 async def test_a_socket_that_several_share_spends_the_money_of_who_asks(provider: Provider, tracked: Paper) -> None:
