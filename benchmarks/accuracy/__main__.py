@@ -19,7 +19,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.accuracy import comparing, time_lapse
@@ -173,11 +173,12 @@ def _with_spread(row: Row) -> str:
     return f"{row.cost_error:+.2%} ± {100 * row.cost_spread:.1f}" if row.cost_spread else f"{row.cost_error:+.2%}"
 
 
-def estimates_alone(pairs: Iterable[Pair], cost: comparing.Cost) -> None:
+def estimates_alone(pairs: Sequence[Pair], cost: comparing.Cost) -> None:
     """What the estimates by themselves are worth, without the reported requests of the same kind, and which units their
     error is of."""
     print("\nThe estimated requests alone: how far off in cost, and by how much of it in")
-    lines = [("", "requests", "cost", *(unit.replace("_", " ") for unit in TOKENS))]
+    units = [unit for unit in TOKENS if any(unit in entry.units for entry, _ in pairs)]
+    lines = [("", "requests", "cost", *(unit.replace("_", " ") for unit in units))]
     for kind in CUTS:
         own = [
             (entry, record)
@@ -186,7 +187,7 @@ def estimates_alone(pairs: Iterable[Pair], cost: comparing.Cost) -> None:
         ]
         if own:
             row = comparing.summed(own, cost)[kind]
-            by_unit = (f"{comparing.cost_error_of(unit, own, cost):+.2%}" for unit in TOKENS)
+            by_unit = (f"{comparing.cost_error_of(unit, own, cost):+.2%}" for unit in units)
             lines.append((kind, f"{row.requests}", _with_spread(row), *by_unit))
     _print(lines)
     for unit, (all_, outside) in sorted(comparing.figures_outside(pairs).items()):

@@ -171,9 +171,9 @@ def generated_ahead(
     the usual one; of text, which nobody paces, only its own.
     """
     known = KNOWN_PACE_MS if spoken and usual.pace is not None else 0.0
-    measured = arrived - first_piece + known * (usual.pace or 0.0)
-    if measured > 0:
-        return round(measured / (span_ms + known) * lag_ms)
+    measured, over_ms = arrived - first_piece + known * (usual.pace or 0.0), span_ms + known
+    if measured > 0 and over_ms > 0:
+        return round(measured / over_ms * lag_ms)
     return round(REAL_TIME * lag_ms) if spoken else 0
 
 

@@ -79,6 +79,12 @@ def test_text_does_not_come_at_the_pace_of_speech() -> None:
     assert generated_ahead(Usual(pace=4.0), 3, 3, 0.0, 100.0, spoken=False) == 0
 
 
+def test_what_came_at_once_shows_no_pace() -> None:
+    """A few bytes of audio are no millisecond; the text beside them has no time of its own."""
+    assert generated_ahead(Usual(), 3, 0, 0.0, 100.0, spoken=False) == 0
+    assert generated_ahead(Usual(), 400, 200, 0.0, 100.0) == 100
+
+
 def test_of_a_response_that_has_not_been_heard_something_may_exist() -> None:
     """Only where it is known how long a first output takes. The wait for it is 100 ms; the connection breaks at any
     moment of it."""
