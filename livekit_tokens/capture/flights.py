@@ -83,18 +83,17 @@ class Flight:
         `all_arrives`: what the provider has sent is not lost, as it is where the connection breaks. Of a response that
         the client has stopped, all arrives before that can matter.
         """
-        return More(self.pend.id, at, self.audio_ms, self.tokens, self._ahead(all_arrives), self.whole)
-
-    def _ahead(self, all_arrives: bool) -> int:
-        usual, audio_ms = self.usual, self.audio_ms
+        usual, audio_ms, ahead = self.usual, self.audio_ms, 0
         if self.whole:
-            return 0
-        if amount := audio_ms or self.tokens:
+            pass
+        elif amount := audio_ms or self.tokens:
             lag_ms = usual.behind_ms if all_arrives or self.stopped is not None else usual.lag_ms
-            return generated_ahead(usual, amount, self.first_piece, self.span_ms, lag_ms, spoken=audio_ms > 0)
-        if self.stopped is not None:
-            return generated_by(usual, (self.stopped - self.announced) * 1000 + usual.round_trip_ms)
-        return 0 if all_arrives else generated_unheard(usual)
+            ahead = generated_ahead(usual, amount, self.first_piece, self.span_ms, lag_ms, spoken=audio_ms > 0)
+        elif self.stopped is not None:
+            ahead = generated_by(usual, (self.stopped - self.announced) * 1000 + usual.round_trip_ms)
+        elif not all_arrives:
+            ahead = generated_unheard(usual)
+        return More(self.pend.id, at, audio_ms, self.tokens, ahead, self.whole)
 
     def timing(self) -> dict[str, Any]:
         """Fields of a record."""

@@ -170,10 +170,12 @@ def generated_ahead(
     The pace is the response's own, measured over `span_ms` from its first piece on, and for as long as that is short
     the usual one; of text, which nobody paces, only its own.
     """
-    known = KNOWN_PACE_MS if spoken and usual.pace is not None else 0.0
-    measured, over_ms = arrived - first_piece + known * (usual.pace or 0.0), span_ms + known
-    if measured > 0 and over_ms > 0:
-        return round(measured / over_ms * lag_ms)
+    measured = arrived - first_piece
+    if spoken and usual.pace is not None:
+        measured += usual.pace * KNOWN_PACE_MS
+        span_ms += KNOWN_PACE_MS
+    if measured > 0 and span_ms > 0:
+        return round(measured / span_ms * lag_ms)
     return round(REAL_TIME * lag_ms) if spoken else 0
 
 
