@@ -2,7 +2,7 @@
 
     make bench-accuracy SEED=1            # python -m benchmarks.accuracy --seed 1 [--cuts 300] [--at-once 10]
 
-Real AgentSessions hold calls against the stand-in provider, which keeps its own bill, and are cut at random: at least
+Real AgentSessions hold calls against the stand-in provider, which keeps its own bill, and are cut at random: about
 `--cuts` times in each way. Network, pace, bursts, lateness, framing, tools, cache and context trimming are drawn from
 the seed (`draws.py`) and are unknown to the estimator. What was recorded is drained from the real spools into a real
 ledger; a killed process is a recorder that writes no more, whose spool is taken over. Costs by the price book.
