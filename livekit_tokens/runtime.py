@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 from livekit_tokens.capture.wire import counting
@@ -66,15 +66,14 @@ class Runtime:
         # One book for the receipt and for the ledger: both have the same prices.
         prices = price_book(settings)
         self.recorder: Recording = Unrecorded(prices)
-        if settings.enabled and (made := _recorder(settings, prices, self._written)) is not None:
-            recorder, root = made
+        if settings.enabled and (recorder := _recorder(settings, prices, self._written)) is not None:
             self.recorder = recorder
             ledger = UnopenedLedger(settings.database_url, prices)
             logs = daily_logs(settings)
             chores = Chores(
                 recorder.source,
                 ledger,
-                root,
+                partial(homes.roots, settings.spool_dir, homes.host()),
                 session_charges=prices.session_charges,
                 retention_days=settings.retention_days,
                 logs=logs,
@@ -192,7 +191,7 @@ class UnopenedLedger(Ledger):
         return await self._store.connect()
 
 
-def _recorder(settings: Settings, prices: Prices, on_written: Callable[[], None]) -> tuple[Recorder, Path] | None:
+def _recorder(settings: Settings, prices: Prices, on_written: Callable[[], None]) -> Recorder | None:
     ledger = ledger_id(settings.database_url)
     source = Source(secrets.token_hex(16), homes.host(), os.getpid(), now(), ledger)
     for home in homes.homes(settings.spool_dir):
@@ -200,7 +199,7 @@ def _recorder(settings: Settings, prices: Prices, on_written: Callable[[], None]
             root = home / source.host
             spool.make_folder(root)
             homes.check_home(home, settings.spool_dir)
-            return Recorder(root, source, now, on_written, prices=prices), root
+            return Recorder(root, source, now, on_written, prices=prices)
         except OSError as error:
             faults.note(f"the spool folder {home} cannot be written; set SPOOL_DIR to a folder that can", error)
     return None

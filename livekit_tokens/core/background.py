@@ -212,7 +212,12 @@ class Background:
                 if self._connection is None or self._drain is None:
                     self._connection = await self._ledger.connect()
                     self._drain = SpoolDrain(
-                        self._recorder.folder, self._recorder.source, self._connection, _PIECE_BYTES, self._logs
+                        self._recorder.folder,
+                        self._recorder.source,
+                        self._connection,
+                        piece=_PIECE_BYTES,
+                        logs=self._logs,
+                        write_on_behind=self._recorder.write_on_behind,
                     )
                 await self._drain.drain()
                 if self._recorder.disk_full:
@@ -247,8 +252,7 @@ class Background:
     async def _make_room(self, drain: SpoolDrain) -> None:
         """The spool's disk is full: what is in the ledger already is no longer kept for replays."""
         faults.note("the spool's disk is full; what is in the ledger is not kept there for replays any more")
-        if drain.checkpoint is not None:
-            spool.forget_acknowledged(self._recorder.folder, drain.checkpoint, time.time(), spool.NO_REPLAY)
+        await drain.drain(replay_seconds=spool.NO_REPLAY)
         await self._chores.take_over(spool.NO_REPLAY)
         self._recorder.tend()
         await drain.drain()
@@ -256,9 +260,7 @@ class Background:
     async def _let_go_of_past(self, drain: SpoolDrain) -> None:
         """Somebody is erased: nothing is kept here that is in the ledger, but for what the new segment begins with."""
         self._recorder.begin_segment()
-        await drain.drain()
-        if drain.checkpoint is not None:
-            spool.forget_acknowledged(self._recorder.folder, drain.checkpoint, time.time(), spool.NO_REPLAY)
+        await drain.drain(replay_seconds=spool.NO_REPLAY)
         spool.has_let_go(self._recorder.folder)
 
     async def _hold(self) -> bool:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from pathlib import Path
 
-from livekit_tokens.core import spool
+from livekit_tokens.core import replay, spool
 from livekit_tokens.core.findings import Finding, State
 from livekit_tokens.core.health import faults_in
 from livekit_tokens.core.ledger import START, Checkpoint
-from livekit_tokens.core.lines import Head, Use
+from livekit_tokens.core.lines import FORMAT, Head, Use
 from livekit_tokens.core.places import size_text
-from livekit_tokens.core.remains import Remains, missing_end, read_remains
+from livekit_tokens.core.reading import head_of, readings
+from livekit_tokens.core.remains import Remains, missing_end, newest_format, read_remains
 from livekit_tokens.domain.times import SECOND, Micros
 
 LATE: Micros = 300 * SECOND
@@ -99,7 +100,7 @@ def _look_at(folder: Path, against: Against) -> Generator[Finding, None, bool]:
 
 def _living(folder: Path, against: Against) -> Finding:
     kept = spool.segments_of(folder)
-    head = spool.head_of(folder, kept[-1]) if kept else None
+    head = head_of(folder, kept[-1]) if kept else None
     subject = f"{_SUBJECT} of process {head.pid if head else folder.name}"
     waiting = waiting_in(folder, against.checkpoint(folder.name), since=head.started_at if head else 0)
     if head is not None and against.is_other(head.ledger):
@@ -125,8 +126,12 @@ def _faults_of(folder: Path, now: Micros) -> Iterator[Finding]:
 
 
 def _look_at_dead(folder: Path, against: Against) -> Generator[Finding, None, bool]:
-    if (finished := spool.finished_at(folder)) is not None and finished == against.checkpoint(folder.name):
+    if replay.is_finished(folder, against.checkpoint(folder.name)):
         return True
+    if (written := newest_format(folder)) > FORMAT:
+        told = f"{folder.name} is in format {written}, and this version reads {FORMAT}: it is left to a newer one"
+        yield Finding("note", f"{_SUBJECT}s", told, "upgrade livekit-tokens")
+        return False
     remains = asyncio.run(read_remains(folder))
     if remains.source is None:
         if not spool.is_empty(folder):
@@ -192,16 +197,12 @@ def look_at_other_hosts(roots: Iterable[Path], host: str) -> Iterator[Finding]:
 
 def waiting_in(folder: Path, checkpoint: Checkpoint | None, *, since: Micros) -> Waiting:
     """Records of a spool behind a checkpoint. A record was not spooled before its process began (`since`)."""
-    kept = spool.segments_of(folder)
     at = checkpoint or START
-    if kept and kept[0] > at.segment:
-        at = Checkpoint(kept[0], 0, at.seq)
-    records, oldest, read, seq = 0, None, 0, at.seq
-    segment, offset, more = at.segment, at.offset, bool(kept)
-    while more and read < _MOST_READ:
-        reading = spool.read(folder, segment, offset)
+    records, oldest, read, seq, capped = 0, None, 0, at.seq, False
+    segment, offset = at.segment, at.offset
+    for reading in readings(folder, segment, offset):
         read += max(0, reading.offset - offset) if reading.segment == segment else reading.offset
-        segment, offset, more = reading.segment, reading.offset, reading.more
+        segment, offset = reading.segment, reading.offset
         for found in reading.lines:
             if isinstance(found.line, Use) and found.line.seq > seq:
                 seq = found.line.seq
@@ -210,7 +211,9 @@ def waiting_in(folder: Path, checkpoint: Checkpoint | None, *, since: Micros) ->
                 oldest = written if oldest is None else min(oldest, written)
             elif isinstance(found.line, Head):
                 since = max(since, found.line.started_at)
-    return Waiting(_size_from(folder, at), records, oldest, capped=more)
+        if capped := reading.more and read >= _MOST_READ:
+            break
+    return Waiting(_size_from(folder, at), records, oldest, capped)
 
 
 def _size_from(folder: Path, at: Checkpoint) -> int:

@@ -7,6 +7,7 @@ Each chore may fail, is noted then, and is tried again later. A connection that 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,13 +29,13 @@ _RETAIN_EVERY_SECONDS = 3600.0
 
 
 class Chores:
-    """Of the process whose source is `own`; `root` is its host's folder."""
+    """Of the process whose source is `own`; `roots` answers its host's folders as they are there now."""
 
     def __init__(
         self,
         own: Source,
         ledger: Ledger,
-        root: Path,
+        roots: Callable[[], Iterable[Path]],
         *,
         session_charges: SessionCharges = no_charges,
         retention_days: int | None = None,
@@ -42,7 +43,7 @@ class Chores:
     ) -> None:
         self._own = own
         self._ledger = ledger
-        self._root = root
+        self._roots = roots
         self._session_charges = session_charges
         self._retention_days = retention_days
         self._logs = logs
@@ -62,18 +63,19 @@ class Chores:
         return due
 
     async def take_over(self, replay_seconds: float = spool.REPLAY_SECONDS) -> None:
-        try:
-            await take_over(
-                self._root,
-                self._ledger,
-                ledger_id=self._own.ledger,
-                own=self._own.id,
-                replay_seconds=replay_seconds,
-                session_charges=self._session_charges,
-                logs=self._logs,
-            )
-        except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on
-            faults.note("spools of dead processes could not be taken over", error)
+        for root in self._roots():
+            try:
+                await take_over(
+                    root,
+                    self._ledger,
+                    ledger_id=self._own.ledger,
+                    own=self._own.id,
+                    replay_seconds=replay_seconds,
+                    session_charges=self._session_charges,
+                    logs=self._logs,
+                )
+            except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on
+                faults.note("spools of dead processes could not be taken over", error)
 
     @staticmethod
     async def roll_up(connection: LedgerConnection) -> None:

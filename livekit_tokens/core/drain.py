@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livekit_tokens.core import faults, spool
+from livekit_tokens.core import faults, replay, spool
 from livekit_tokens.core.ledger import START, Batch, Checkpoint, LedgerConnection, Source
 from livekit_tokens.core.lines import Head, Late, Line, PartLine, StayLine, Use
+from livekit_tokens.core.reading import READ_BYTES, Reading, agrees, read
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.usage import UsageRecord
@@ -36,7 +38,8 @@ class SpoolDrain:
     """Drains one source over one connection. The checkpoint is read from the ledger once a connection, then followed.
 
     A new connection means a new SpoolDrain: a failover, a restored backup or a deleted database has an older
-    checkpoint, and the drain goes on from there as far as the replay window reaches.
+    checkpoint, and the drain goes on from there as far as the replay window reaches. `write_on_behind` tells a living
+    owner that the ledger knows more of its source than its spool does.
     """
 
     def __init__(
@@ -44,17 +47,19 @@ class SpoolDrain:
         folder: Path,
         source: Source,
         connection: LedgerConnection,
-        piece: int = spool.READ_BYTES,
+        *,
+        piece: int = READ_BYTES,
         logs: DailyLogs | None = None,
+        write_on_behind: Callable[[Checkpoint], None] = lambda _: None,
     ) -> None:
         self._folder = folder
         self._piece = piece  # bytes a batch: smaller ones leave the interpreter to a call more often
         self._source = source
         self._connection = connection
         self._followed = None if logs is None else logs.of(folder, source.id, connection)
+        self._write_on_behind = write_on_behind
         self._known: Checkpoint | None = None  # as the ledger has it
         self._at: Checkpoint | None = None  # how far was read; lines that bring nothing move only this
-        self._gap = 0
         self._carried: set[str] | None = None  # parts that a segment begins with, while its beginning is being read
 
     @property
@@ -62,97 +67,117 @@ class SpoolDrain:
         """Where the ledger has the source to, as far as it was asked."""
         return self._known
 
-    async def drain(self) -> Drained:
-        """Bring everything that the spool holds now. Raises what the connection raises; nothing is half done then."""
+    async def drain(self, *, ended: bool = False, replay_seconds: float = spool.REPLAY_SECONDS) -> Drained:
+        """Bring everything that the spool holds now. Raises what the connection raises; nothing is half done then.
+
+        What the ledger has for good, is kept for `replay_seconds` more. `ended`: no owner writes any more.
+        """
         done = Drained()
-        refusals = 0
+        for _ in range(_MOST_REFUSALS):
+            if await self._bring(done):
+                break
+            self._at = None
+        else:
+            raise LedgerUnavailable("another writer keeps moving this source's checkpoint")
+        if self._followed is not None:
+            await self._followed.catch_up()
+        await self._acknowledge(replay_seconds, ended=ended)
+        return done
+
+    async def _bring(self, done: Drained) -> bool:
+        """False: the ledger's checkpoint is not where it was followed to (another drain, a restored backup)."""
+        confirmed = self._at is None
+        at = self._at or await self._begin()
         while True:
-            at = self._at or await self._begin()
-            reading = spool.read(self._folder, at.segment, at.offset, self._piece)
-            batch = self._batch(at, reading)
+            reading = read(self._folder, at.segment, at.offset, self._piece)
+            batch = await self._batch(at, reading)
             if _brings_something(batch):
                 if not await self._connection.apply(batch):
-                    refusals += 1
-                    self._at = None
-                    if refusals >= _MOST_REFUSALS:
-                        raise LedgerUnavailable("another writer keeps moving this source's checkpoint")
-                    continue
-                self._known = batch.after
-                done.records += len(batch.records)
-                done.lost += batch.lost
-                self._gap = 0
-                if self._followed is not None and batch.records:
-                    self._followed.brought({record.part for _, record in batch.records})
-                _say(batch)
-            self._at = batch.after
-            done.damaged += reading.damaged
+                    return False
+                confirmed = True
+                self._brought(batch, done)
+            self._at = at = batch.after
+            done.damaged += len(reading.damaged)
             if reading.damaged:
                 faults.note("damaged lines in a spool were passed over", source=self._source.id)
             if not reading.more:
-                break
-        if self._followed is not None:
-            await self._followed.catch_up()
-        if self._known is not None:
-            spool.forget_acknowledged(self._folder, self._known, time.time())
-        return done
+                # Nothing was brought: a ledger that was restored meanwhile must not wait for this source's next record.
+                return confirmed or await self._connection.checkpoint(self._source.id) == self._known
 
     async def _begin(self) -> Checkpoint:
-        """Where to go on: at the ledger's checkpoint, or at the oldest segment that is still kept."""
+        """Where to go on: at the ledger's checkpoint, if that is a place of this spool."""
         self._known = known = await self._connection.checkpoint(self._source.id)
+        self._carried = None
         at = known or START
         if self._followed is not None:
             self._followed.begin(at.seq)
-        kept = spool.segments_of(self._folder)
-        self._gap = 0
-        self._carried = None
-        if kept and kept[0] > at.segment:
-            head = spool.head_of(self._folder, kept[0])
-            self._gap = max(0, head.seq - at.seq) if head else 0
-            at = Checkpoint(kept[0], 0, head.seq if head else at.seq)
-            faults.note("the ledger is older than what the spool still keeps", source=self._source.id, lost=self._gap)
+        replay.take_back(self._folder, known)
+        if known is not None and not agrees(self._folder, known):
+            faults.note(
+                "a spool went back behind the ledger; it is read again from its beginning", source=self._source.id
+            )
+            self._write_on_behind(known)
+            at = Checkpoint(START.segment, START.offset, known.seq)
         self._at = at
         return at
 
-    def _batch(self, at: Checkpoint, reading: spool.Reading) -> Batch:
-        parts: dict[str, Part] = {}
-        stays: dict[tuple[str, str], Stay] = {}
-        records: list[tuple[int, UsageRecord]] = []
-        late: list[Late] = []
-        seq, missing = at.seq, 0
+    def _brought(self, batch: Batch, done: Drained) -> None:
+        self._known = batch.after
+        done.records += len(batch.records)
+        done.lost += batch.lost
+        if self._followed is not None and batch.records:
+            self._followed.brought({record.part for _, record in batch.records})
+        if batch.lost:
+            faults.note("records of a spool are lost", source=self._source.id, lost=batch.lost)
+        _say(batch)
+
+    async def _acknowledge(self, replay_seconds: float, *, ended: bool) -> None:
+        """Note what the ledger has for good, and remove what it has had for long enough."""
+        known = self._known
+        if known is None:
+            return
+        passed = [number for number in spool.segments_of(self._folder) if ended or number < known.segment]
+        noted = replay.acknowledged(self._folder)
+        if (ended and noted.checkpoint != known) or any(number not in noted.since for number in passed):
+            await self._connection.make_durable(self._source.id)
+            noted = replay.acknowledge(self._folder, known, passed, time.time())
+        replay.forget(self._folder, noted, time.time(), replay_seconds)
+
+    async def _batch(self, at: Checkpoint, reading: Reading) -> Batch:
+        found = _Found(at.seq)
         still_open: frozenset[str] | None = None
-        for found in reading.lines:
-            line = found.line
+        for line, _, _ in reading.lines:
             still_open = self._open_at(line) or still_open
-            if isinstance(line, Use):
-                if line.seq <= seq:  # a short write had taken all of it but the newline, and it was written again
-                    continue
-                missing += line.seq - seq - 1
-                seq = line.seq
-                records.append((seq, line.record))
-            elif isinstance(line, Head):
-                # It says what was written before it: without this, damage at the very end of a source would be
-                # counted as damaged lines, and not as lost records.
-                missing += max(0, line.seq - seq)
-                seq = max(seq, line.seq)
-            elif isinstance(line, PartLine):
-                parts[line.part.key] = line.part
-                missing += max(0, line.seq - seq)
-                seq = max(seq, line.seq)
-            elif isinstance(line, StayLine):
-                stays[line.stay.part, line.stay.sid] = line.stay
-            elif isinstance(line, Late):
-                late.append(line)
+            found.take(line)
+        conflicts = await self._conflicts(found)
         return Batch(
             source=self._source,
             before=self._known,
-            after=Checkpoint(reading.segment, reading.offset, seq),
-            parts=tuple(parts.values()),
-            stays=tuple(stays.values()),
-            records=tuple(records),
-            lost=self._gap + missing,
-            still_open=None if still_open is None else still_open | parts.keys(),
-            late=tuple(late),
+            after=Checkpoint(reading.segment, reading.offset, found.seq),
+            parts=tuple(found.parts.values()),
+            stays=tuple(found.stays.values()),
+            records=tuple(found.records.items()),
+            lost=found.missing + conflicts,
+            still_open=None if still_open is None else still_open | found.parts.keys(),
+            late=tuple(found.late),
         )
+
+    async def _conflicts(self, found: _Found) -> int:
+        """How many records have a number that another one has: of a living owner whose spool was taken over, as on a
+        volume without locks between hosts, or of one that went back to a snapshot.
+
+        The same record twice is none: it is in the ledger, or a short write had taken all of it but its newline, and
+        it was written again. What counts once a session is looked up by other means.
+        """
+        doubtful = [
+            (seq, record)
+            for seq, record in found.repeated
+            if found.records.get(seq) != record and record.idempotency_key is None
+        ]
+        lacking = await self._connection.lacks(self._source.id, doubtful) if doubtful else 0
+        if lacking:
+            faults.note("records have numbers that others have already: two processes wrote one spool, or it went back")
+        return lacking
 
     def _open_at(self, line: Line) -> frozenset[str] | None:
         """All parts that were open where a segment begins, once the last of those lines has been read."""
@@ -165,6 +190,45 @@ class SpoolDrain:
                 carried, self._carried = self._carried, None
                 return frozenset(carried)
         return None
+
+
+@dataclass(slots=True)
+class _Found:
+    """What is found behind a place with this number: `missing` records are told of and not there, `repeated` have a
+    number that was given before.
+    """
+
+    seq: int
+    missing: int = 0
+    parts: dict[str, Part] = field(default_factory=dict)
+    stays: dict[tuple[str, str], Stay] = field(default_factory=dict)
+    records: dict[int, UsageRecord] = field(default_factory=dict)
+    repeated: list[tuple[int, UsageRecord]] = field(default_factory=list)
+    late: list[Late] = field(default_factory=list)
+
+    def take(self, line: Line) -> None:
+        match line:
+            case Use() if line.seq <= self.seq:
+                self.repeated.append((line.seq, line.record))
+            case Use():
+                self._reach(line.seq - 1)
+                self.seq = line.seq
+                self.records[line.seq] = line.record
+            case Head():
+                # Without it, damage at the very end of a segment would be counted as damaged lines only.
+                self._reach(line.seq)
+            case PartLine():
+                self.parts[line.part.key] = line.part
+                self._reach(line.seq)
+            case StayLine():
+                self.stays[line.stay.part, line.stay.sid] = line.stay
+            case Late():
+                self.late.append(line)
+
+    def _reach(self, seq: int) -> None:
+        """All numbers up to this one had been given."""
+        self.missing += max(0, seq - self.seq)
+        self.seq = max(self.seq, seq)
 
 
 def _say(batch: Batch) -> None:

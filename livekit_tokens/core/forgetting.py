@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from livekit_tokens.core import spool
+from livekit_tokens.core import replay, spool
 from livekit_tokens.core.ledger import Checkpoint
 from livekit_tokens.domain.erasure import Person
 
@@ -73,7 +73,7 @@ def _forget(folder: Path, known: Checkpoint) -> None:
         spool.ask_to_let_go(folder)
         return
     try:
-        if spool.finished_at(folder) == known:
+        if replay.is_finished(folder, known):
             spool.remove(folder)
     finally:
         os.close(lock)

@@ -79,6 +79,14 @@ class LedgerConnection(Protocol):
         """
         ...
 
+    async def lacks(self, source: str, records: Sequence[tuple[int, UsageRecord]]) -> int:
+        """How many of these numbered records of a source it does not have: under their number, or at all."""
+        ...
+
+    async def make_durable(self, source: str) -> None:
+        """Bring what was applied of a source to the ledger's disk: from then on no power cut takes it."""
+        ...
+
     def forgot(self, source: str) -> bool:
         """Whether something that was applied of this source told of people whom the ledger has forgotten."""
         ...

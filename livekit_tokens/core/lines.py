@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeAlias
 from zlib import crc32
 
@@ -17,11 +18,19 @@ from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UsageRecord
 
+FORMAT = 1
+"""Of what is written here. A version that writes what this one would take for damage counts on, in segments of its
+own: a spool with such a head is left alone."""
+
 _PREFIX = 9  # eight digits and a space
+_RECORD = re.compile(rb'(?:"type":"use",)?"seq":\d+,"record":|"type":"use"')
 
 
 class Head(msgspec.Struct, tag="head", frozen=True):
-    """First line of every segment. `seq` is the last record's number before it, so that a gap can be counted."""
+    """First line of every segment. `seq` is the last record's number before it, so that a gap can be counted.
+
+    `format` is that of the lines which follow, 1 where it is not said; every version can read a head.
+    """
 
     source: str
     host: str
@@ -30,6 +39,7 @@ class Head(msgspec.Struct, tag="head", frozen=True):
     segment: int
     seq: int
     ledger: str = ""
+    format: int = 1
 
 
 class PartLine(msgspec.Struct, tag="part", frozen=True):
@@ -143,3 +153,13 @@ def from_bytes(raw: bytes) -> Line | None:
     except (ValueError, msgspec.MsgspecError):
         return None
     return line
+
+
+def number_in(line: Line) -> int | None:
+    """The last record's number that a line tells of: its own, or that before it; None: it tells of none."""
+    return line.seq if isinstance(line, (Use, Head, PartLine)) else None
+
+
+def records_in(damaged: bytes) -> int:
+    """How many records a line held that cannot be read, as far as can still be told."""
+    return len(_RECORD.findall(damaged))

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from livekit_tokens.core import faults
 from livekit_tokens.core.charges import charges_of
-from livekit_tokens.core.ledger import Source
-from livekit_tokens.core.lines import Head, Late, Line, More, PartLine, Pend, StayLine, Unpend, Use
+from livekit_tokens.core.ledger import Checkpoint, Source
+from livekit_tokens.core.lines import FORMAT, Head, Late, Line, More, PartLine, Pend, StayLine, Unpend, Use
 from livekit_tokens.core.tally import NO_PRICES, Tally
 from livekit_tokens.core.writer import SpoolWriter
 from livekit_tokens.domain.pricing import Prices
@@ -208,6 +208,14 @@ class Recorder:
         """Write on in a new segment of the spool; blocks for the disk."""
         self._writer.begin_segment()
 
+    def write_on_behind(self, known: Checkpoint) -> None:
+        """The ledger knows more of this source than its spool does: the process or its disk went back to a snapshot.
+        What comes now has places and numbers that the ledger does not know yet.
+        """
+        with self._lock:
+            self._seq = max(self._seq, known.seq)
+            self._writer.write_on_behind(known.segment, known.seq)
+
     def tend(self) -> None:
         """Background housekeeping: retry what a failing disk refused, fsync what was rotated away, sum up what came.
 
@@ -249,7 +257,7 @@ class Recorder:
     def _carried(self, segment: int, seq: int) -> Iterable[Line]:
         """What a segment begins with, whose last record before it has that number."""
         source, at = self.source, self._now()
-        yield Head(source.id, source.host, source.pid, source.started_at, segment, seq, source.ledger)
+        yield Head(source.id, source.host, source.pid, source.started_at, segment, seq, source.ledger, FORMAT)
         yield from (PartLine(at, part, seq) for part in self._parts.values())
         yield from (StayLine(at, stay) for stay in self._stays.values())
         yield from self._pending.values()

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from livekit_tokens.core import charges, spool
 from livekit_tokens.core.ledger import Checkpoint, Source
-from livekit_tokens.core.lines import Head, Line, More, PartLine, Pend, StayLine, Unpend, Use, from_bytes, to_bytes
+from livekit_tokens.core.lines import (
+    FORMAT,
+    Head,
+    Line,
+    More,
+    PartLine,
+    Pend,
+    StayLine,
+    Unpend,
+    Use,
+    from_bytes,
+    number_in,
+    to_bytes,
+)
 from livekit_tokens.core.pending import estimated
+from livekit_tokens.core.reading import Reading, head_of, readings
 from livekit_tokens.domain.pricing import SessionCharges, no_charges
 from livekit_tokens.domain.sessions import Part, Stay, ended, left
 from livekit_tokens.domain.times import Micros
@@ -24,16 +39,25 @@ _PAUSE_SECONDS = 0.001
 
 @dataclass(slots=True)
 class Remains:
-    """What a spool says at its end."""
+    """What a spool says at its end. `damaged` records stood behind the last line that can be read and tells a number:
+    nothing else will ever say that they were there.
+    """
 
     source: Source | None = None
     seq: int = 0
+    damaged: int = 0
     parts: dict[str, Part] = field(default_factory=dict)
     active_at: dict[str, Micros] = field(default_factory=dict)
     stays: dict[tuple[str, str], Stay] = field(default_factory=dict)
     pending: dict[str, Pend] = field(default_factory=dict)
     progress: dict[str, More] = field(default_factory=dict)
     charged: set[str | None] = field(default_factory=set)
+
+
+def newest_format(folder: Path) -> int:
+    """The newest format that the last segments are in; 0 where none of them says it."""
+    heads = (head_of(folder, number) for number in spool.segments_of(folder)[-2:])
+    return max((head.format for head in heads if head is not None), default=0)
 
 
 async def read_remains(folder: Path) -> Remains:
@@ -52,30 +76,33 @@ async def read_remains(folder: Path) -> Remains:
 
 async def _folded(folder: Path, segment: int) -> Remains:
     remains = Remains()
-    offset, more = 0, True
-    while more:
-        reading = spool.read(folder, segment, offset, _PIECE_BYTES)
-        segment, offset, more = reading.segment, reading.offset, reading.more
-        for found in reading.lines:
-            _fold(remains, found.line)
+    for reading in readings(folder, segment, limit=_PIECE_BYTES):
+        _fold_all(remains, reading)
         await asyncio.sleep(_PAUSE_SECONDS)
     return remains
+
+
+def _fold_all(remains: Remains, reading: Reading) -> None:
+    numbered = (0, 0)
+    for line, segment, offset in reading.lines:
+        _fold(remains, line)
+        if (seq := number_in(line)) is not None:
+            remains.seq = max(remains.seq, seq)
+            remains.damaged, numbered = 0, (segment, offset)
+    remains.damaged += sum(found.records for found in reading.damaged if (found.segment, found.offset) > numbered)
 
 
 def _fold(remains: Remains, line: Line) -> None:
     match line:
         case Head():
             remains.source = Source(line.source, line.host, line.pid, line.started_at, line.ledger)
-            remains.seq = max(remains.seq, line.seq)
         case PartLine():
             remains.parts[line.part.key] = line.part
-            remains.seq = max(remains.seq, line.seq)
             _active(remains, line.part.key, line.at)
         case StayLine():
             remains.stays[line.stay.part, line.stay.sid] = line.stay
             _active(remains, line.stay.part, line.at)
         case Use():
-            remains.seq = max(remains.seq, line.seq)
             _active(remains, line.record.part, line.record.at)
             remains.pending.pop(line.settles or "", None)
             if line.record.operation == charges.OPERATION:
@@ -129,22 +156,30 @@ def finish_line(folder: Path) -> None:
     for number in spool.segments_of(folder)[-1:]:
         tail = spool.segment_path(folder, number).read_bytes().rpartition(b"\n")[2]
         if tail and from_bytes(tail) is not None:
-            _write(folder, number, b"\n")
+            _write(spool.segment_path(folder, number), b"\n")
 
 
 def append(folder: Path, remains: Remains, end: list[Line], known: Checkpoint | None) -> None:
     """Write the missing end where the drain will read it: behind what is there, and behind the ledger's checkpoint.
 
-    The ledger is ahead of the spool when a power cut took the spool's end and not the ledger's.
+    The ledger is ahead of the spool when a power cut took the spool's end and not the ledger's. It begins with a head
+    and all that is open, as a segment does: the head counts what was damaged just before it.
     """
-    number = spool.segments_of(folder)[-1]
-    raw = b"\n" + b"".join(to_bytes(line) for line in end)  # the dead owner's last line may be torn
+    source, number = remains.source, spool.segments_of(folder)[-1]
+    assert source is not None
     if known is not None and known > end_of(folder, remains):
-        source = remains.source
-        assert source is not None
         number = known.segment + 1
-        raw = to_bytes(Head(source.id, source.host, source.pid, source.started_at, number, remains.seq)) + raw
-    _write(folder, number, raw)
+    head = Head(source.id, source.host, source.pid, source.started_at, number, remains.seq, source.ledger, FORMAT)
+    # The dead owner's last line may be torn.
+    _write(spool.segment_path(folder, number), b"\n" + b"".join(map(to_bytes, [head, *_open(remains), *end])))
+
+
+def _open(remains: Remains) -> Iterator[Line]:
+    parts = {key: part for key, part in remains.parts.items() if part.status == "open"}
+    yield from (PartLine(remains.active_at[key], part, remains.seq) for key, part in parts.items())
+    yield from (StayLine(stay.joined_at, stay) for stay in remains.stays.values() if stay.part in parts)
+    yield from remains.pending.values()
+    yield from (more for more in remains.progress.values() if more.id in remains.pending)
 
 
 def end_of(folder: Path, remains: Remains) -> Checkpoint:
@@ -153,9 +188,10 @@ def end_of(folder: Path, remains: Remains) -> Checkpoint:
     return Checkpoint(number, spool.segment_path(folder, number).stat().st_size, remains.seq)
 
 
-def _write(folder: Path, number: int, raw: bytes) -> None:
+def _write(path: Path, raw: bytes) -> None:
+    """Behind what is there, and on the disk."""
     flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-    with os.fdopen(os.open(spool.segment_path(folder, number), flags, 0o600), "ab") as file:
+    with os.fdopen(os.open(path, flags, 0o600), "ab") as file:
         file.write(raw)
         file.flush()
         os.fsync(file.fileno())

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livekit_tokens.core import faults, spool
+from livekit_tokens.core import faults, replay, spool
 from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.ledger import Checkpoint, Ledger, LedgerConnection
-from livekit_tokens.core.lines import PartLine, Use
-from livekit_tokens.core.remains import append, end_of, finish_line, missing_end, read_remains
+from livekit_tokens.core.lines import FORMAT, PartLine, Use
+from livekit_tokens.core.remains import append, end_of, finish_line, missing_end, newest_format, read_remains
 from livekit_tokens.domain.errors import LedgerTooNew, LedgerUnavailable
 from livekit_tokens.domain.pricing import SessionCharges, no_charges
 
@@ -33,13 +34,15 @@ _DRAIN_BYTES = 1 << 17
 class Recovered:
     """What a takeover found and brought home.
 
-    `held` have a living owner; `elsewhere` belong to another ledger; `busy` folders were being taken over by
-    another process; `unreadable` names the spools that could not be taken, which are left where they are.
+    `held` have a living owner; `elsewhere` belong to another ledger; `newer` were written by a newer version, and are
+    left to it; `busy` folders were being taken over by another process; `unreadable` names the spools that could not
+    be taken, which are left where they are.
     """
 
     sources: int = 0
     held: int = 0
     elsewhere: int = 0
+    newer: int = 0
     busy: int = 0
     parts: int = 0
     estimated: int = 0
@@ -137,10 +140,13 @@ class _Taking:
             self.recovered.held += self.folder.exists()
             return
         try:
-            if self.known is None or spool.finished_at(self.folder) != self.known:
-                await self._finish(connection)
-            else:
+            if self.known is not None and replay.is_finished(self.folder, self.known):
                 self._forget_if_past()
+            elif (written := newest_format(self.folder)) > FORMAT:
+                self.recovered.newer += 1
+                faults.note(f"a spool is in format {written}, and this version reads {FORMAT}: upgrade livekit-tokens")
+            else:
+                await self._finish(connection)
         finally:
             spool.unlock(lock)
 
@@ -153,20 +159,19 @@ class _Taking:
         if self.ledger_id and remains.source.ledger not in ("", self.ledger_id):
             self.recovered.elsewhere += 1
             return
+        damaged, remains.seq = remains.damaged, remains.seq + remains.damaged
         if self.known is not None:
             # The last records' lines may have been damaged since they were drained.
             remains.seq = max(remains.seq, self.known.seq)
             if self.known > end_of(self.folder, remains):
                 remains.pending.clear()  # their records may be in the ledger already
         end = missing_end(remains, self.session_charges)
-        if end:
+        if end or damaged:
             append(self.folder, remains, end, self.known)
             self.recovered.parts += sum(isinstance(line, PartLine) for line in end)
             self.recovered.estimated += sum(isinstance(line, Use) and line.settles is not None for line in end)
-        drain = SpoolDrain(self.folder, remains.source, connection, _DRAIN_BYTES, self.logs)
-        done = await drain.drain()
-        if drain.checkpoint is not None:
-            spool.mark_finished(self.folder, drain.checkpoint)
+        drain = SpoolDrain(self.folder, remains.source, connection, piece=_DRAIN_BYTES, logs=self.logs)
+        done = await drain.drain(ended=True, replay_seconds=self.replay_seconds)
         self.recovered.sources += bool(end or done.records or done.lost)
         self.recovered.records += done.records
         self.recovered.damaged += done.damaged
@@ -177,7 +182,7 @@ class _Taking:
             self._forget_if_past()
 
     def _forget_if_past(self) -> None:
-        if spool.is_past(self.folder, self.replay_seconds):
+        if replay.is_past(self.folder, time.time(), self.replay_seconds):
             self._remove()
 
     def _remove(self) -> None:

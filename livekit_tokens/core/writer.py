@@ -83,6 +83,11 @@ class SpoolWriter:
         self._wait(encoded)
         return True
 
+    def write_on_behind(self, segment: int, seq: int) -> None:
+        """Begin a segment behind this one and this number; for callers that hold `lock`, like `append`."""
+        self._seq = max(self._seq, seq)
+        self._rotate(segment)
+
     # -- what the background says ---------------------------------------------------------------------------------
 
     def tend(self) -> None:
@@ -171,10 +176,14 @@ class SpoolWriter:
         if self._fd >= 0 and not self._is_fresh:
             self._rotate()
 
-    def _rotate(self) -> bool:
-        """Begin a new segment with all that a reader needs who has only this one; False: some of that has to wait."""
+    def _rotate(self, behind: int = 0) -> bool:
+        """Begin a new segment, behind this one at least, with all that a reader needs who has only the new one.
+
+        False: some of that has to wait.
+        """
         try:
-            fd = os.open(self._path(self._segment + 1), _OPEN, 0o600)
+            segment = max(self._segment, behind) + 1
+            fd = os.open(self._path(segment), _OPEN, 0o600)
         except OSError as error:
             faults.note("spool cannot begin a new segment", error)
             if self._fd < 0:
@@ -184,7 +193,7 @@ class SpoolWriter:
         if self._fd >= 0:
             self._unsynced.append(_Retired(self._segment, self._fd))
         self._fd, self._size, self._torn = fd, 0, False
-        self._segment += 1
+        self._segment = segment
         # Before all that waits: what it begins with must stand at its beginning.
         refused = list(dropwhile(self._write, map(_encoded, self._begin(self._segment, self._seq))))
         self._waiting.extendleft(reversed(refused))
@@ -268,10 +277,10 @@ class SpoolWriter:
                 faults.note("the spool was removed from under this process; its newest segment is put back")
 
     def _is_locked(self) -> bool:
-        return _is_at(self._lock_fd, spool.lock_path(self.folder))
+        return spool.is_at(self._lock_fd, spool.lock_path(self.folder))
 
     def _is_there(self) -> bool:
-        return _is_at(self._fd, self._path(self._segment))
+        return spool.is_at(self._fd, self._path(self._segment))
 
 
 def _encoded(line: Line) -> _Encoded:
@@ -297,13 +306,6 @@ def _folder_synced(path: Path) -> bool:
         return _synced(fd)
     finally:
         os.close(fd)
-
-
-def _is_at(fd: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), path.stat())
-    except OSError:
-        return False
 
 
 def _copied(fd: int, path: Path) -> int:

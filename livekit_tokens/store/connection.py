@@ -7,7 +7,7 @@ snapshot each, and never write.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +22,7 @@ from livekit_tokens.domain.pricing import Pricing, unpriced
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store import ingest
 from livekit_tokens.store.address import SqliteAddress, address_of
+from livekit_tokens.store.durable import make_durable
 from livekit_tokens.store.engines import (
     READERS,
     Identity,
@@ -34,6 +35,7 @@ from livekit_tokens.store.faults import Unstorable, driver_told, told
 from livekit_tokens.store.keeping import removal
 from livekit_tokens.store.revision import bring_up_to_date, is_current, revision_of
 from livekit_tokens.store.rolling import roll_up
+from livekit_tokens.store.rows import Numbered
 from livekit_tokens.store.schema import sources
 from livekit_tokens.store.statements import Statements, statements_of
 
@@ -216,6 +218,12 @@ class StoreConnection:
     async def apply(self, batch: Batch) -> bool:
         return await self._asked(self._apply(batch))
 
+    async def lacks(self, source: str, records: Sequence[Numbered]) -> int:  # noqa: ARG002 - a part has one source
+        return await self._asked(self._count_lacking(records))
+
+    async def make_durable(self, source: str) -> None:
+        await self._asked(make_durable(self._conn, self._address, source))
+
     def forgot(self, source: str) -> bool:
         return source in self._forgot
 
@@ -257,6 +265,11 @@ class StoreConnection:
 
     async def _read_checkpoints(self, sources: list[str]) -> dict[str, Checkpoint]:
         found = await ingest.read_checkpoints(self._conn, sources)
+        await self._conn.rollback()
+        return found
+
+    async def _count_lacking(self, records: Sequence[Numbered]) -> int:
+        found = await ingest.count_lacking(self._conn, records)
         await self._conn.rollback()
         return found
 

@@ -19,7 +19,7 @@ from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.store.keeping.forgotten import without_forgotten
 from livekit_tokens.store.rows import Numbered, Row, last_parts, last_stays, part_row, record_rows, unannounced
 from livekit_tokens.store.schema import records as records_table
-from livekit_tokens.store.statements import Statements, advance, checkpoints, end_in_gap, sessions_of
+from livekit_tokens.store.statements import Statements, advance, checkpoints, end_in_gap, records_numbered, sessions_of
 from livekit_tokens.store.sums import sum_rows
 
 _Line = TypeVar("_Line", Part, Stay, UsageRecord)
@@ -63,6 +63,15 @@ def streamed(records: Sequence[Numbered], prices: Sequence[Price]) -> Prepared:
 async def read_checkpoints(conn: AsyncConnection, sources: Iterable[str]) -> dict[str, Checkpoint]:
     rows = await conn.execute(checkpoints, {"ids": list(sources)})
     return {row.id: Checkpoint(row.segment, row.byte_offset, row.seq) for row in rows}
+
+
+async def count_lacking(conn: AsyncConnection, records: Sequence[Numbered]) -> int:
+    """How many of these are not in the ledger under their number, part and time, which together are a record's key."""
+    wanted = {(bytes.fromhex(record.part), seq, record.at) for seq, record in records}
+    numbers = [seq for seq, _ in records]
+    given = {"parts": sorted({part for part, _, _ in wanted}), "first": min(numbers), "last": max(numbers)}
+    there = {(bytes(row.part), row.seq, row.at) for row in await conn.execute(records_numbered, given)}
+    return len(wanted - there)
 
 
 async def apply(

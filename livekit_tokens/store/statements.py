@@ -66,6 +66,11 @@ end_in_gap = (
 
 sessions_of = sa.select(parts.c.key, parts.c.session_id).where(parts.c.key.in_(sa.bindparam("keys", expanding=True)))
 
+records_numbered = sa.select(records.c.part, records.c.seq, records.c.at).where(
+    records.c.part.in_(sa.bindparam("parts", expanding=True)),
+    records.c.seq.between(sa.bindparam("first"), sa.bindparam("last")),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Statements:

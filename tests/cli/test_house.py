@@ -241,7 +241,7 @@ def test_everything_that_is_made_is_its_owners_alone(tmp_path):
     assert machine.command("backup", str(tmp_path / "data" / "b.db")).returncode == 0
 
     made = list((tmp_path / "data").rglob("*"))
-    assert {"ledger.db", "b.db", "finished", "lock", "00000001.jsonl", ".takeover"} <= {path.name for path in made}
+    assert {"ledger.db", "b.db", "acknowledged", "lock", "00000001.jsonl", ".takeover"} <= {path.name for path in made}
     assert [str(path) for path in (tmp_path / "data", *made) if path.stat().st_mode & 0o077] == []
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from livekit_tokens.core import spool
 from livekit_tokens.core.estimates.output import Usual
 from livekit_tokens.core.estimates.prompt import Expected
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.lines import Line, Pend
+from livekit_tokens.core.reading import readings
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
@@ -45,10 +45,4 @@ def a_pend(name: str = "r1.1", at: int = 6_000_000) -> Pend:
 
 def lines_in(folder: Path, segment: int = 1) -> list[Line]:
     """Every readable line of a spool from the beginning of a segment on."""
-    lines: list[Line] = []
-    offset, more = 0, True
-    while more:
-        reading = spool.read(folder, segment, offset)
-        segment, offset, more = reading.segment, reading.offset, reading.more
-        lines += [found.line for found in reading.lines]
-    return lines
+    return [found.line for reading in readings(folder, segment) for found in reading.lines]

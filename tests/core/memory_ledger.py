@@ -21,6 +21,7 @@ class MemoryLedger:
         self.late: list[Late] = []
         self.lost = 0
         self.batches = 0
+        self.durable: dict[str, Checkpoint] = {}
         self.fail_next = 0
 
     async def connect(self) -> MemoryLedger:
@@ -67,6 +68,12 @@ class MemoryLedger:
         self.lost += batch.lost
         self.batches += 1
         return True
+
+    async def lacks(self, source: str, records: Sequence[tuple[int, UsageRecord]]) -> int:
+        return sum(self.records.get((source, seq)) != record for seq, record in records)
+
+    async def make_durable(self, source: str) -> None:
+        self.durable[source] = self.at[source]
 
     def forgot(self, source: str) -> bool:
         return False

@@ -57,7 +57,7 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Any], tu
 
     def started(ledger: Any) -> tuple[Recorder, Background]:
         recorder = a_recorder(tmp_path)
-        made = Background(recorder, ledger, Chores(recorder.source, ledger, tmp_path))
+        made = Background(recorder, ledger, Chores(recorder.source, ledger, lambda: [tmp_path]))
         made.start()
         return recorder, made
 
@@ -186,7 +186,7 @@ def test_old_records_are_removed_where_a_setting_says_so_and_a_drain_comes_in_be
     """Once an hour it is asked for; what a call writes meanwhile does not wait for the end of it."""
     monkeypatch.setattr(background, "GATHER_SECONDS", 0.01)
     ledger, recorder = OldLedger(), a_recorder(tmp_path)
-    own = Background(recorder, ledger, Chores(recorder.source, ledger, tmp_path, retention_days=30))
+    own = Background(recorder, ledger, Chores(recorder.source, ledger, lambda: [tmp_path], retention_days=30))
 
     def come() -> None:
         recorder.record(a_record())
@@ -269,3 +269,19 @@ def test_a_folder_that_cannot_be_looked_into_for_a_moment_does_not_end_the_drain
     own.written()
     assert arrived(ledger, 1)
     assert own.last_error is None
+
+
+def test_orphans_are_looked_for_wherever_spools_can_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A process that could not write the settings' folder left its spool in the fallback, which may come later."""
+    monkeypatch.setattr(background, "GATHER_SECONDS", 0.01)
+    own_root, fallback = tmp_path / "own", tmp_path / "fallback"
+    recorder, ledger = a_recorder(own_root), MemoryLedger()
+    chores = Chores(recorder.source, ledger, lambda: [root for root in (own_root, fallback) if root.exists()])
+    own = Background(recorder, ledger, chores)
+    dead = a_recorder(fallback)
+    dead.record(a_record())
+    dead.disown()
+    own.start()
+    recorder.record(a_record())
+    own.written()
+    assert arrived(ledger, 2)

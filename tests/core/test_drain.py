@@ -10,7 +10,7 @@ import pytest
 from livekit_tokens.core import spool
 from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.ledger import Batch
-from livekit_tokens.core.lines import Late, More
+from livekit_tokens.core.lines import Late, More, Use, to_bytes
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.sessions import IN_A_GAP, ended
@@ -30,10 +30,9 @@ def record(recorder: Recorder, count: int) -> None:
 async def test_all_records_arrive_once_over_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However the spool is cut into segments and batches, every record arrives once."""
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 3000)
-    monkeypatch.setattr(spool, "READ_BYTES", 700)
     recorder, ledger = a_recorder(tmp_path), MemoryLedger()
     recorder.put_part(a_part())
-    drain = drain_of(recorder, ledger)
+    drain = SpoolDrain(recorder.folder, recorder.source, ledger, piece=700)
     for _ in range(5):
         record(recorder, 20)
         await drain.drain()
@@ -222,3 +221,139 @@ async def test_late_figures_come_home_with_the_number_of_their_estimate(tmp_path
     await drain_of(recorder, ledger).drain()
     assert ledger.late == [Late(estimate, 9_000_000, {"output_audio": 7})]
     assert (ledger.seqs(), ledger.lost) == ([1, 2], 0)
+
+
+async def test_behind_a_segment_that_is_missing_the_drain_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it held is counted by the next one's head; nothing waits for it."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    record(recorder, 30)
+    drain = drain_of(recorder, ledger)
+    spool.segment_path(recorder.folder, 2).unlink()
+    done = await drain.drain()
+    record(recorder, 10)
+    done.records += (await drain.drain()).records
+    assert done.lost == ledger.lost > 0
+    assert done.records == len(ledger.records) == 40 - ledger.lost
+
+
+async def test_what_came_home_late_is_kept_as_long_as_what_came_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger was away for hours: its replay window begins when it is back."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    record(recorder, 30)
+    written = spool.segments_of(recorder.folder)
+    for number in written:
+        os.utime(spool.segment_path(recorder.folder, number), (1, 1))
+    await drain_of(recorder, ledger).drain()
+    assert spool.segments_of(recorder.folder) == written
+    await drain_of(recorder, empty := MemoryLedger()).drain()
+    assert empty.seqs() == ledger.seqs()
+
+
+async def test_nothing_is_removed_before_its_commit_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut could take the one with the other; also on a full disk, where nothing is kept for replays."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
+
+    class Away(MemoryLedger):
+        async def make_durable(self, source: str) -> None:
+            raise LedgerUnavailable("its disk does not answer")
+
+    recorder, ledger = a_recorder(tmp_path), Away()
+    record(recorder, 30)
+    written = spool.segments_of(recorder.folder)
+    with pytest.raises(LedgerUnavailable):
+        await drain_of(recorder, ledger).drain(replay_seconds=spool.NO_REPLAY)
+    assert len(ledger.records) == 30
+    assert spool.segments_of(recorder.folder) == written
+
+
+async def test_the_ledgers_disk_is_waited_for_once_a_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once a drain: that is an fsync."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    record(recorder, 30)
+    drain = drain_of(recorder, ledger)
+    await drain.drain()
+    assert ledger.durable == ledger.at
+    ledger.durable.clear()
+    record(recorder, 1)
+    await drain.drain()
+    assert ledger.durable == {}
+
+
+async def test_a_restored_ledger_gets_back_what_it_lacks_although_nobody_writes(tmp_path: Path) -> None:
+    """The database went back in place, behind a connection that goes on; a drain that brings nothing looks."""
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    record(recorder, 5)
+    drain = drain_of(recorder, ledger)
+    await drain.drain()
+    ledger.at, ledger.records = {}, {}
+    await drain.drain()
+    assert ledger.seqs() == [1, 2, 3, 4, 5]
+
+
+def set_back(recorder: Recorder, records: int) -> None:
+    """The machine's snapshot is restored: the file and the memory are what they were after so many records."""
+    path = spool.segment_path(recorder.folder, 1)
+    lines = path.read_bytes().splitlines(keepends=True)
+    os.truncate(path, len(b"".join(lines[: records + 1])))
+    recorder._seq = recorder._writer._seq = records
+
+
+async def test_a_process_that_was_set_back_numbers_on_behind_what_the_ledger_has(tmp_path: Path) -> None:
+    """Its ledger is ahead of it: nothing that it writes from then on is taken for what the ledger has already."""
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    record(recorder, 20)
+    await drain_of(recorder, ledger).drain()
+    set_back(recorder, 10)
+    drain = SpoolDrain(recorder.folder, recorder.source, ledger, write_on_behind=recorder.write_on_behind)
+    await drain.drain()
+    for n in range(15):
+        recorder.record(a_record(request_id=f"new-{n}"))
+    done = await drain.drain()
+    assert (done.records, ledger.lost) == (15, 0)
+    await SpoolDrain(recorder.folder, recorder.source, ledger).drain()
+    assert ledger.seqs() == list(range(1, 36))
+
+
+async def test_what_a_process_wrote_after_it_was_set_back_is_counted_where_it_is_not_brought(tmp_path: Path) -> None:
+    """It gave numbers a second time before its drain could tell it; what is behind those is brought."""
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    record(recorder, 20)
+    await drain_of(recorder, ledger).drain()
+    set_back(recorder, 10)
+    for n in range(30):
+        recorder.record(a_record(request_id=f"new-{n}"))
+    done = await SpoolDrain(recorder.folder, recorder.source, ledger).drain()
+    assert (done.records, done.lost, ledger.lost) == (20, 10, 10)
+    assert ledger.seqs() == list(range(1, 41))
+
+
+async def test_a_number_that_two_records_have_is_counted(tmp_path: Path) -> None:
+    """Somebody else wrote into the spool of a living process, on a volume without locks: the second is not brought."""
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    record(recorder, 1)
+    with spool.segment_path(recorder.folder, 1).open("ab") as file:
+        file.write(to_bytes(Use(2, a_record(provenance="estimated"))))
+    drain = drain_of(recorder, ledger)
+    await drain.drain()
+    record(recorder, 2)
+    assert (await drain.drain()).lost == ledger.lost == 1
+    assert ledger.seqs() == [1, 2, 3]
+    assert ledger.records[recorder.source.id, 2].provenance == "estimated"
+
+
+async def test_two_records_of_one_number_in_one_batch_are_counted(tmp_path: Path) -> None:
+    """The ledger has neither yet."""
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    with spool.segment_path(recorder.folder, 1).open("ab") as file:
+        file.write(to_bytes(Use(1, a_record(provenance="estimated"))))
+    record(recorder, 1)
+    assert (await drain_of(recorder, ledger).drain()).lost == ledger.lost == 1

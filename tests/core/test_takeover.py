@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from livekit_tokens.core import remains, spool, takeover
 from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.ledger import Batch, Source
-from livekit_tokens.core.lines import More, Use
+from livekit_tokens.core.lines import FORMAT, Head, More, Use, from_bytes, to_bytes
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.remains import ABANDONED, missing_end, read_remains
 from livekit_tokens.core.takeover import take_over
+from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.sessions import Stay, ended
 from tests.core.makers import KEY, a_part, a_pend, a_record, a_recorder, lines_in
 from tests.core.memory_ledger import MemoryLedger
@@ -180,16 +184,55 @@ async def test_two_takers_of_one_host_do_not_meet(tmp_path: Path) -> None:
     assert (second.sources, ledger.records) == (0, {})
 
 
-async def test_a_spool_past_its_replay_window_is_removed(tmp_path: Path) -> None:
+async def test_a_spool_past_its_replay_window_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dead owner's spool is kept as long as a living one's, then its folder goes."""
     recorder = killed(a_call(tmp_path))
     ledger = MemoryLedger()
     await take_over(tmp_path, ledger)
-    assert recorder.folder.exists()
-    for number in spool.segments_of(recorder.folder):
-        os.utime(spool.segment_path(recorder.folder, number), (1, 1))
+    really = time.time
+    monkeypatch.setattr(time, "time", lambda: really() + spool.REPLAY_SECONDS)
     again = await take_over(tmp_path, ledger)
     assert (again.removed, recorder.folder.exists()) == (1, False)
+
+
+async def test_a_spool_that_comes_home_late_is_kept_as_long_as_others(tmp_path: Path) -> None:
+    """What the ledger has had for a moment only may be missing in it again the next moment."""
+    recorder = killed(a_call(tmp_path))
+    os.utime(spool.segment_path(recorder.folder, 1), (1, 1))
+    recovered = await take_over(tmp_path, MemoryLedger())
+    assert (recovered.records, recovered.removed) == (2, 0)
+    await take_over(tmp_path, empty := MemoryLedger())
+    assert empty.seqs() == [1, 2]
+
+
+async def test_behind_a_segment_that_is_missing_everything_is_brought_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the segment held is counted."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
+    recorder = a_call(tmp_path)
+    while len(spool.segments_of(recorder.folder)) < 8:
+        recorder.record(a_record())
+    killed(recorder)
+    spool.segment_path(recorder.folder, 3).unlink()
+    recovered = await take_over(tmp_path, ledger := MemoryLedger())
+    assert recovered.lost == ledger.lost > 0
+    assert len(ledger.records) + ledger.lost == recorder.records + recovered.estimated
+
+
+async def test_a_spool_is_removed_only_when_its_commits_are_on_the_disk(tmp_path: Path) -> None:
+    """Also where the disk is full and nothing is kept for replays."""
+
+    class Away(MemoryLedger):
+        async def make_durable(self, source: str) -> None:
+            raise LedgerUnavailable("its disk does not answer")
+
+    recorder = killed(a_call(tmp_path))
+    ledger = Away()
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailable):
+            await take_over(tmp_path, ledger, replay_seconds=spool.NO_REPLAY)
+    assert (ledger.seqs(), recorder.folder.exists()) == ([1, 2], True)
 
 
 async def test_a_restored_database_gets_back_what_dead_processes_wrote(tmp_path: Path) -> None:
@@ -363,3 +406,67 @@ def test_a_source_that_is_born_while_leftovers_are_looked_for_hinders_nothing(
     spool.sweep(tmp_path)
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == ["abc"]
+
+
+async def test_a_record_lost_at_the_very_end_of_a_killed_process_is_counted(tmp_path: Path) -> None:
+    """Nothing tells its number, but that the damaged line was a record can still be seen; and it is counted once."""
+    recorder = a_call(tmp_path)
+    recorder.record(a_record(request_id="the-last"))
+    killed(recorder)
+    path = spool.segment_path(recorder.folder, 1)
+    path.write_bytes(path.read_bytes().replace(b"the-last", b"damaged!"))
+    ledger = MemoryLedger()
+    assert (await take_over(tmp_path, ledger)).lost == 1
+    (recorder.folder / "acknowledged").unlink()
+    assert (await take_over(tmp_path, ledger)).lost == 0
+    assert (ledger.lost, ledger.seqs()) == (1, [1, 3])
+
+
+async def test_a_damaged_line_of_something_else_is_no_lost_record(tmp_path: Path) -> None:
+    """Progress that a request in flight had told of: its estimate is a little less exact."""
+    recorder = killed(a_call(tmp_path))
+    path = spool.segment_path(recorder.folder, 1)
+    path.write_bytes(path.read_bytes().replace(b'"audio_ms":300', b'"audio_ms":309'))
+    recovered = await take_over(tmp_path, ledger := MemoryLedger())
+    assert (recovered.damaged, recovered.lost, ledger.seqs()) == (1, 0, [1, 2])
+
+
+async def test_a_spool_that_a_newer_version_wrote_is_left_to_it(tmp_path: Path, caplog) -> None:
+    """What this one does not know would look like damage, and go with the folder an hour later."""
+    recorder = killed(a_call(tmp_path))
+    path = spool.segment_path(recorder.folder, 1)
+    first, rest = path.read_bytes().split(b"\n", 1)
+    head = from_bytes(first)
+    assert isinstance(head, Head)
+    path.write_bytes(to_bytes(msgspec.structs.replace(head, format=FORMAT + 1)) + rest)
+    before = path.read_bytes()
+    recovered = await take_over(tmp_path, ledger := MemoryLedger())
+    assert (recovered.newer, recovered.records, ledger.records) == (1, 0, {})
+    assert path.read_bytes() == before
+    assert f"in format {FORMAT + 1}" in caplog.text
+
+
+async def test_a_spool_of_an_old_version_is_brought_home(tmp_path: Path) -> None:
+    """Its heads say no format; nobody had noted what of it is acknowledged."""
+    folder, lock = spool.create(tmp_path, "old")
+    os.close(lock)
+    shutil.copy(Path(__file__).with_name("spool_of_old.jsonl"), spool.segment_path(folder, 1))
+    recovered = await take_over(tmp_path, ledger := MemoryLedger(), ledger_id="ledger-a")
+    assert (recovered.parts, recovered.estimated, recovered.damaged, ledger.seqs()) == (1, 1, 0, [1, 2])
+    assert (await take_over(tmp_path, ledger, ledger_id="ledger-a")).records == 0
+
+
+async def test_an_end_behind_the_ledgers_checkpoint_says_whose_ledger_it_is(tmp_path: Path) -> None:
+    """A power cut took the spool's end: what the taker wrote into a new segment must not go into any ledger."""
+    recorder = Recorder(tmp_path, Source("s", "here", 1, 0, "ledger-a"), lambda: 5_000_000)
+    recorder.put_part(a_part())
+    kept = spool.segment_path(recorder.folder, 1).read_bytes()
+    recorder.record(a_record())
+    ledger = MemoryLedger()
+    await SpoolDrain(recorder.folder, recorder.source, ledger).drain()
+    killed(recorder)
+    spool.segment_path(recorder.folder, 1).write_bytes(kept)
+    await take_over(tmp_path, ledger, ledger_id="ledger-a")
+    spool.segment_path(recorder.folder, 1).unlink()
+    (tmp_path / "s" / "acknowledged").unlink()
+    assert (await take_over(tmp_path, MemoryLedger(), ledger_id="ledger-b")).elsewhere == 1

@@ -116,7 +116,9 @@ class Writer:
             self._watch(self._recorder, self._phases)
             revision._upgrade = _during(self._phases, "migrating", revision._upgrade)
         ledger = _WatchedLedger(world, teller, self._phases, writing.death)
-        self._background = Background(self._recorder, ledger, Chores(self._recorder.source, ledger, world.root))
+        self._background = Background(
+            self._recorder, ledger, Chores(self._recorder.source, ledger, lambda: [world.root])
+        )
         self._background.start()
         self.load = Load(self._recorder, teller, writing.seed, writing.pause_s)
 
