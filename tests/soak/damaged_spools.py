@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,12 +29,12 @@ _NEVER_S = 60.0
 
 @dataclass(frozen=True)
 class Damage:
-    """`held` are the requests of the records whose lines were damaged; `told_by_nobody` those of them after whose
-    line no readable line has a number: no gap in the numbers can tell of them.
+    """`held` are the requests of the records whose lines were damaged. Of those after whose line no readable line has
+    a number, so that no gap in the numbers can tell of them, `without_trace` cannot even be seen any more.
     """
 
     held: frozenset[str]
-    told_by_nobody: frozenset[str]
+    without_trace: int
 
 
 def damaged_spools(worlds: Worlds, result: Result, runs: int, seed: int, say: Callable[[str], None]) -> None:
@@ -49,7 +50,7 @@ def damaged_spools(worlds: Worlds, result: Result, runs: int, seed: int, say: Ca
             recover(world, result, rng)
             at_the_end += _compare(world, told, damage, result)
         say(f"{run + 1} of {runs} spools")
-    result.notes.append(f"{at_the_end} of the lost stood at a spool's very end, with nothing behind them to count them")
+    result.notes.append(f"{at_the_end} of the lost stood at a spool's very end, and nothing is left of them")
 
 
 def _dead_writer(world: World, rng: random.Random) -> Told:
@@ -61,7 +62,7 @@ def _dead_writer(world: World, rng: random.Random) -> Told:
 
 
 def _compare(world: World, told: Told, damage: Damage, result: Result) -> int:
-    """Adds the run to the result; returns how many were lost at the very end."""
+    """Adds the run to the result; returns how many were lost at the very end without a trace."""
     # A damaged line of a part may cost its end or its name; the records are what is counted here.
     found = audit(world, told, result, runs=1, damaged=damage.held | _in_flight_only(told))
     reported = {row["request_id"] for row in found.records if row["provenance"] == "reported"}
@@ -69,11 +70,11 @@ def _compare(world: World, told: Told, damage: Damage, result: Result) -> int:
     if back := damage.held & reported:
         result.faults.append(f"{len(back)} records of damaged lines are in the ledger")
     result.lost += len(lost)
-    at_the_end = len(damage.told_by_nobody & lost)
-    if (counted := owned_up_to(found)) != len(lost) - at_the_end:
-        result.faults.append(f"{len(lost)} were lost in a run, {at_the_end} at the end, and {counted} were counted")
-    result.counted += counted + at_the_end
-    return at_the_end
+    untold = damage.without_trace
+    if (counted := owned_up_to(found)) != len(lost) - untold:
+        result.faults.append(f"{len(lost)} were lost in a run, {untold} without a trace, and {counted} were counted")
+    result.counted += counted + untold
+    return untold
 
 
 def _in_flight_only(told: Told) -> set[str]:
@@ -97,8 +98,20 @@ def damage_spool(folder: Path, rng: random.Random) -> Damage:
     last = max((said.get("seq", 0) for said in _lines_in(folder)), default=0)
     return Damage(
         held=frozenset(request for _, request in before if request not in after),
-        told_by_nobody=frozenset(request for seq, request in before if request not in after and seq > last),
+        without_trace=max(0, sum(request not in after and seq > last for seq, request in before) - _traces_in(folder)),
     )
+
+
+def _traces_in(folder: Path) -> int:
+    """How many records can be seen in damaged lines behind the last line that has a number."""
+    traces = 0
+    for path in sorted(folder.glob("*.jsonl")):
+        for line in path.read_bytes().split(b"\n")[:-1]:
+            said = _read(line)
+            traces = 0 if "seq" in said else traces
+            if not said:
+                traces += len(re.findall(rb'(?:"type":"use",)?"seq":\d+,"record":|"type":"use"', line))
+    return traces
 
 
 def _damage(raw: bytearray, rng: random.Random) -> None:
