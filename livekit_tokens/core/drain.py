@@ -111,7 +111,7 @@ class SpoolDrain:
         at = known or START
         if self._followed is not None:
             self._followed.begin(at.seq)
-        replay.take_back(self._folder, known)
+        replay.take_back(self._folder, at)
         if known is not None and not agrees(self._folder, known):
             faults.note(
                 "a spool went back behind the ledger; it is read again from its beginning", source=self._source.id
@@ -132,10 +132,11 @@ class SpoolDrain:
         _say(batch)
 
     async def _acknowledge(self, replay_seconds: float, *, ended: bool) -> None:
-        """Note what the ledger has for good, and remove what it has had for long enough."""
-        known = self._known
-        if known is None:
-            return
+        """Note what the ledger has for good, and remove what it has had for long enough.
+
+        A spool that brought nothing (its owner had only begun) is one whose checkpoint is the start.
+        """
+        known = self._known or START
         passed = [number for number in spool.segments_of(self._folder) if ended or number < known.segment]
         noted = replay.acknowledged(self._folder)
         if (ended and noted.checkpoint != known) or any(number not in noted.since for number in passed):

@@ -49,13 +49,12 @@ def acknowledge(folder: Path, checkpoint: Checkpoint, segments: list[int], now: 
     return made
 
 
-def take_back(folder: Path, checkpoint: Checkpoint | None) -> None:
-    """The ledger is at this place (None: it does not know the source): what lies behind that, it does not have."""
+def take_back(folder: Path, checkpoint: Checkpoint) -> None:
+    """The ledger is at this place: what lies behind it, it does not have, or no longer."""
     noted = acknowledged(folder)
-    first = 0 if checkpoint is None else checkpoint.segment
-    if noted.checkpoint != checkpoint and any(number >= first for number in noted.since):
-        since = {number: at for number, at in noted.since.items() if number < first}
-        _write(folder, Acknowledged(checkpoint or NOTHING.checkpoint, since))
+    if noted.checkpoint != checkpoint and any(number >= checkpoint.segment for number in noted.since):
+        since = {number: at for number, at in noted.since.items() if number < checkpoint.segment}
+        _write(folder, Acknowledged(checkpoint, since))
 
 
 def is_finished(folder: Path, known: Checkpoint | None) -> bool:

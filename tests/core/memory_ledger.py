@@ -73,7 +73,7 @@ class MemoryLedger:
         return sum(self.records.get((source, seq)) != record for seq, record in records)
 
     async def make_durable(self, source: str) -> None:
-        self.durable[source] = self.at[source]
+        self.durable |= {source: self.at[source]} if source in self.at else {}
 
     def forgot(self, source: str) -> bool:
         return False

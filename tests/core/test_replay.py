@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from livekit_tokens.core import replay, spool
-from livekit_tokens.core.ledger import Checkpoint
+from livekit_tokens.core.ledger import START, Checkpoint
 
 HOUR = spool.REPLAY_SECONDS
 
@@ -85,7 +85,7 @@ def test_a_ledger_that_went_back_has_not_acknowledged_what_it_lacks(tmp_path: Pa
     assert replay.is_finished(tmp_path, Checkpoint(3, 100, 9))
     replay.take_back(tmp_path, Checkpoint(2, 50, 4))
     assert replay.acknowledged(tmp_path).since == {1: 1000}
-    replay.take_back(tmp_path, None)
+    replay.take_back(tmp_path, START)
     assert replay.acknowledged(tmp_path).since == {}
 
 

@@ -195,6 +195,18 @@ async def test_a_spool_past_its_replay_window_is_removed(tmp_path: Path, monkeyp
     assert (again.removed, recorder.folder.exists()) == (1, False)
 
 
+async def test_a_spool_whose_owner_had_only_begun_goes_after_its_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing in it that a ledger could have."""
+    recorder = killed(a_recorder(tmp_path))
+    await take_over(tmp_path, MemoryLedger())
+    assert recorder.folder.exists()
+    really = time.time
+    monkeypatch.setattr(time, "time", lambda: really() + spool.REPLAY_SECONDS)
+    assert (await take_over(tmp_path, MemoryLedger())).removed == 1
+
+
 async def test_a_spool_that_comes_home_late_is_kept_as_long_as_others(tmp_path: Path) -> None:
     """What the ledger has had for a moment only may be missing in it again the next moment."""
     recorder = killed(a_call(tmp_path))
