@@ -58,6 +58,7 @@ class SpoolDrain:
         self._connection = connection
         self._followed = None if logs is None else logs.of(folder, source.id, connection)
         self._write_on_behind = write_on_behind
+        self.acknowledged = replay.NOTHING
         self._known: Checkpoint | None = None  # as the ledger has it
         self._at: Checkpoint | None = None  # how far was read; lines that bring nothing move only this
         self._carried: set[str] | None = None  # parts that a segment begins with, while its beginning is being read
@@ -142,6 +143,7 @@ class SpoolDrain:
         if (ended and noted.checkpoint != known) or any(number not in noted.since for number in passed):
             await self._connection.make_durable(self._source.id)
             noted = replay.acknowledge(self._folder, known, passed, time.time())
+        self.acknowledged = noted  # also where a full disk did not take the note
         replay.forget(self._folder, noted, time.time(), replay_seconds)
 
     async def _batch(self, at: Checkpoint, reading: Reading) -> Batch:

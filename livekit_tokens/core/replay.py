@@ -42,9 +42,7 @@ def acknowledged(folder: Path) -> Acknowledged:
 def acknowledge(folder: Path, checkpoint: Checkpoint, segments: list[int], now: float) -> Acknowledged:
     """Note that the ledger has these segments for good; those that it had already keep their time."""
     earlier = acknowledged(folder).since
-    # A clock that went back must not make them stay for longer.
-    since = {number: min(now, earlier.get(number, now)) for number in segments}
-    made = Acknowledged(checkpoint, since)
+    made = Acknowledged(checkpoint, {number: earlier.get(number, now) for number in segments})
     _write(folder, made)
     return made
 
@@ -68,31 +66,32 @@ def forget(folder: Path, noted: Acknowledged, now: float, replay_seconds: float 
 
     Oldest first: whoever is killed meanwhile leaves no hole behind.
     """
-    kept, gone = 0, []
-    for place, number in enumerate(reversed(spool.segments_of(folder))):
-        path = spool.segment_path(folder, number)
-        with suppress(FileNotFoundError):
-            kept += path.stat().st_size
-        if (
-            place
-            and number in noted.since
-            and (_is_past(noted, number, now, replay_seconds) or kept > spool.REPLAY_BYTES)
-        ):
-            gone.append(path)
-    for path in reversed(gone):
-        path.unlink(missing_ok=True)
+    *older, newest = spool.segments_of(folder) or [0]
+    kept, gone = _size(folder, newest), []
+    for number in reversed(older):
+        kept += _size(folder, number)
+        is_enough = kept > spool.REPLAY_BYTES or _is_past(noted, number, now, replay_seconds)
+        if number in noted.since and is_enough:
+            gone.append(number)
+    for number in reversed(gone):
+        spool.segment_path(folder, number).unlink(missing_ok=True)
 
 
-def is_past(folder: Path, now: float, replay_seconds: float = spool.REPLAY_SECONDS) -> bool:
+def is_past(folder: Path, noted: Acknowledged, now: float, replay_seconds: float = spool.REPLAY_SECONDS) -> bool:
     """Whether all of a dead owner's spool is acknowledged and outside of the window."""
-    noted = acknowledged(folder)
-    return all(
-        number in noted.since and _is_past(noted, number, now, replay_seconds) for number in spool.segments_of(folder)
-    )
+    return all(_is_past(noted, number, now, replay_seconds) for number in spool.segments_of(folder))
 
 
 def _is_past(noted: Acknowledged, number: int, now: float, replay_seconds: float) -> bool:
-    return now - noted.since[number] >= replay_seconds
+    # A time that lies further ahead than the window is long was another clock's.
+    return number in noted.since and not -replay_seconds <= now - noted.since[number] < replay_seconds
+
+
+def _size(folder: Path, number: int) -> int:
+    try:
+        return spool.segment_path(folder, number).stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _write(folder: Path, noted: Acknowledged) -> None:

@@ -141,7 +141,7 @@ class _Taking:
             return
         try:
             if self.known is not None and replay.is_finished(self.folder, self.known):
-                self._forget_if_past()
+                self._forget_if_past(replay.acknowledged(self.folder))
             elif (written := newest_format(self.folder)) > FORMAT:
                 self.recovered.newer += 1
                 faults.note(f"a spool is in format {written}, and this version reads {FORMAT}: upgrade livekit-tokens")
@@ -179,10 +179,10 @@ class _Taking:
         if connection.forgot(remains.source.id):
             self._remove()  # somebody is erased who still stands in it
         else:
-            self._forget_if_past()
+            self._forget_if_past(drain.acknowledged)
 
-    def _forget_if_past(self) -> None:
-        if replay.is_past(self.folder, time.time(), self.replay_seconds):
+    def _forget_if_past(self, noted: replay.Acknowledged) -> None:
+        if replay.is_past(self.folder, noted, time.time(), self.replay_seconds):
             self._remove()
 
     def _remove(self) -> None:

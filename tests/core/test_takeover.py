@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from livekit_tokens.core import remains, spool, takeover
+from livekit_tokens.core import remains, replay, spool, takeover
 from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.ledger import Batch, Source
 from livekit_tokens.core.lines import FORMAT, Head, More, Use, from_bytes, to_bytes
@@ -193,6 +193,18 @@ async def test_a_spool_past_its_replay_window_is_removed(tmp_path: Path, monkeyp
     monkeypatch.setattr(time, "time", lambda: really() + spool.REPLAY_SECONDS)
     again = await take_over(tmp_path, ledger)
     assert (again.removed, recorder.folder.exists()) == (1, False)
+
+
+async def test_on_a_full_disk_a_spool_goes_although_nothing_can_be_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its room is what is wanted."""
+    recorder = a_recorder(tmp_path)
+    recorder.record(a_record())
+    killed(recorder)
+    monkeypatch.setattr(replay, "_write", lambda *_: None)
+    recovered = await take_over(tmp_path, MemoryLedger(), replay_seconds=spool.NO_REPLAY)
+    assert (recovered.records, recovered.removed) == (1, 1)
 
 
 async def test_a_spool_whose_owner_had_only_begun_goes_after_its_window(
