@@ -13,7 +13,7 @@ from typing import Any
 from livekit.agents import Agent, AgentSession, CloseReason, llm
 from livekit.rtc import EventEmitter
 
-USAGE = {
+USAGE: dict[str, Any] = {
     "total_tokens": 1139,
     "input_tokens": 939,
     "output_tokens": 200,
@@ -30,26 +30,67 @@ USAGE = {
 AUDIO = base64.b64encode(bytes(9_600)).decode()
 """200 ms of 24 kHz pcm16, about what one delta carries."""
 
+SESSION = {
+    "model": "gpt-realtime",
+    "instructions": "Be kind to whoever calls, and answer in one sentence.",
+    "tools": [],
+    "truncation": {"type": "retention_ratio", "retention_ratio": 0.5, "token_limits": {"post_instructions": 8_000}},
+    "audio": {
+        "input": {"transcription": {"model": "whisper-1"}, "turn_detection": {"type": "server_vad"}},
+    },
+}
+"""What the server says of its session before the first turn. A long conversation is trimmed, as any is at its limit."""
+
+_GROWS, _THEN = 36, 19
+"""So many turns fit below that limit at first, and so many more each time that half of them were left out."""
+
 WORDS = ("Certainly,", "let", "me", "look", "that", "up", "for", "you:", "Thursday", "morning", "is", "still", "open.")
 
 
+def usage(number: int) -> dict[str, Any]:
+    """The provider's figures of that turn: it has read what was said before, as long as nothing was left out most of it
+    from its cache."""
+    held = number if number < _GROWS else _GROWS - _THEN + (number - _GROWS) % _THEN
+    text, audio = 20 + 47 * held, 24 + 176 * held
+    known = held if held not in (0, _GROWS - _THEN) else 0
+    cached = {"text_tokens": 47 * known // 64 * 64, "audio_tokens": 152 * known // 64 * 64}
+    read = {"text_tokens": text, "audio_tokens": audio, "cached_tokens": sum(cached.values())}
+    return {
+        "total_tokens": text + audio + USAGE["output_tokens"],
+        "input_tokens": text + audio,
+        "output_tokens": USAGE["output_tokens"],
+        "input_token_details": {**read, "cached_tokens_details": cached},
+        "output_token_details": USAGE["output_token_details"],
+    }
+
+
 def turn(number: int, deltas: int = 8) -> Iterator[dict[str, Any]]:
-    """One turn's server events that concern us, in OpenAI's order."""
+    """One turn's server events that concern us, in OpenAI's order: the caller is heard out, and answered."""
+    heard, said = f"heard_{number}", f"item_{number}"
     response = {"object": "realtime.response", "id": f"resp_{number:016x}", "status": "in_progress", "output": []}
-    place = {"response_id": response["id"], "item_id": f"item_{number}", "output_index": 0, "content_index": 0}
-    heard = {"type": "duration", "seconds": 2.4}
+    place = {"response_id": response["id"], "item_id": said, "output_index": 0, "content_index": 0}
+    answer = {"id": said, "object": "realtime.item", "type": "message", "role": "assistant"}
+    sound = {"id": heard, "object": "realtime.item", "type": "message", "role": "user"}
+    began = number * 9_000
+    yield {"type": "input_audio_buffer.speech_started", "audio_start_ms": began, "item_id": heard}
+    yield {"type": "input_audio_buffer.speech_stopped", "audio_end_ms": began + 2_400, "item_id": heard}
+    yield {"type": "input_audio_buffer.committed", "item_id": heard, "previous_item_id": None}
+    yield {"type": "conversation.item.added", "item": {**sound, "content": [{"type": "input_audio"}]}}
     yield {"type": "response.created", "response": response}
+    yield {"type": "response.output_item.added", "item": {**answer, "status": "in_progress", "content": []}, **place}
+    yield {"type": "conversation.item.added", "item": {**answer, "content": []}}
     for n in range(deltas):
         yield {"type": "response.output_audio_transcript.delta", "delta": WORDS[n % len(WORDS)] + " ", **place}
         yield {"type": "response.output_audio.delta", "delta": AUDIO, **place}
     yield {
         "type": "conversation.item.input_audio_transcription.completed",
-        "item_id": f"heard_{number}",
+        "item_id": heard,
         "content_index": 0,
         "transcript": "Is Thursday still free?",
-        "usage": heard,
+        "usage": {"type": "duration", "seconds": 2.4},
     }
-    yield {"type": "response.done", "response": {**response, "status": "completed", "usage": USAGE}}
+    yield {"type": "response.output_item.done", "item": {**answer, "status": "completed", "content": []}, **place}
+    yield {"type": "response.done", "response": {**response, "status": "completed", "usage": usage(number)}}
 
 
 class Realtime(EventEmitter[str]):
