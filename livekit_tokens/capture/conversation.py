@@ -173,7 +173,7 @@ class ConversationListener:
     def _on_deleted(self, event: Event) -> None:
         if (item_id := text(event.get("item_id"))) is not None:
             self.answered(("conversation.item.delete", item_id))
-            self.now = held.without_item(self.now, item_id)
+            self.now = held.without_items(self.now, [item_id])
 
     def _on_truncated(self, event: Event) -> None:
         item_id, heard = text(event.get("item_id")), whole(event.get("audio_end_ms"))

@@ -13,7 +13,7 @@ from livekit_tokens.core.estimates.conversation import (
     trimmed,
     with_answer,
     with_item,
-    without_item,
+    without_items,
 )
 from livekit_tokens.core.estimates.output import Answer, Answers, Usual, usual_of
 from livekit_tokens.core.estimates.output import with_answer as with_one_more
@@ -92,8 +92,8 @@ class Expectations:
         if not count:
             return reading
         self._noticed = left_out.trimming_of(reading, count, self._read)
-        for item in reading.prompt.items[:count]:
-            self._conversation.now = without_item(self._conversation.now, item.id)
+        oldest = [item.id for item in reading.prompt.items[:count]]
+        self._conversation.now = without_items(self._conversation.now, oldest)
         reading = left_out.without_oldest(reading, count)
         self.begun(reading)  # and not with them, as was expected: that is what the next one may find cached
         return reading

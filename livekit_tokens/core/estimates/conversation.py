@@ -7,7 +7,8 @@ begins with none.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import NamedTuple
 
 from livekit_tokens.core.estimates.framing import ITEM_FRAMING, OUTPUT_FRAMING_NOT_KEPT, heard_tokens, said_tokens
@@ -60,17 +61,14 @@ class Trimming:
 
 @frozen_for_readers
 class Conversation:
-    """`instructions` and `tools` in tokens, then the items in the server's order, and what these hold together."""
+    """`instructions` and `tools` in tokens, the items by id in the server's order, and what these hold together."""
 
     instructions: int = 0
     tools: int = 0
-    items: tuple[Item, ...] = ()
+    items: dict[str, Item] = field(default_factory=dict)
     held: Tokens = NO_TOKENS
     images: int = 0
     trimming: Trimming | None = None
-
-    def __contains__(self, item_id: object) -> bool:
-        return any(item.id == item_id for item in self.items)
 
 
 def message(item_id: str, text: int = 0, audio_ms: int = 0, images: int = 0) -> Item:
@@ -80,44 +78,39 @@ def message(item_id: str, text: int = 0, audio_ms: int = 0, images: int = 0) -> 
 
 def with_item(conversation: Conversation, item: Item, after: str | None = None) -> Conversation:
     """The conversation with one item more: behind another one, first (`root`), or last. An id that is there stays."""
-    items = conversation.items
-    if item.id in conversation:
+    there = conversation.items
+    if item.id in there:
         return conversation
-    at = len(items)
-    if after == "root":
-        at = 0
-    elif after is not None:
-        at = next((n + 1 for n, there in enumerate(items) if there.id == after), at)
-    return Conversation(
-        conversation.instructions,
-        conversation.tools,
-        (*items[:at], item, *items[at:]),
-        conversation.held + item.tokens,
-        conversation.images + item.images,
-        conversation.trimming,
-    )
+    items = {**there, item.id: item}
+    if after == "root" or after in there:
+        for moved in reversed(list(takewhile(lambda other: other != after, reversed(there)))):
+            items[moved] = items.pop(moved)
+    return _holding(conversation, items, conversation.held + item.tokens, conversation.images + item.images)
 
 
-def without_item(conversation: Conversation, item_id: str) -> Conversation:
-    return _holding(conversation, (item for item in conversation.items if item.id != item_id))
+def without_items(conversation: Conversation, item_ids: Iterable[str]) -> Conversation:
+    """The conversation without these, as far as they are there."""
+    gone = [item for item_id in dict.fromkeys(item_ids) if (item := conversation.items.get(item_id)) is not None]
+    if not gone:
+        return conversation
+    items, held, images = dict(conversation.items), conversation.held, conversation.images
+    for item in gone:
+        del items[item.id]
+        held, images = held - item.tokens, images - item.images
+    return _holding(conversation, items, held, images)
 
 
 def with_answer(conversation: Conversation, item_ids: Iterable[str], output: Units) -> Conversation:
     """The conversation after a response of which these are the output and its items; those that were deleted
     meanwhile stay away. What it thought (`output_reasoning`) is not read again.
     """
-    there = [item_id for item_id in item_ids if item_id in conversation]
+    there = [item for item_id in dict.fromkeys(item_ids) if (item := conversation.items.get(item_id)) is not None]
     if not there or not output:
         return conversation
     text = max(0, output.get("output_text", 0) - OUTPUT_FRAMING_NOT_KEPT)
-    whole = Tokens(text, output.get("output_audio", 0))
-    return _holding(
-        conversation,
-        (
-            _cut(item._replace(tokens=whole if item.id == there[0] else NO_TOKENS)) if item.id in there else item
-            for item in conversation.items
-        ),
-    )
+    first, *others = there
+    whole = first._replace(tokens=Tokens(text, output.get("output_audio", 0)))
+    return _changed(conversation, whole, *(item._replace(tokens=NO_TOKENS) for item in others))
 
 
 def truncated(conversation: Conversation, item_id: str, heard_ms: int) -> Conversation:
@@ -125,20 +118,21 @@ def truncated(conversation: Conversation, item_id: str, heard_ms: int) -> Conver
 
     Source: OpenAI API reference, `conversation.item.truncated`.
     """
-    return _holding(
-        conversation,
-        (_cut(item._replace(heard_ms=heard_ms)) if item.id == item_id else item for item in conversation.items),
-    )
+    item = conversation.items.get(item_id)
+    return conversation if item is None else _changed(conversation, item._replace(heard_ms=heard_ms))
 
 
-def _holding(conversation: Conversation, items: Iterable[Item]) -> Conversation:
-    held = tuple(items)
-    return replace(
-        conversation,
-        items=held,
-        held=sum((item.tokens for item in held), NO_TOKENS),
-        images=sum(item.images for item in held),
-    )
+def _changed(conversation: Conversation, *changed: Item) -> Conversation:
+    items, held = dict(conversation.items), conversation.held
+    for item in changed:
+        now = _cut(item)
+        held = held - items[item.id].tokens + now.tokens
+        items[item.id] = now
+    return _holding(conversation, items, held, conversation.images)
+
+
+def _holding(conversation: Conversation, items: dict[str, Item], held: Tokens, images: int) -> Conversation:
+    return Conversation(conversation.instructions, conversation.tools, items, held, images, conversation.trimming)
 
 
 def _cut(item: Item) -> Item:
@@ -157,7 +151,10 @@ def trimmed(conversation: Conversation, noticed: Trimming | None = None) -> Conv
     held = conversation.held.total
     if trimming is None or held <= trimming.limit:
         return conversation
-    items = list(conversation.items)
-    while items and held > trimming.limit * trimming.keep:
-        held -= items.pop(0).tokens.total
-    return _holding(conversation, items)
+    oldest = []
+    for item in conversation.items.values():
+        if held <= trimming.limit * trimming.keep:
+            break
+        held -= item.tokens.total
+        oldest.append(item.id)
+    return without_items(conversation, oldest)

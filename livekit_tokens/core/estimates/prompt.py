@@ -94,9 +94,8 @@ def prompt_of(conversation: Conversation, instructions: int | None = None, tools
     tools = conversation.tools if tools is None else tools
     preamble = (instructions + ITEM_FRAMING if instructions else 0) + (tools + ITEM_FRAMING if tools else 0)
     held = conversation.held
-    return Prompt(
-        preamble, conversation.items, Tokens(held.text + preamble, held.audio, held.image), conversation.images
-    )
+    items = tuple(conversation.items.values())
+    return Prompt(preamble, items, Tokens(held.text + preamble, held.audio, held.image), conversation.images)
 
 
 def reading_of(figures: Figures, prompt: Prompt, read: Sequence[Prompt] = ()) -> Reading:
@@ -193,8 +192,8 @@ def _stable(figures: Figures, prompt: Prompt, read: Sequence[Prompt]) -> Three:
     Source: OpenAI's guides on prompt caching and on managing the Realtime API's costs.
     """
     same = -1
-    for earlier in read:
-        if earlier.preamble == prompt.preamble:
+    for earlier in reversed(read):
+        if earlier.preamble == prompt.preamble and len(earlier.items) > same:
             same = max(same, _common(earlier.items, prompt.items))
     if same < 0:
         return 0, 0, 0

@@ -13,16 +13,16 @@ from livekit_tokens.core.estimates.conversation import (
     truncated,
     with_answer,
     with_item,
-    without_item,
+    without_items,
 )
 
 
 def ids(conversation: Conversation) -> list[str]:
-    return [item.id for item in conversation.items]
+    return list(conversation.items)
 
 
 def held(conversation: Conversation) -> Tokens:
-    return sum((item.tokens for item in conversation.items), Tokens())
+    return sum((item.tokens for item in conversation.items.values()), Tokens())
 
 
 def test_an_item_is_framed_and_audio_is_a_token_per_100_ms() -> None:
@@ -36,7 +36,7 @@ def test_items_stand_where_the_server_put_them_and_once() -> None:
     for name, after in (("b", None), ("a", "root"), ("c", "b"), ("ab", "a"), ("b", None), ("z", "unknown")):
         conversation = with_item(conversation, message(name), after)
     assert ids(conversation) == ["a", "ab", "b", "c", "z"]
-    assert ids(without_item(conversation, "ab")) == ["a", "b", "c", "z"]
+    assert ids(without_items(conversation, ["ab", "there no more"])) == ["a", "b", "c", "z"]
 
 
 def test_an_answer_is_read_again_without_part_of_its_framing() -> None:
