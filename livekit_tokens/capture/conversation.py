@@ -42,6 +42,8 @@ class ConversationListener:
         self._sent: dict[object, float] = {}
         self._round_trips_ms: deque[float] = deque(maxlen=_ROUND_TRIPS)
         self._quickest_begin_ms: float | None = None
+        self.round_trip_ms = 0.0
+        """How long a sign takes to the provider and back, as it usually did; 0 where nothing has told."""
         self._written_ms = 0.0
         self._committed_to_ms = 0.0
         self._speech_from_ms: int | None = None
@@ -83,11 +85,7 @@ class ConversationListener:
             self._quickest_begin_ms = min(self._quickest_begin_ms or took, took)
         else:
             self._round_trips_ms.append(took)
-
-    @property
-    def round_trip_ms(self) -> float:
-        """How long a sign takes to the provider and back, as it usually did; 0 where nothing has told."""
-        return median(self._round_trips_ms) if self._round_trips_ms else self._quickest_begin_ms or 0.0
+        self.round_trip_ms = median(self._round_trips_ms) if self._round_trips_ms else self._quickest_begin_ms or 0.0
 
     # -- the session ----------------------------------------------------------------------------------------------
 

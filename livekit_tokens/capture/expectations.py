@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from operator import is_
 
 from livekit_tokens.capture.conversation import ConversationListener
-from livekit_tokens.capture.flights import Flight, Own
+from livekit_tokens.capture.flights import NO_OWN, Flight, Own
 from livekit_tokens.core.estimates import left_out, prompt
 from livekit_tokens.core.estimates.conversation import (
     Trimming,
@@ -31,29 +31,37 @@ class Expectations:
         self._conversation = conversation
         self._connection = 0
         self._figures = Figures()
-        self._read: deque[prompt.Prompt] = deque(maxlen=_READ)
+        self._read: tuple[prompt.Prompt, ...] = ()
+        self._basis: tuple[object, ...] = (None,)  # of the reading that was worked out last
+        self._reading: Reading
         self._answers = Answers()
         self._usual: Usual | None = None
         self._noticed: Trimming | None = None
         self._unlearned: list[tuple[Flight, Units, bool]] = []
 
-    def of(self, own: Own = (None, None)) -> tuple[Reading, Usual]:
-        """What a response reads that begins now, and what answers are like; `own`: see `Own`."""
+    def of(self, own: Own = NO_OWN) -> tuple[Reading, Usual]:
+        """What a response reads that begins now, and what answers are like; `own`: see `Own`.
+
+        The same reading as the last time, if nothing has changed that it follows from.
+        """
         self._catch_up()
         if self._connection != self._conversation.connections:
             self._connection = self._conversation.connections
             self._figures = prompt.on_a_new_connection(self._figures)
-            self._read.clear()
-        self._conversation.now = trimmed(self._conversation.now, self._noticed)
-        reading = prompt.reading_of(self._figures, prompt.prompt_of(self._conversation.now, *own), self._read)
+            self._read = ()
+        now = self._conversation.now = trimmed(self._conversation.now, self._noticed)
         round_trip = self._conversation.round_trip_ms
         if self._usual is None or self._usual.round_trip_ms != round_trip:
             self._usual = usual_of(self._answers, round_trip)
-        return reading, self._usual
+        basis = (now, self._figures, self._read, own)
+        if not all(map(is_, basis, self._basis)):
+            self._reading = prompt.reading_of(self._figures, prompt.prompt_of(now, *own), self._read)
+            self._basis = basis
+        return self._reading, self._usual
 
     def begun(self, reading: Reading) -> None:
         """The provider has begun to read that: it may be cached from now on."""
-        self._read.append(reading.prompt)
+        self._read = (*self._read, reading.prompt)[-_READ:]
 
     def keep(self, flight: Flight, output: Units) -> None:
         """The next response reads what this one put out."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from livekit_tokens.capture.raw import Recent
 from livekit_tokens.core.estimates.framing import PCM16_BYTES_PER_MS
@@ -19,18 +18,23 @@ _FIRST_PIECE_SECONDS = 0.01
 
 Own = tuple[int | None, int | None]
 """Tokens of a response's own instructions and tools; None: the session's."""
+NO_OWN: Own = (None, None)
 
 
 @dataclass(slots=True)
 class Flight:
-    """A response whose figures have not come: what it reads, and what has arrived of it."""
+    """A response whose figures have not come: what it reads, and what has arrived of it.
+
+    `request_id`: it was announced under that id since `pend` was written; empty: under none.
+    """
 
     pend: Pend
     reading: Reading
     usual: Usual
     began: float
     announced: float = 0.0
-    own: Own = (None, None)
+    own: Own = NO_OWN
+    request_id: str | None = None
     in_conversation: bool = True
     first_output: float | None = None
     spoke_at: float = 0.0
@@ -42,6 +46,7 @@ class Flight:
     whole: bool = False
     items: list[str] = field(default_factory=list)
     stopped: float | None = None
+    key: str = ""
 
     @property
     def audio_ms(self) -> int:
@@ -93,15 +98,13 @@ class Flight:
             ahead = generated_by(usual, (self.stopped - self.announced) * 1000 + usual.round_trip_ms)
         elif not all_arrives:
             ahead = generated_unheard(usual)
-        return More(self.pend.id, at, audio_ms, self.tokens, ahead, self.whole)
+        return More(self.pend.id, at, audio_ms, self.tokens, ahead, self.whole, self.request_id)
 
-    def timing(self) -> dict[str, Any]:
-        """Fields of a record."""
+    def timing(self) -> tuple[int, int | None]:
+        """How long it took by now, and until its first output, in milliseconds."""
         first = self.first_output
-        return {
-            "processing_ms": round((time.monotonic() - self.began) * 1000),
-            "first_output_ms": None if first is None else round((first - self.began) * 1000),
-        }
+        took = round((time.monotonic() - self.began) * 1000)
+        return took, None if first is None else round((first - self.began) * 1000)
 
 
 class Flights:
@@ -126,7 +129,8 @@ class Flights:
         return expected
 
     def announce(self, response_id: str | None, flight: Flight) -> None:
-        self.announced[response_id or flight.pend.id] = flight
+        flight.key = response_id or flight.pend.id
+        self.announced[flight.key] = flight
 
     def of(self, response_id: str | None) -> Flight | None:
         """The announced flight of that id; without one, the only flight that can be meant."""
@@ -153,9 +157,10 @@ class Flights:
 
     def land(self, response_id: str | None, flight: Flight | None) -> None:
         """It is settled, under that id."""
-        for key in [key for key, other in self.announced.items() if other is flight]:
-            del self.announced[key]
-            self._over.add(key)
+        if flight is not None and self.announced.pop(flight.key, None) is not None:
+            self._over.add(flight.key)
+            if response_id == flight.key:
+                return
         if response_id is not None:
             self._over.add(response_id)
 

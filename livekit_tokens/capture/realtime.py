@@ -18,8 +18,9 @@ from livekit_tokens.capture.conversation import ConversationListener
 from livekit_tokens.capture.listening import listener
 from livekit_tokens.capture.raw import Event, mapping, text
 from livekit_tokens.capture.responses import Responses
+from livekit_tokens.capture.spending import Writer
 from livekit_tokens.capture.transcriptions import Transcriptions
-from livekit_tokens.capture.unsettled import Unsettled, Writer
+from livekit_tokens.capture.unsettled import Unsettled
 from livekit_tokens.core import faults
 
 FINISH_SECONDS = 2.0

@@ -7,27 +7,20 @@ What brings none becomes an estimate once the connection can bring nothing more.
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
-from typing import Any
 
 import msgspec
 
 from livekit_tokens.capture.conversation import ConversationListener
 from livekit_tokens.capture.expectations import Expectations, output_of
-from livekit_tokens.capture.flights import Flight, Flights, Own
+from livekit_tokens.capture.flights import NO_OWN, Flight, Flights, Own
 from livekit_tokens.capture.raw import Event, base64_bytes, items, mapping, text
-from livekit_tokens.capture.spending import feature
+from livekit_tokens.capture.response_records import ResponseRecords
 from livekit_tokens.capture.unsettled import Unsettled
 from livekit_tokens.core import faults
-from livekit_tokens.core.estimates.prompt import Reading
-from livekit_tokens.core.lines import Pend
-from livekit_tokens.core.pending import estimated
 from livekit_tokens.core.vocabulary import tokens_in
 from livekit_tokens.domain.errors import ImpossibleUsage
 from livekit_tokens.domain.splitting import split_realtime_usage
-from livekit_tokens.domain.units import Units
-from livekit_tokens.domain.usage import Provenance, UsageRecord
+from livekit_tokens.domain.usage import UsageRecord
 
 _MOST_LABELS = 64
 
@@ -39,8 +32,9 @@ class Responses:
         self._unsettled = unsettled
         self._conversation = conversation
         self._expectations = Expectations(conversation)
+        self._records = ResponseRecords(unsettled)
         self._flights = Flights()
-        self._labels: dict[str, AbstractContextManager[None]] = {}
+        self._labels: dict[str, str] = {}
         self.server_handlers = {
             "input_audio_buffer.committed": self._on_heard,
             "response.created": self._on_created,
@@ -67,14 +61,14 @@ class Responses:
             return
         self._conversation.sent(asked)
         given = mapping(event.get("response"))
-        with self._labels.pop(asked, nullcontext()):
-            flight = self._take_off(None, self._conversation.preamble_of(given, "response"))
+        own = self._conversation.preamble_of(given, "response")
+        flight = self._take_off(None, own, self._labels.pop(asked, None))
         flight.in_conversation = given.get("conversation") != "none"
         self._flights.asked[asked] = flight
 
     def label(self, asked: str, name: str) -> None:
         """What is asked for by the client event of this id is a part of that feature."""
-        self._labels[asked] = feature(name)
+        self._labels[asked] = name
         if len(self._labels) > _MOST_LABELS:
             del self._labels[next(iter(self._labels))]
 
@@ -107,37 +101,31 @@ class Responses:
             self._overtake()
         self._flights.announce(response_id, flight)
 
-    def _take_off(self, response_id: str | None, own: Own = (None, None)) -> Flight:
+    def _take_off(self, response_id: str | None, own: Own = NO_OWN, feature: str | None = None) -> Flight:
         reading, usual = self._expectations.of(own)
+        pend = self._unsettled.response(self._records.begun(response_id, feature), reading.expected, usual)
         if response_id is None:  # not announced yet
             usual = msgspec.structs.replace(usual, first_ms=None)
-        pend = self._unsettled.begin(self._expected(response_id, reading), reading.expected, usual)
         now = time.monotonic()
         return Flight(pend, reading, usual, now, now, own)
 
     def _announce(self, flight: Flight, response_id: str | None) -> None:
-        """It was expected, and now it begins: what it reads may have changed meanwhile, and what is known of that."""
+        """It was expected, and now it begins; only if what it reads has changed meanwhile, that is told anew."""
         flight.announced = time.monotonic()
-        flight.reading, flight.usual = self._expectations.of(flight.own)
-        record = self._expected(response_id, flight.reading, flight)
-        flight.pend = Pend(flight.pend.id, flight.pend.at, record, flight.reading.expected, flight.usual)
-        self._unsettled.again(flight.pend)
-        if flight.stopped is not None:
-            self._tell_more(flight)
-
-    def _expected(self, response_id: str | None, reading: Reading, asked: Flight | None = None) -> UsageRecord:
-        """Its record as far as it is known before anything was put out."""
-        images = reading.expected.images
-        return self._record(
-            response_id, {}, "estimated", asked, metadata={"uncounted_images": images} if images else {}
-        )
+        flight.request_id = response_id or ""
+        reading, flight.usual = self._expectations.of(flight.own)
+        if reading is not flight.reading or flight.usual is not flight.pend.usual:
+            flight.reading = reading
+            flight.pend = msgspec.structs.replace(flight.pend, input=reading.expected, usual=flight.usual)
+            self._unsettled.again(flight.pend)
+        self._tell_more(flight)
 
     def _overtake(self) -> None:
         """A conversation has one response at a time: of those before it nothing is awaited, and their output stays."""
         for flight in self._flights.announced.values():
             flight.overtaken = True
             self._unsettled.await_no_more(flight.pend.id)
-            self._expectations.keep(flight, output_of(self._estimate(flight, broken=False).units))
+            self._expectations.keep(flight, output_of(self._records.estimated(flight, broken=False).units))
 
     def _on_stopped(self, event: Event) -> None:
         """The client stops a response. What the provider sends until it hears of that still arrives."""
@@ -148,7 +136,7 @@ class Responses:
         """The server refuses what the client asked for: a failed request, which is not billed."""
         flight = self._flights.asked.pop(asked, None)
         if flight is not None:
-            self._settle(None, flight, self._record(None, {}, "reported", flight, success=False, error=code))
+            self._settle(None, flight, self._records.refused(flight, code))
 
     # -- its output arrives ---------------------------------------------------------------------------------------
 
@@ -194,7 +182,7 @@ class Responses:
         known = flight
         if flight is None:
             flight = self._flights.take(text(mapping(response.get("metadata")).get("client_event_id")))
-        record = self._done_record(response, response_id, flight)
+        record = self._records.ended(response, response_id, flight)
         if record.provenance == "reported" and record.units:
             if known is not None:
                 self._expectations.learn(known, record.units, cut=response.get("status") != "completed")
@@ -205,49 +193,13 @@ class Responses:
             self._expectations.keep(flight, output_of(record.units))
         self._settle(response_id, flight, record)
 
-    def _done_record(self, response: Event, response_id: str | None, flight: Flight | None) -> UsageRecord:
-        status = text(response.get("status")) or "unknown"
-        failed = status == "failed"
-        told: dict[str, Any] = {
-            "metadata": {"status": status},
-            "success": not failed,
-            "error": _error_of(response) if failed else None,
-            **(flight.timing() if flight is not None else {}),
-        }
-        usage = response.get("usage")
-        if usage is None:
-            return self._without_usage(response_id, flight, told)
-        try:
-            units = split_realtime_usage(usage)
-        except ImpossibleUsage as error:
-            faults.note("a response.done holds impossible usage; recorded as unknown", error)
-            told["metadata"] = {"status": status, "fault": str(error)}
-            return self._record(response_id, {}, "unknown", flight, **told)
-        return self._record(response_id, units, "reported", flight, **told)
-
-    def _without_usage(self, response_id: str | None, flight: Flight | None, told: dict[str, Any]) -> UsageRecord:
-        if not told["success"]:  # refused before anything was generated: the provider bills nothing
-            return self._record(response_id, {}, "reported", flight, **told)
-        if flight is None:
-            return self._record(response_id, {}, "unknown", **told)
-        record = self._estimate(flight, broken=False)
-        told |= {"metadata": {**record.metadata, **told["metadata"]}, "request_id": response_id}
-        return replace(record, **told)
-
     def give_up(self, *, broken: bool) -> None:
         """The connection can bring nothing more. `broken`: it did so at once; else what was sent had time to arrive."""
         if not broken:
             self._forget_expected()
         for flight in [*self._flights.unannounced(), *self._flights.announced.values()]:
-            record = replace(self._estimate(flight, broken=broken), **flight.timing())
+            record = self._records.given_up(flight, broken=broken)
             self._settle(record.request_id, flight, record)
-
-    def _estimate(self, flight: Flight, *, broken: bool) -> UsageRecord:
-        pend = flight.pend
-        all_arrived = not broken or flight.overtaken or flight.stopped is not None
-        if all_arrived:
-            pend = msgspec.structs.replace(pend, usual=msgspec.structs.replace(flight.usual, round_trip_ms=0.0))
-        return estimated(pend, flight.more(self._unsettled.writer.now(), all_arrives=all_arrived))
 
     def _settle(self, response_id: str | None, flight: Flight | None, record: UsageRecord) -> None:
         self._flights.land(response_id, flight)
@@ -261,32 +213,3 @@ class Responses:
             self._unsettled.come_late(response_id, split_realtime_usage(usage))
         except ImpossibleUsage as error:
             faults.note("late figures are impossible; not kept", error)
-
-    def _record(
-        self,
-        response_id: str | None,
-        units: Units,
-        provenance: Provenance,
-        flight: Flight | None = None,
-        **fields: Any,
-    ) -> UsageRecord:
-        """Under the model that serves it and the agent and feature that asked for it, whichever are current now."""
-        begun = flight.pend.record if flight is not None else None
-        model, provider = (begun.model, begun.provider) if begun is not None else self._unsettled.model()
-        if begun is not None:
-            fields |= {"agent": begun.agent, "feature": begun.feature}
-        return self._unsettled.writer.new_record(
-            service="agent",
-            provider=provider,
-            model=model,
-            operation="realtime_response",
-            units=units,
-            provenance=provenance,
-            request_id=response_id,
-            **fields,
-        )
-
-
-def _error_of(response: Event) -> str:
-    error = mapping(mapping(response.get("status_details")).get("error"))
-    return (text(error.get("code")) or text(error.get("type")) or "failed")[:100]

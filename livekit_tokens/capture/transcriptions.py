@@ -6,13 +6,13 @@ when the audio is committed. Source: OpenAI API reference, `conversation.item.in
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from livekit_tokens.capture.conversation import ConversationListener
 from livekit_tokens.capture.raw import Event, Recent, mapping, text, whole
 from livekit_tokens.capture.unsettled import Unsettled
 from livekit_tokens.core import faults, whisper
 from livekit_tokens.core.lines import Pend
+from livekit_tokens.core.pending import transcribed
 from livekit_tokens.core.vocabulary import count_in_call
 from livekit_tokens.core.whisper import Transcription
 from livekit_tokens.domain.errors import ImpossibleUsage
@@ -36,37 +36,33 @@ class Transcriptions:
             "conversation.item.input_audio_transcription.failed": self._on_failed,
         }
 
-    def _model_of(self, item: str | None) -> str:
-        """The session's may have changed since the item was committed."""
-        pend = self._in_flight.get(item or "")
-        return pend.record.model if pend is not None else self._conversation.transcription_model or UNKNOWN_MODEL
-
     def _on_committed(self, event: Event) -> None:
         item = text(event.get("item_id"))
         if item is None or self._conversation.transcription_model is None or item in self._in_flight:
             return
-        told = whisper.unheard(self._model_of(None), self._conversation.spoken_ms.get(item))
-        self._in_flight[item] = self._unsettled.begin(self._record(item, told))
+        spoken_ms = self._conversation.spoken_ms.get(item)
+        self._in_flight[item] = self._unsettled.transcription(self._begun(item), spoken_ms)
 
     def _on_completed(self, event: Event) -> None:
         item = text(event.get("item_id"))
         if not self._is_first(item, event):
             self._come_late(item, event.get("usage"))
             return
+        pend = self._in_flight.pop(item or "", None)
+        begun = self._begun(item) if pend is None else pend.record
         try:
-            transcription = self._transcription(event, item)
+            transcription = self._transcription(event, item, begun.model)
         except ImpossibleUsage as error:
             faults.note("a transcription holds impossible usage; recorded as unknown", error)
             transcription = Transcription({}, "unknown", metadata={"fault": str(error)})
-        self._settle(item, transcription)
+        self._settle(pend, begun, transcription)
 
-    def _transcription(self, event: Event, item: str | None) -> Transcription:
+    def _transcription(self, event: Event, item: str | None, model: str) -> Transcription:
         usage, transcript = event.get("usage"), event.get("transcript")
         spoken_ms = self._conversation.spoken_ms.pop(item, None) if item is not None else None
         units = split_transcription_usage(usage) if usage is not None else {}
         if usage is not None and "seconds" not in usage:
             return Transcription(units, "reported")
-        model = self._model_of(item)
         count = count_in_call(transcript, model) if isinstance(transcript, str) else None
         return whisper.without_usage(model, count, spoken_ms) if usage is None else whisper.with_duration(units, count)
 
@@ -74,7 +70,9 @@ class Transcriptions:
         error = text(mapping(event.get("error")).get("code")) or "transcription_failed"
         item = text(event.get("item_id"))
         if self._is_first(item, event):
-            self._settle(item, Transcription({}, "reported"), success=False, error=error[:100])
+            pend = self._in_flight.pop(item or "", None)
+            begun = self._begun(item) if pend is None else pend.record
+            self._settle(pend, begun, Transcription({}, "reported"), error[:100])
 
     def _is_first(self, item: str | None, event: Event) -> bool:
         """Each item's content is transcribed and billed once, however often that is told."""
@@ -98,26 +96,45 @@ class Transcriptions:
         for item, pend in list(self._in_flight.items()):
             del self._in_flight[item]
             self._told.add((item, 0))
-            self._unsettled.settle(pend.id, replace(pend.record, at=now))
+            self._unsettled.settle(pend.id, transcribed(replace(pend.record, at=now), pend.spoken_ms))
 
-    def _settle(self, item: str | None, told: Transcription, **fields: Any) -> None:
-        record = self._record(item, told, **fields)
-        pend = self._in_flight.pop(item or "", None)
-        self._unsettled.settle(pend.id if pend is not None else None, record)
-
-    def _record(self, item: str | None, told: Transcription, **fields: Any) -> UsageRecord:
+    def _begun(self, item: str | None) -> UsageRecord:
+        """As far as it is known before anything was heard of it; the model is what the session says now."""
+        writer = self._unsettled.writer
         _, provider = self._unsettled.model()
-        return self._unsettled.writer.new_record(
+        return UsageRecord(
+            part=writer.part.key,
+            at=writer.now(),
             service="transcriber",
             provider=provider,
-            model=self._model_of(item),
+            model=self._conversation.transcription_model or UNKNOWN_MODEL,
             operation="transcription",
+            units={},
+            provenance="unknown",
+            agent=writer.agent(),
+            feature=writer.feature(),
+            request_id=item,
+        )
+
+    def _settle(self, pend: Pend | None, begun: UsageRecord, told: Transcription, error: str | None = None) -> None:
+        writer = self._unsettled.writer
+        record = UsageRecord(
+            part=writer.part.key,
+            at=writer.now(),
+            service=begun.service,
+            provider=begun.provider,
+            model=begun.model,
+            operation=begun.operation,
             units=told.units,
             provenance=told.provenance,
             informational=told.informational,
             low=told.low,
             high=told.high,
+            agent=writer.agent(),
+            feature=writer.feature(),
+            success=error is None,
+            error=error,
+            request_id=begun.request_id,
             metadata=told.metadata,
-            request_id=item,
-            **fields,
         )
+        self._unsettled.settle(pend.id if pend is not None else None, record)

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
 
+from livekit_tokens.capture.spending import Writer
 from livekit_tokens.core.estimates.output import Usual
 from livekit_tokens.core.estimates.prompt import Expected
-from livekit_tokens.core.lines import Late, More, Pend
-from livekit_tokens.domain.times import Micros
+from livekit_tokens.core.lines import Late, Pend
 from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UsageRecord
 
 _MOST_ESTIMATES = 512
-
-
-class Writer(Protocol):
-    """What a witness needs of the part it works for."""
-
-    def now(self) -> Micros: ...
-    def agent(self) -> str | None: ...
-    def new_record(self, **fields: Any) -> UsageRecord: ...
-    def write(self, record: UsageRecord, settles: str | None = None) -> int: ...
-    def unpend(self, pending: str) -> None: ...
-    def late(self, late: Late) -> None: ...
-    def pend(self, pend: Pend) -> None: ...
-    def more(self, more: More) -> None: ...
 
 
 class Unsettled:
@@ -47,18 +33,26 @@ class Unsettled:
         """How many may still bring their figures."""
         return len(self._awaited)
 
-    def begin(self, record: UsageRecord, expected: Expected | None = None, usual: Usual | None = None) -> Pend:
-        """A request is in flight. Without `expected` its record says all that can be estimated."""
+    def response(self, record: UsageRecord, expected: Expected, usual: Usual) -> Pend:
+        """A response is in flight: what it is expected to read, and what answers are like."""
+        return self._begin(Pend(self._new_id(), record.at, record, expected, usual))
+
+    def transcription(self, record: UsageRecord, spoken_ms: int | None) -> Pend:
+        """A transcription is in flight, of so much audio as far as that is known."""
+        return self._begin(Pend(self._new_id(), record.at, record, complete=spoken_ms is None, spoken_ms=spoken_ms))
+
+    def _new_id(self) -> str:
         self._numbers += 1
-        name = f"{self._prefix}.{self._numbers}"
-        pend = Pend(name, self.writer.now(), record, expected, usual, complete=expected is None)
+        return f"{self._prefix}.{self._numbers}"
+
+    def _begin(self, pend: Pend) -> Pend:
         self._awaited.add(pend.id)
         self._all_settled.clear()
         self.writer.pend(pend)
         return pend
 
     def again(self, pend: Pend) -> None:
-        """More is known of a request in flight."""
+        """Something else is known of a request in flight than its line says."""
         self.writer.pend(pend)
 
     def forget(self, pending: str) -> None:

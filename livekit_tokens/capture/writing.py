@@ -44,7 +44,7 @@ class PartWriter:
         self._recorder = process.recorder
         self.now = process.now
         self.agent = agent
-        self._feature = feature or UNKNOWN_FEATURE
+        self._part_feature = feature or UNKNOWN_FEATURE
         self._on_usage = on_usage
         self.counted = 0
         self._loop = _running_loop()
@@ -53,6 +53,10 @@ class PartWriter:
     def part(self) -> Part:
         return self._part
 
+    def feature(self) -> str:
+        """For what it is spent now: as the context says, else the part."""
+        return spending.labelled() or self._part_feature
+
     def new_record(self, **fields: Any) -> UsageRecord:
         """A record of this part: now, by the agent that speaks now, for the feature that the context says."""
         if "at" not in fields:
@@ -60,7 +64,7 @@ class PartWriter:
         if "agent" not in fields:
             fields["agent"] = self.agent()
         if "feature" not in fields:
-            fields["feature"] = spending.labelled() or self._feature
+            fields["feature"] = self.feature()
         return UsageRecord(part=self._part.key, **fields)
 
     def write(self, record: UsageRecord, settles: str | None = None) -> int:

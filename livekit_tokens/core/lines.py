@@ -72,7 +72,7 @@ class Pend(msgspec.Struct, tag="pend", frozen=True, omit_defaults=True):
     """A request in flight: its record as far as it can be estimated now. Written again, it replaces itself.
 
     `input` and `usual`: what a realtime response is expected to read, and what its conversation's answers are like.
-    `complete`: no output follows; the record says all.
+    `spoken_ms`: the audio of a transcription. `complete`: no output follows; the record says all.
     """
 
     id: str
@@ -81,10 +81,14 @@ class Pend(msgspec.Struct, tag="pend", frozen=True, omit_defaults=True):
     input: Expected | None = None
     usual: Usual | None = None
     complete: bool = False
+    spoken_ms: int | None = None
 
 
 class More(msgspec.Struct, tag="more", frozen=True, omit_defaults=True):
-    """How much output of a pending request has arrived by now, in the counts of `Arrived`."""
+    """How much output of a pending request has arrived by now, in the counts of `Arrived`.
+
+    `request_id`: the provider has announced it under that id since its own line was written; empty: under none.
+    """
 
     id: str
     at: Micros
@@ -92,6 +96,7 @@ class More(msgspec.Struct, tag="more", frozen=True, omit_defaults=True):
     tokens: int = 0
     ahead: int = 0
     whole: bool = False
+    request_id: str | None = None
 
     @property
     def arrived(self) -> Arrived:

@@ -25,11 +25,8 @@ _OPEN = os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class _Encoded(NamedTuple):
-    """A line as bytes; `seq` is a record's number, 0 for other lines."""
-
-    raw: bytes
-    seq: int
+_Encoded = tuple[bytes, int]
+"""A line as bytes, and a record's number, 0 for other lines. No class: one is made at every event of a call."""
 
 
 class _Retired(NamedTuple):
@@ -163,13 +160,13 @@ class SpoolWriter:
 
     def _wait(self, encoded: _Encoded) -> None:
         self._waiting.append(encoded)
-        self._waiting_bytes += len(encoded.raw)
+        self._waiting_bytes += len(encoded[0])
 
     def _write_waiting(self) -> None:
         for _ in range(_AT_ONCE):
             if not self._waiting or not self._write_in_turn(self._waiting[0]):
                 return
-            self._waiting_bytes -= len(self._waiting.popleft().raw)
+            self._waiting_bytes -= len(self._waiting.popleft()[0])
 
     def _begin_another(self) -> None:
         """Unless nothing was written since this one was begun."""
@@ -197,7 +194,7 @@ class SpoolWriter:
         # Before all that waits: what it begins with must stand at its beginning.
         refused = list(dropwhile(self._write, map(_encoded, self._begin(self._segment, self._seq))))
         self._waiting.extendleft(reversed(refused))
-        self._waiting_bytes += sum(len(encoded.raw) for encoded in refused)
+        self._waiting_bytes += sum(len(raw) for raw, _ in refused)
         self._is_fresh, self._begun_at = True, time.monotonic()
         self._size = min(self._size, spool.SEGMENT_BYTES // 2)  # many open parts must not make every line rotate
         return not refused
@@ -284,7 +281,7 @@ class SpoolWriter:
 
 
 def _encoded(line: Line) -> _Encoded:
-    return _Encoded(to_bytes(line), line.seq if isinstance(line, Use) else 0)
+    return to_bytes(line), line.seq if type(line) is Use else 0
 
 
 def _synced(fd: int) -> bool:

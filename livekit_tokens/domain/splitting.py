@@ -160,14 +160,13 @@ def _left(counts: Counts, name: str, parts: int) -> int:
 
 
 def _count(counts: Counts, name: str) -> int:
-    value = counts.get(name)
+    value = counts.get(name, 0)
     # The usual case is on a call's path and is decided here; all others are read, or refused, in one place.
     return value if type(value) is int and 0 <= value <= LARGEST else quantity_of(name, value)
 
 
 def _details(counts: Counts, name: str) -> Counts:
-    value = counts.get(name)
-    return value if type(value) is dict else _mapping(name, value)
+    return _mapping(name, counts.get(name))
 
 
 def _milliseconds(seconds: object) -> int:
@@ -179,6 +178,8 @@ def _milliseconds(seconds: object) -> int:
 
 
 def _mapping(name: str, value: object) -> Counts:
+    if type(value) is dict:
+        return value
     if value is None:
         return _NOTHING
     if not isinstance(value, Mapping):

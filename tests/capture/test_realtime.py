@@ -18,6 +18,7 @@ from livekit_tokens.core import faults
 from livekit_tokens.core.lines import Late, More, Pend
 from livekit_tokens.core.pending import estimated
 from livekit_tokens.core.vocabulary import tokens_in
+from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
 from tests.golden import GOLDEN
 
@@ -27,9 +28,10 @@ class Paper:
 
     def __init__(self) -> None:
         self.clock = itertools.count(10_000_000, 1000)
+        self.part = Part("0" * 32, "room_abc", 0)
         self.records: list[tuple[UsageRecord, str | None]] = []
         self.pending: list[Pend] = []
-        self.mores: list[tuple[str, int, int]] = []
+        self.mores: list[More] = []
         self.lates: list[Late] = []
         self.unpended: list[str] = []
 
@@ -39,8 +41,8 @@ class Paper:
     def agent(self) -> str:
         return "greeter"
 
-    def new_record(self, **fields: Any) -> UsageRecord:
-        return UsageRecord(part="0" * 32, **{"at": self.now(), "agent": self.agent()} | fields)
+    def feature(self) -> str:
+        return "unknown"
 
     def write(self, record: UsageRecord, settles: str | None = None) -> int:
         self.records.append((record, settles))
@@ -56,7 +58,16 @@ class Paper:
         self.pending.append(pend)
 
     def more(self, more: More) -> None:
-        self.mores.append((more.id, more.audio_ms, more.tokens))
+        self.mores.append(more)
+
+    def left(self) -> list[UsageRecord]:
+        """What a kill at this moment leaves of what is in flight."""
+        over = {*self.unpended, *(settles for _, settles in self.records)}
+        latest = {pend.id: pend for pend in self.pending if pend.id not in over}
+        return [
+            estimated(pend, next((more for more in reversed(self.mores) if more.id == name), None))
+            for name, pend in latest.items()
+        ]
 
 
 @pytest.fixture
@@ -138,7 +149,7 @@ def test_every_delta_of_output_brings_the_pending_state_up_to_date(paper: Paper,
     emit("response.output_audio_transcript.delta", response_id="resp_1", delta="Hello")
     emit("response.output_audio.delta", response_id="resp_1", delta="A" * 6400)  # 4,800 bytes are 100 ms
     pending = paper.pending[0].id
-    assert paper.mores == [(pending, 0, 1), (pending, 100, 1)]
+    assert [(more.id, more.audio_ms, more.tokens) for more in paper.mores] == [(pending, 0, 1), (pending, 100, 1)]
 
 
 def test_impossible_usage_is_recorded_as_unknown_with_its_figures(paper: Paper, emit: Callable[..., None]) -> None:
@@ -235,6 +246,12 @@ def ask(emit: Callable[..., None], event_id: str = "create_1", **response: Any) 
     emit.session.emit("openai_client_event_queued", event)
 
 
+def know_the_way(emit: Callable[..., None], **session: Any) -> None:
+    """How long a sign takes to the provider and back is known from the session's first update on."""
+    emit.session.emit("openai_client_event_queued", {"type": "session.update"})
+    emit("session.updated", session=session)
+
+
 def created(emit: Callable[..., None], response_id: str = "resp_1", asked: str = "create_1") -> None:
     emit("response.created", response={"id": response_id, "metadata": {"client_event_id": asked}})
 
@@ -248,14 +265,58 @@ def whole_input(record: UsageRecord) -> int:
 
 
 def test_a_response_is_in_flight_from_its_request_on(paper: Paper, emit: Callable[..., None]) -> None:
-    """Under one pending id, which its announcement tells more of, and its figures settle."""
+    """Under one pending id, which its figures settle."""
     ask(emit)
     created(emit)
     done(emit)
-    assert [pend.record.request_id for pend in paper.pending] == [None, "resp_1"]
     ((record, settles),) = paper.records
-    assert record.provenance == "reported"
+    assert (record.provenance, record.request_id) == ("reported", "resp_1")
     assert {pend.id for pend in paper.pending} == {settles}
+
+
+def test_a_kill_tells_an_announced_response_from_one_that_was_only_asked_for(
+    paper: Paper, emit: Callable[..., None]
+) -> None:
+    """From its announcement on, also between that and its first delta."""
+    ask(emit)
+    (before,) = paper.left()
+    created(emit)
+    (after,) = paper.left()
+    emit("response.output_audio.delta", response_id="resp_1", delta="A" * 6400)
+    (speaking,) = paper.left()
+    assert [record.request_id for record in (before, after, speaking)] == [None, "resp_1", "resp_1"]
+
+
+def test_an_announcement_is_one_short_line(paper: Paper, emit: Callable[..., None]) -> None:
+    """What the response reads was told when it was asked for, and nothing of that has changed since."""
+    know_the_way(emit)
+    ask(emit)
+    created(emit)
+    assert (len(paper.pending), [more.request_id for more in paper.mores]) == (1, ["resp_1"])
+
+
+def test_what_a_response_reads_is_told_anew_if_it_has_changed_before_it_begins(
+    paper: Paper, emit: Callable[..., None]
+) -> None:
+    """The conversation may grow between its request and its announcement."""
+    know_the_way(emit)
+    ask(emit)
+    item = {"id": "more", "type": "message", "content": [{"type": "input_text", "text": "One thing more."}]}
+    emit("conversation.item.added", item=item)
+    created(emit)
+    (record,) = paper.left()
+    assert (record.request_id, len(paper.pending)) == ("resp_1", 2)
+    assert whole_input(record) > whole_input(estimated(paper.pending[0])) == 0
+
+
+def test_what_an_earlier_response_has_read_is_stable_for_the_next(paper: Paper, emit: Callable[..., None]) -> None:
+    """Also if the conversation has not changed since: nothing is worked out from what is no longer true."""
+    know_the_way(emit, instructions="Be kind to whoever calls.")
+    for number in (1, 2):
+        ask(emit, f"create_{number}")
+        created(emit, f"resp_{number}", f"create_{number}")
+    first, second = paper.pending
+    assert (first.input.stable, second.input.stable) == ((0, 0, 0), first.input.tokens)
 
 
 def test_a_response_that_was_asked_for_and_never_announced_is_estimated_when_the_connection_breaks(
@@ -319,7 +380,7 @@ def test_what_a_client_stops_is_written_down_as_it_stops(paper: Paper, emit: Cal
     emit("response.output_audio.delta", response_id="resp_1", delta="A" * 6400)
     for _ in range(2):
         emit.session.emit("openai_client_event_queued", {"type": "response.cancel"})
-    assert paper.mores == [(paper.pending[0].id, 100, 0)] * 2
+    assert [(more.id, more.audio_ms) for more in paper.mores] == [(paper.pending[0].id, 100)] * 2
 
 
 def test_what_a_client_stops_before_its_announcement_is_written_down_with_that_again(
@@ -423,11 +484,11 @@ def test_an_image_is_said_to_be_uncounted_until_figures_tell_what_one_costs(
     }
     emit.session.emit("openai_client_event_queued", {"type": "conversation.item.create", "item": item})
     emit("response.created", response={"id": "resp_1"})
-    assert paper.pending[-1].record.metadata == {"uncounted_images": 1}
+    assert paper.left()[-1].metadata == {"uncounted_images": 1}
     done(emit, usage=GOLDEN | {"input_tokens": 239, "input_token_details": {"text_tokens": 139, "image_tokens": 100}})
     emit("response.created", response={"id": "resp_2"})
-    assert paper.pending[-1].record.metadata == {}
-    units = estimated(paper.pending[-1]).units
+    assert paper.left()[-1].metadata == {}
+    units = paper.left()[-1].units
     assert units["input_image"] + units["cached_input_image"] == 100
 
 
@@ -543,7 +604,7 @@ def test_the_betas_names_of_events_are_understood(paper: Paper, emit: Callable[.
     emit("response.created", response={"id": "resp_1"})
     emit("response.audio_transcript.delta", response_id="resp_1", delta="Hello")
     emit("response.audio.delta", response_id="resp_1", delta="A" * 6400)
-    assert paper.mores[-1][1:] == (100, 1)
+    assert (paper.mores[-1].audio_ms, paper.mores[-1].tokens) == (100, 1)
     assert whole_input(estimated(paper.pending[0])) > 10
 
 

@@ -56,6 +56,19 @@ def test_a_new_segment_begins_with_all_that_is_open(tmp_path: Path, monkeypatch:
     assert head.seq == uses[-1] - 1
 
 
+def test_an_announcement_is_carried_over_before_anything_has_arrived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads only the newest segment knows the id under which a response was announced."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
+    recorder = a_recorder(tmp_path)
+    recorder.pend(a_pend())
+    recorder.more(More("r1.1", 7_000_000, request_id="resp_1"))
+    while len(spool.segments_of(recorder.folder)) < 2:
+        recorder.record(a_record())
+    assert More("r1.1", 7_000_000, request_id="resp_1") in lines_in(recorder.folder, 2)
+
+
 def test_a_settled_request_is_carried_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a record has settled is not in flight any more."""
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)

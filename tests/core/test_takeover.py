@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -57,6 +58,22 @@ async def test_a_killed_call_is_finished_by_the_next_process(tmp_path: Path) -> 
     assert estimate.low is not None
     assert estimate.high is not None
     assert estimate.low["output_audio"] <= 6 <= estimate.high["output_audio"]
+
+
+async def test_a_response_killed_between_its_announcement_and_its_first_delta_is_known_by_its_id(
+    tmp_path: Path,
+) -> None:
+    """Only the short line of its announcement says that it began."""
+    recorder = a_recorder(tmp_path)
+    recorder.put_part(a_part())
+    pend = a_pend()
+    recorder.pend(msgspec.structs.replace(pend, record=replace(pend.record, request_id=None)))
+    recorder.more(More("r1.1", 7_000_000, request_id="resp_7"))
+    killed(recorder)
+    await take_over(tmp_path, ledger := MemoryLedger())
+    (estimate,) = ledger.records.values()
+    assert (estimate.request_id, estimate.at) == ("resp_7", 7_000_000)
+    assert estimate.low == {"input_text": 40, "input_audio": 60}
 
 
 async def test_a_request_that_was_expected_and_never_began_is_not_estimated(tmp_path: Path) -> None:

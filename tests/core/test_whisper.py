@@ -16,6 +16,7 @@ from livekit_tokens.core.lines import Late, More, Pend
 from livekit_tokens.core.whisper import Count, audio_ms_of, billed_by, count_by_words, with_duration, without_usage
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.pricing import Price
+from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.totals import totals_of
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -160,6 +161,7 @@ class Paper:
 
     def __init__(self) -> None:
         self.clock = itertools.count(10_000_000, 1000)
+        self.part = Part("0" * 32, "room_abc", 0)
         self.records: list[UsageRecord] = []
 
     def now(self) -> int:
@@ -168,8 +170,8 @@ class Paper:
     def agent(self) -> str:
         return "greeter"
 
-    def new_record(self, **fields: Any) -> UsageRecord:
-        return UsageRecord(part="0" * 32, at=self.now(), agent=self.agent(), **fields)
+    def feature(self) -> str:
+        return "unknown"
 
     def write(self, record: UsageRecord, settles: str | None = None) -> int:
         self.records.append(record)

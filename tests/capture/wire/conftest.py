@@ -40,6 +40,9 @@ class Paper:
     def agent(self) -> str | None:
         return "greeter"
 
+    def feature(self) -> str:
+        return "unknown"
+
     def new_record(self, **fields: Any) -> UsageRecord:
         return UsageRecord(part=self.part.key, **{"at": self.now()} | fields)
 
