@@ -14,7 +14,9 @@ from weakref import WeakKeyDictionary, ref
 from livekit.agents import AgentSession, JobContext, llm
 
 from livekit_tokens.capture import session_report
+from livekit_tokens.capture.agent_session import agent_of, is_running, model_of, named, realtime_session_of
 from livekit_tokens.capture.by_hand import ByHand
+from livekit_tokens.capture.closing import finish_before_closing
 from livekit_tokens.capture.components import ComponentWitness
 from livekit_tokens.capture.handoffs import Asking
 from livekit_tokens.capture.listening import listener
@@ -29,7 +31,6 @@ from livekit_tokens.core.health import Health
 from livekit_tokens.core.recorder import Unrecorded
 from livekit_tokens.core.watchdog import Watchdog
 from livekit_tokens.domain.errors import BadSetting
-from livekit_tokens.domain.providers import provider_of
 from livekit_tokens.domain.sessions import Part, session_id, suffix
 from livekit_tokens.domain.summary import SessionSummary
 from livekit_tokens.domain.times import Micros
@@ -143,11 +144,11 @@ class Tracking(ByHand):
 
     def _catch_up(self, session: AgentSession[Any]) -> None:
         """Tracked after its start: what was before is lost, what comes is not."""
-        if not _is_running(session):
+        if not is_running(session):
             return
         logger.warning("track() was called after session.start(): usage until now is not counted; call it before")
         self._components.follow(session)
-        if (realtime := _realtime_session_of(session)) is not None:
+        if (realtime := realtime_session_of(session)) is not None:
             self._listen_to(realtime)
 
     def _on_item(self, event: Any) -> None:
@@ -158,7 +159,7 @@ class Tracking(ByHand):
         elif isinstance(event.item, llm.AgentHandoff):
             if self._over:
                 self._start_again()
-            self._asking.expect_from(_model_of(self._session))
+            self._asking.expect_from(model_of(self._session))
             self._components.follow(self._session, event.item.new_agent_id)
             self._look()
 
@@ -181,47 +182,19 @@ class Tracking(ByHand):
             self._watch_room()
 
     def _listen_to(self, realtime: Any) -> None:
-        witness = RealtimeWitness(self._live, lambda: _named(realtime.realtime_model), f"r{next(_pending_prefixes)}")
+        witness = RealtimeWitness(self._live, lambda: named(realtime.realtime_model), f"r{next(_pending_prefixes)}")
         witness.attach(realtime)
         self._components.listen_to_realtime(realtime)
         self._witnesses.append(witness)
-        self._finish_before_closing(realtime, witness)
-
-    def _finish_before_closing(self, realtime: Any, witness: RealtimeWitness) -> None:
-        """LiveKit discards what a realtime session brings while it closes; let open responses bring their figures.
-
-        Only when the whole AgentSession closes: at a handoff LiveKit drains by itself, and the caller is waiting.
-        """
-        close = realtime.aclose
-
-        async def aclose() -> None:
-            finished = False
-            try:
-                finished = await self._let_finish(realtime, witness)
-            finally:  # also when the waiting is cancelled
-                try:
-                    await close()
-                finally:
-                    witness.give_up(broken=not finished)
-                    if witness in self._witnesses:
-                        self._witnesses.remove(witness)
-
-        realtime.aclose = aclose
-
-    async def _let_finish(self, realtime: Any, witness: RealtimeWitness) -> bool:
-        """Whether all had time to arrive that the provider had sent."""
-        try:
-            if witness.awaited and self._is_current(realtime):
-                realtime.interrupt()
-                await witness.finish()
-                return True
-        except Exception as error:  # noqa: BLE001 - closing goes on in any case
-            faults.note("open responses could not be awaited", error)
-        return False
+        finish_before_closing(realtime, witness, self._is_current, self._forget)
 
     def _is_current(self, realtime: Any) -> bool:
         # At a handoff, the session's current agent is the next one already.
-        return self._session is not None and _realtime_session_of(self._session) is realtime
+        return self._session is not None and realtime_session_of(self._session) is realtime
+
+    def _forget(self, witness: RealtimeWitness) -> None:
+        if witness in self._witnesses:
+            self._witnesses.remove(witness)
 
     # -- who is there ---------------------------------------------------------------------------------------------
 
@@ -267,7 +240,7 @@ class Tracking(ByHand):
         if self._gone is not None:
             self._gone.cancel()
             self._gone = None
-        if self._over and self._session is not None and _is_running(self._session):
+        if self._over and self._session is not None and is_running(self._session):
             self._start_again()
 
     # -- the end --------------------------------------------------------------------------------------------------
@@ -367,7 +340,7 @@ def begin(
         return LivePart(
             part,
             process,
-            agent=lambda: _agent_of(held()),
+            agent=lambda: agent_of(held()),
             feature=feature,
             on_end=on_end,
             on_usage=on_usage,
@@ -413,36 +386,3 @@ def _part_of(ctx: JobContext | None, key: str, at: Micros, whose: Whose, tags: M
         tenant=whose.tenant,
         tags=dict(tags),
     )
-
-
-def _agent_of(session: AgentSession[Any] | None) -> str | None:
-    try:
-        return session.current_agent.id if session is not None else None
-    except RuntimeError:  # not running
-        return None
-
-
-def _is_running(session: AgentSession[Any]) -> bool:
-    """Whether it goes on: one that was closed keeps its agent, and the agent has no session any more (1.8.9)."""
-    try:
-        return session.current_agent.session is session
-    except RuntimeError:  # not started, or closed
-        return False
-
-
-def _model_of(session: AgentSession[Any]) -> object:
-    own = session.current_agent.llm
-    return own if isinstance(own, llm.RealtimeModel) else session.llm
-
-
-def _realtime_session_of(session: AgentSession[Any]) -> Any:
-    try:
-        return session.current_agent.realtime_llm_session
-    except RuntimeError:  # not running, or between two agents
-        return None
-
-
-def _named(model: llm.RealtimeModel) -> tuple[str, str]:
-    """Model and provider that serve now; a fallback adapter answers for the model behind it."""
-    metadata = model.metrics_metadata
-    return metadata["model_name"], provider_of(metadata["model_provider"])
