@@ -162,6 +162,8 @@ class ConversationListener:
         item = mapping(event.get("item"))
         item_id = text(item.get("id")) or self._new_id()
         self.answered(item_id)
+        if item_id in self.now.items:  # what the caller said is, from its end on
+            return
         known = self._told.get(item_id) or _item(item_id, item, self.spoken_ms.get(item_id, 0))
         self.now = held.with_item(self.now, known, text(event.get("previous_item_id")))
 

@@ -32,32 +32,38 @@ class Expectations:
         self._connection = 0
         self._figures = Figures()
         self._read: tuple[prompt.Prompt, ...] = ()
-        self._basis: tuple[object, ...] = (None,)  # of the reading that was worked out last
-        self._reading: Reading
         self._answers = Answers()
-        self._usual: Usual | None = None
+        self._basis: tuple[object, ...] = (None,)
+        self._reading: Reading
+        self._usual: Usual
         self._noticed: Trimming | None = None
         self._unlearned: list[tuple[Flight, Units, bool]] = []
 
     def of(self, own: Own = NO_OWN) -> tuple[Reading, Usual]:
         """What a response reads that begins now, and what answers are like; `own`: see `Own`.
 
-        The same reading as the last time, if nothing has changed that it follows from.
+        The same ones as the last time, if nothing has changed that they follow from.
         """
-        self._catch_up()
-        if self._connection != self._conversation.connections:
-            self._connection = self._conversation.connections
+        if self._unlearned or not all(map(is_, self._basis_of(own), self._basis)):
+            self._catch_up()
+            self._work_out(own)
+            self._basis = self._basis_of(own)
+        return self._reading, self._usual
+
+    def _basis_of(self, own: Own) -> tuple[object, ...]:
+        """What these follow from."""
+        told = self._conversation
+        return told.now, told.connections, told.round_trip_ms, self._figures, self._read, own
+
+    def _work_out(self, own: Own) -> None:
+        told = self._conversation
+        if self._connection != told.connections:
+            self._connection = told.connections
             self._figures = prompt.on_a_new_connection(self._figures)
             self._read = ()
-        now = self._conversation.now = trimmed(self._conversation.now, self._noticed)
-        round_trip = self._conversation.round_trip_ms
-        if self._usual is None or self._usual.round_trip_ms != round_trip:
-            self._usual = usual_of(self._answers, round_trip)
-        basis = (now, self._figures, self._read, own)
-        if not all(map(is_, basis, self._basis)):
-            self._reading = prompt.reading_of(self._figures, prompt.prompt_of(now, *own), self._read)
-            self._basis = basis
-        return self._reading, self._usual
+        told.now = trimmed(told.now, self._noticed)
+        self._reading = prompt.reading_of(self._figures, prompt.prompt_of(told.now, *own), self._read)
+        self._usual = usual_of(self._answers, told.round_trip_ms)
 
     def begun(self, reading: Reading) -> None:
         """The provider has begun to read that: it may be cached from now on."""
@@ -86,7 +92,7 @@ class Expectations:
         for flight, units, cut in self._unlearned:
             reading = self._leave_out(flight.reading, units)
             self._figures = prompt.taught(self._figures, reading, units)
-            self._answers, self._usual = with_one_more(self._answers, _answer(flight, units, cut=cut)), None
+            self._answers = with_one_more(self._answers, _answer(flight, units, cut=cut))
             self.keep(flight, output_of(units))
         self._unlearned.clear()
 

@@ -34,9 +34,9 @@ def tokens_of(value: object) -> int:
     """Tokens of all texts in an item: its content, a call's name and arguments, a call's output."""
     if isinstance(value, str):
         return tokens_in(value)
-    if isinstance(value, Mapping):
-        return sum(tokens_of(part) for name, part in value.items() if name not in _NOT_READ)
-    return sum(tokens_of(part) for part in items(value))
+    if isinstance(value, list):
+        return sum(map(tokens_of, value))
+    return sum(tokens_of(part) for name, part in mapping(value).items() if name not in _NOT_READ)
 
 
 def base64_bytes(value: object) -> int:

@@ -114,7 +114,7 @@ class Responses:
         flight.announced = time.monotonic()
         flight.request_id = response_id or ""
         reading, flight.usual = self._expectations.of(flight.own)
-        if reading is not flight.reading or flight.usual is not flight.pend.usual:
+        if reading is not flight.reading:
             flight.reading = reading
             flight.pend = msgspec.structs.replace(flight.pend, input=reading.expected, usual=flight.usual)
             self._unsettled.again(flight.pend)

@@ -309,12 +309,34 @@ def test_what_a_response_reads_is_told_anew_if_it_has_changed_before_it_begins(
     assert whole_input(record) > whole_input(estimated(paper.pending[0])) == 0
 
 
+def test_what_figures_teach_before_a_response_begins_is_told_anew(paper: Paper, emit: Callable[..., None]) -> None:
+    """Those of the one before may come between its request and its announcement; the conversation is the same."""
+    know_the_way(emit, instructions="Be kind.")
+    emit("response.created", response={"id": "resp_1"})
+    ask(emit)
+    done(emit)
+    created(emit, "resp_2")
+    _, asked, begun = paper.pending
+    assert sum(begun.input.tokens) == 139 > sum(asked.input.tokens)
+
+
+def test_how_far_the_provider_is_may_be_known_only_when_a_response_begins(
+    paper: Paper, emit: Callable[..., None]
+) -> None:
+    """What exists of it unseen is bounded by that: it is told anew."""
+    emit.session.emit("openai_client_event_queued", {"type": "conversation.item.delete", "item_id": "item_1"})
+    ask(emit)
+    emit("conversation.item.deleted", item_id="item_1")
+    created(emit)
+    asked, begun = paper.pending
+    assert begun.usual.round_trip_ms > asked.usual.round_trip_ms == 0
+
+
 def test_what_an_earlier_response_has_read_is_stable_for_the_next(paper: Paper, emit: Callable[..., None]) -> None:
     """Also if the conversation has not changed since: nothing is worked out from what is no longer true."""
-    know_the_way(emit, instructions="Be kind to whoever calls.")
-    for number in (1, 2):
-        ask(emit, f"create_{number}")
-        created(emit, f"resp_{number}", f"create_{number}")
+    emit("session.updated", session={"instructions": "Be kind to whoever calls."})
+    emit("response.created", response={"id": "resp_1"})
+    emit("response.created", response={"id": "resp_2"})
     first, second = paper.pending
     assert (first.input.stable, second.input.stable) == ((0, 0, 0), first.input.tokens)
 

@@ -17,6 +17,7 @@ UNSURE_SHARE = 0.3
 """How much less than in the one or two responses before may come from the cache."""
 
 MODALITIES = ("text", "audio", "image")
+_CACHED = tuple(f"cached_input_{modality}" for modality in MODALITIES)
 
 Three = tuple[int, int, int]
 """Of text, audio and image tokens."""
@@ -40,9 +41,9 @@ class Share(NamedTuple):
 def share_of(stable: Three, units: Units) -> Share | None:
     """What real figures tell of it; None where nothing fills a block."""
     cached = blocks = whole = 0
-    for modality, held in zip(MODALITIES, stable, strict=True):
+    for cached_unit, held in zip(_CACHED, stable, strict=True):
         if held >= CACHE_BLOCK:
-            cached += units.get(f"cached_input_{modality}", 0)
+            cached += units.get(cached_unit, 0)
             blocks += 1
             whole += held
     if not whole:

@@ -90,13 +90,12 @@ def with_item(conversation: Conversation, item: Item, after: str | None = None) 
 
 def without_items(conversation: Conversation, item_ids: Iterable[str]) -> Conversation:
     """The conversation without these, as far as they are there."""
-    gone = [item for item_id in dict.fromkeys(item_ids) if (item := conversation.items.get(item_id)) is not None]
-    if not gone:
-        return conversation
     items, held, images = dict(conversation.items), conversation.held, conversation.images
-    for item in gone:
-        del items[item.id]
-        held, images = held - item.tokens, images - item.images
+    for item_id in item_ids:
+        if (item := items.pop(item_id, None)) is not None:
+            held, images = held - item.tokens, images - item.images
+    if len(items) == len(conversation.items):
+        return conversation
     return _holding(conversation, items, held, images)
 
 
@@ -104,13 +103,16 @@ def with_answer(conversation: Conversation, item_ids: Iterable[str], output: Uni
     """The conversation after a response of which these are the output and its items; those that were deleted
     meanwhile stay away. What it thought (`output_reasoning`) is not read again.
     """
-    there = [item for item_id in dict.fromkeys(item_ids) if (item := conversation.items.get(item_id)) is not None]
+    there = [item for item_id in item_ids if (item := conversation.items.get(item_id)) is not None]
     if not there or not output:
         return conversation
     text = max(0, output.get("output_text", 0) - OUTPUT_FRAMING_NOT_KEPT)
-    first, *others = there
-    whole = first._replace(tokens=Tokens(text, output.get("output_audio", 0)))
-    return _changed(conversation, whole, *(item._replace(tokens=NO_TOKENS) for item in others))
+    whole = Tokens(text, output.get("output_audio", 0))
+    first = there[0]
+    return _changed(
+        conversation,
+        [Item(item.id, whole if item is first else NO_TOKENS, item.images, item.heard_ms) for item in there],
+    )
 
 
 def truncated(conversation: Conversation, item_id: str, heard_ms: int) -> Conversation:
@@ -119,13 +121,13 @@ def truncated(conversation: Conversation, item_id: str, heard_ms: int) -> Conver
     Source: OpenAI API reference, `conversation.item.truncated`.
     """
     item = conversation.items.get(item_id)
-    return conversation if item is None else _changed(conversation, item._replace(heard_ms=heard_ms))
+    return conversation if item is None else _changed(conversation, [item._replace(heard_ms=heard_ms)])
 
 
-def _changed(conversation: Conversation, *changed: Item) -> Conversation:
+def _changed(conversation: Conversation, changed: Iterable[Item]) -> Conversation:
     items, held = dict(conversation.items), conversation.held
     for item in changed:
-        now = _cut(item)
+        now = item if item.heard_ms is None else _cut(item, item.heard_ms)
         held = held - items[item.id].tokens + now.tokens
         items[item.id] = now
     return _holding(conversation, items, held, conversation.images)
@@ -135,10 +137,8 @@ def _holding(conversation: Conversation, items: dict[str, Item], held: Tokens, i
     return Conversation(conversation.instructions, conversation.tools, items, held, images, conversation.trimming)
 
 
-def _cut(item: Item) -> Item:
-    if item.heard_ms is None:
-        return item
-    audio = min(item.tokens.audio, said_tokens(item.heard_ms))
+def _cut(item: Item, heard_ms: int) -> Item:
+    audio = min(item.tokens.audio, said_tokens(heard_ms))
     return item._replace(tokens=Tokens(min(item.tokens.text, ITEM_FRAMING), audio))
 
 

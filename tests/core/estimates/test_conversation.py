@@ -46,6 +46,23 @@ def test_an_answer_is_read_again_without_part_of_its_framing() -> None:
     assert held(kept) == Tokens(text=20 - 6, audio=60)
 
 
+def test_an_item_that_was_told_twice_holds_its_answer_once() -> None:
+    """And all of it."""
+    said = with_item(Conversation(), message("said"))
+    assert held(with_answer(said, ["said", "said"], {"output_audio": 60})) == Tokens(audio=60)
+
+
+def test_what_a_conversation_holds_is_the_sum_of_its_items() -> None:
+    """It is carried on from change to change, and never added up again."""
+    conversation = Conversation(trimming=Trimming(limit=400, keep=0.5))
+    for name in "abcdef":
+        conversation = with_item(conversation, message(name, text=30, audio_ms=2_000, images=1), "root")
+        conversation = with_answer(conversation, [name], {"output_text": 20, "output_audio": 60})
+    conversation = without_items(truncated(conversation, "b", 1_000), ["a"])
+    assert (conversation.held, conversation.images) == (held(conversation), 5)
+    assert trimmed(conversation).held == held(trimmed(conversation))
+
+
 def test_an_answer_that_was_deleted_meanwhile_stays_away() -> None:
     """LiveKit deletes what nobody heard, before the figures come."""
     assert held(with_answer(Conversation(), ["said"], {"output_audio": 60})) == Tokens()
