@@ -75,7 +75,7 @@ class Account:
             elif vocabulary.is_ready(self._asked.model):
                 self._count_prompt()
                 self._tell_progress()
-        except Exception:
+        except BaseException:
             # It happened, it is billed, and nothing more will be known of it.
             self._write(replace(self._pend.record, units={}, low=None, high=None, provenance="unknown"))
             raise

@@ -47,7 +47,7 @@ class _Counting:
 
     def follow(self, request: Counted) -> None:
         self._open[id(request)] = request
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._start()
         self.look()
 
@@ -77,6 +77,9 @@ class _Counting:
 
     def _start(self) -> None:
         with self._starting:
+            if self._thread is not None and not self._thread.is_alive():
+                faults.note("the counting thread had died; it is started again")
+                self._thread = None
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="livekit_tokens_counting", daemon=True)
                 self._thread.start()
@@ -101,7 +104,7 @@ class _Counting:
 def _advanced(request: Counted) -> bool:
     try:
         return request.advance()
-    except Exception as error:  # noqa: BLE001 - one request's fault must not stop the counting of others
+    except BaseException as error:  # noqa: BLE001 - one request's fault, a panic of a library's too, stops no other
         faults.note("a request on the wire could not be counted", error)
         return True
 

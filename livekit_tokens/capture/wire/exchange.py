@@ -112,7 +112,7 @@ class Exchange:
                 self._account = self._opened(self._read)
             if self._account is not None:
                 self._account.advance(over=over)
-        except Exception as error:  # noqa: BLE001 - one request's fault must not stop the counting of others
+        except BaseException as error:  # noqa: BLE001 - one request's fault, a panic of a library's too, stops no other
             faults.note("an answer could not be read; recorded as unknown", error)
             self._account = None
         if self._account is None:

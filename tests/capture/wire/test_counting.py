@@ -1,0 +1,83 @@
+"""The thread in which requests are counted: whatever one request does to it, the others are counted."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import httpx2
+import pytest
+
+from livekit_tokens.capture.wire import account, counting
+from livekit_tokens.core import faults
+from tests.capture.wire.conftest import Paper
+
+ASKED: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
+USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+
+
+class Panic(BaseException):
+    """As pyo3's `PanicException` is, of a vocabulary written in Rust: no `Exception`."""
+
+
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    kinds: list[str] = []
+    monkeypatch.setattr(faults, "note", lambda kind, *_, **__: kinds.append(kind))
+    return kinds
+
+
+async def ask() -> None:
+    answer = {"id": "c", "model": "gpt-4o", "choices": [], "usage": USAGE}
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json=answer))
+    async with httpx2.AsyncClient(transport=transport) as client:
+        await client.post("https://api.openai.com/v1/chat/completions", json=ASKED)
+
+
+async def test_a_panic_costs_one_request_its_figures_and_nothing_else(
+    tracked: Paper, monkeypatch: pytest.MonkeyPatch, noted: list[str]
+) -> None:
+    def panic(*_: Any) -> None:
+        raise Panic
+
+    with monkeypatch.context() as broken:
+        broken.setattr(account.prompts, "prompt_of", panic)
+        await ask()
+        assert [record.provenance for record in tracked.records] == ["unknown"]
+    await ask()
+    assert [record.provenance for record in tracked.records] == ["unknown", "reported"]
+    assert noted == ["an answer could not be read; recorded as unknown"]
+
+
+class Request:
+    part = "p"
+    ended = True
+
+    def __init__(self) -> None:
+        self.counted = threading.Event()
+
+    def advance(self) -> bool:
+        self.counted.set()
+        return True
+
+
+def test_a_thread_that_has_died_is_started_again_and_said(monkeypatch: pytest.MonkeyPatch, noted: list[str]) -> None:
+    """As one that had no memory left for its own work: what it had open is counted by the next one."""
+    died = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: died.set())
+    made = counting._Counting()
+    wait, first, second = made._wait, Request(), Request()
+
+    def die() -> None:
+        made._wait = wait  # type: ignore[method-assign]
+        raise MemoryError
+
+    made._wait = die  # type: ignore[method-assign]
+    made.follow(first)
+    assert died.wait(5.0)
+    assert made._thread is not None
+    made._thread.join(5.0)
+    made.follow(second)
+    assert first.counted.wait(5.0)
+    assert second.counted.wait(5.0)
+    assert noted == ["the counting thread had died; it is started again"]
