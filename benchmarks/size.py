@@ -26,8 +26,9 @@ from livekit_tokens.demo.filling import fill
 from livekit_tokens.demo.traffic import traffic
 from livekit_tokens.domain.periods import DAY, Period
 from livekit_tokens.domain.times import Micros, to_datetime
-from livekit_tokens.store.connection import StoreConnection, StoreLedger
+from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.queries import StoredUsage
+from livekit_tokens.store.writing import StoreConnection
 from tests import postgres
 
 SIZES = (10_000, 100_000, 1_000_000)

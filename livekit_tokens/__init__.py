@@ -13,7 +13,7 @@ _HOMES = {
     "track": "livekit_tokens.bootstrap",
     "active_sessions": "livekit_tokens.bootstrap",
     "cost": "livekit_tokens.priced",
-    "open_ledger": "livekit_tokens.bootstrap",
+    "open_ledger": "livekit_tokens.reading",
     "record_usage": "livekit_tokens.recording",
     "record_cache_hit": "livekit_tokens.recording",
     "usage_session": "livekit_tokens.recording",
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from livekit_tokens.bootstrap import active_sessions, open_ledger, track
+    from livekit_tokens.bootstrap import active_sessions, track
     from livekit_tokens.capture.plugin import LiveKitTokens
     from livekit_tokens.capture.spending import feature
     from livekit_tokens.capture.tracking import Tracking
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from livekit_tokens.domain.summary import SessionSummary
     from livekit_tokens.domain.usage import UsageRecord
     from livekit_tokens.priced import cost
+    from livekit_tokens.reading import open_ledger
     from livekit_tokens.recording import metered, record_cache_hit, record_usage, track_usage, usage_session
 
 

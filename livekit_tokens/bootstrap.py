@@ -1,17 +1,15 @@
-"""Wires the rooms: the face of the package, over the runtime of this process and over a ledger that is only read."""
+"""Wires the rooms for a process that writes: the face of the package, over the runtime of this process."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from functools import cache
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from livekit_tokens.core import faults, homes
 from livekit_tokens.core.takeover import Recovered, take_over
 from livekit_tokens.runtime import UnopenedLedger, daily_logs, new_key, now, price_book, running, runtime
-from livekit_tokens.settings import Settings, load_settings, read_settings
+from livekit_tokens.settings import Settings, load_settings
 from livekit_tokens.store.address import ledger_id
 
 if TYPE_CHECKING:
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
 
     from livekit_tokens.capture.part import OnEnd, OnUsage, Process
     from livekit_tokens.capture.tracking import Tracking
-    from livekit_tokens.core.reports import Reports
     from livekit_tokens.domain.summary import SessionSummary
 
 logger = logging.getLogger("livekit_tokens")
@@ -125,34 +122,3 @@ async def recover(
             faults.note(f"the spool folder {root} cannot be looked into", error)
             recovered.unreadable.append(str(root))
     return recovered
-
-
-async def _bring_home(settings: Settings) -> None:
-    try:
-        await recover(settings)
-    except Exception as error:  # noqa: BLE001 - who only wants to read must not fail for a spool
-        faults.note("spools of dead processes could not be taken over", error)
-
-
-@asynccontextmanager
-async def open_ledger(settings: Settings | None = None) -> AsyncIterator[Reports]:
-    """The ledger's reports: `async with open_ledger() as ledger: await ledger.report()`.
-
-    First brings home what killed processes of this host have left, so that it is in the answers. Asking raises
-    LedgerUnavailable where there is no ledger. Raises BadSetting for settings that cannot be used.
-    """
-    from livekit_tokens.core.reports import open_reports  # noqa: PLC0415 - a process that only writes needs neither
-    from livekit_tokens.store.connection import StoreLedger  # noqa: PLC0415
-    from livekit_tokens.store.queries import StoredUsage  # noqa: PLC0415
-
-    settings = settings or read_settings()
-    await _bring_home(settings)
-    ledger = StoreLedger(settings.database_url)
-    # Made when first asked: the prices of the records stand in the ledger.
-    book = cache(lambda: price_book(settings))
-    try:
-        yield open_reports(
-            StoredUsage(ledger), now=now, timezone=settings.timezone, pricing=lambda record: book().price(record)
-        )
-    finally:
-        await ledger.aclose()

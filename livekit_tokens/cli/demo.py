@@ -53,10 +53,10 @@ def _hold_a_call(seed: int) -> None:
 
 async def _read_ledger(database_url: str, spool_dir: Path) -> Ledgered:
     """The demo's own ledger: its units by model, and the report as anybody would print it."""
-    from livekit_tokens.bootstrap import open_ledger  # noqa: PLC0415
     from livekit_tokens.cli.text import summary_text  # noqa: PLC0415
     from livekit_tokens.demo.run import Ledgered  # noqa: PLC0415
     from livekit_tokens.domain.periods import read_zone  # noqa: PLC0415
+    from livekit_tokens.reading import open_ledger  # noqa: PLC0415
     from livekit_tokens.settings import Settings  # noqa: PLC0415
 
     settings = Settings(database_url=database_url, spool_dir=spool_dir)

@@ -41,7 +41,7 @@ def _leaves_no_address(complaint: str, settings: Settings) -> bool:
 
 def asked(question: Callable[[Reports], Awaitable[_T]], settings: Settings, *, shown: bool = False) -> _T:
     """Open the ledger and ask it; how long that takes is told on a terminal, unless it is `shown` otherwise."""
-    from livekit_tokens.bootstrap import open_ledger  # noqa: PLC0415 - SQLAlchemy takes its time
+    from livekit_tokens.reading import open_ledger  # noqa: PLC0415 - SQLAlchemy takes its time
 
     async def ask() -> _T:
         async with open_ledger(settings) as reports:

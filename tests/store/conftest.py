@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from livekit_tokens.store.connection import StoreConnection, StoreLedger
+from livekit_tokens.store.connection import StoreLedger
+from livekit_tokens.store.writing import StoreConnection
 
 
 @pytest_asyncio.fixture

@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from livekit_tokens.core.ledger import Ledger, LedgerConnection
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.store import engines
-from livekit_tokens.store.connection import StoreConnection, StoreLedger
+from livekit_tokens.store.connection import StoreLedger
+from livekit_tokens.store.writing import StoreConnection
 from tests.store.batches import batch, part, record
 
 END_THE_OTHERS = sa.text(
