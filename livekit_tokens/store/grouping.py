@@ -48,8 +48,7 @@ def grouped(question: Question, rolled: Sequence[Period] = ()) -> sa.Select[Any]
 
 def sessions_beside(question: Question, rolled: Sequence[Period]) -> sa.Select[Any]:
     """Keys and each session that has a matching record outside of the rolled days."""
-    pieces = [_amounts(piece, question, ()) for piece in _pieces(question, rolled)]
-    rows = sa.union_all(*pieces).subquery("usage") if pieces else _amounts(_NOWHERE, question, ()).subquery("usage")
+    rows = sa.union_all(*(_amounts(piece, question, ()) for piece in _pieces(question, rolled))).subquery("usage")
     return sa.select(*(rows.c[f"k{i}"] for i in range(len(question.by))), rows.c.session).distinct()
 
 
@@ -111,14 +110,14 @@ def session_costs(question: Question) -> sa.Select[Any]:
     return sa.select(each.c.cost, sa.func.count().label("sessions")).group_by(each.c.cost)
 
 
-Piece = tuple[sa.Table, sa.ColumnElement[int], Period | None]
-"""A table, the column of its times, and which of its rows are meant."""
+Piece = tuple[sa.Table, sa.ColumnElement[int], Sequence[Period]]
+"""A table, the column of its times, and in which spans its rows are meant."""
 
-_NOWHERE: Piece = (sums, sums.c.bucket, Period(0, 0))
+_NOWHERE: Piece = (sums, sums.c.bucket, [Period(0, 0)])
 
 
 def _rolled(spans: Iterable[Period]) -> list[Piece]:
-    return [(day_sums, day_sums.c.day, span) for span in spans]
+    return [(day_sums, day_sums.c.day, [span]) for span in spans]
 
 
 def _pieces(question: Question, rolled: Sequence[Period] = ()) -> list[Piece]:
@@ -129,27 +128,27 @@ def _pieces(question: Question, rolled: Sequence[Period] = ()) -> list[Piece]:
     """
     period = question.period
     if question.cancelled:
-        return [(records, records.c.at, period)]
-    if rolled:
-        return [piece for rest in beside(period or ALWAYS, rolled) for piece in _pieces_of(rest)]
-    return [(sums, sums.c.bucket, None)] if period is None else _pieces_of(period)
+        return [(records, records.c.at, [] if period is None else [period])]
+    if period is None and not rolled:
+        return [(sums, sums.c.bucket, [])]
+    cuts = [split(rest) for rest in beside(period or ALWAYS, rolled)]
+    # All edges in one piece: to say what a record adds to its sums makes a long statement.
+    edges = [span for cut in cuts for span in (cut.head, cut.tail) if not span.empty]
+    whole: list[Piece] = [(sums, sums.c.bucket, [cut.whole]) for cut in cuts if not cut.whole.empty]
+    found = [*whole, (records, records.c.at, edges)] if edges else whole
+    return found or [_NOWHERE]
 
 
-def _pieces_of(period: Period) -> list[Piece]:
-    cut = split(period)
-    spans: list[Piece] = [
-        (records, records.c.at, cut.head),
-        (sums, sums.c.bucket, cut.whole),
-        (records, records.c.at, cut.tail),
-    ]
-    return [piece for piece in spans if piece[2] is not None and not piece[2].empty] or spans[1:2]
+def _within(at: sa.ColumnElement[int], spans: Sequence[Period]) -> list[sa.ColumnElement[bool]]:
+    """In one of the spans; without any, at any time."""
+    return [sa.or_(*(sa.and_(*span_conditions(at, span)) for span in spans))] if spans else []
 
 
 def _amounts(
     piece: Piece, question: Question, told: Sequence[str] = ("provenance", *ADDED), *, names_sessions: bool = True
 ) -> sa.Select[Any]:
     """Keys, session (rolled days do not know it) and the columns that are `told`, of a piece's matching rows."""
-    table, at, span = piece
+    table, at, spans = piece
     is_joined = names_sessions and table is not day_sums
     source: sa.FromClause = table.join(parts, parts.c.key == table.c.part) if is_joined else table
     return (
@@ -159,15 +158,15 @@ def _amounts(
             *(_column(table, name) for name in told),
         )
         .select_from(source)
-        .where(*span_conditions(at, span), *record_conditions(table, question), *part_conditions(question))
+        .where(*_within(at, spans), *record_conditions(table, question), *part_conditions(question))
     )
 
 
 def matching_parts(question: Question) -> sa.CompoundSelect[Any]:
     """The keys of all parts with a matching record, more than once."""
     found = []
-    for table, at, span in _pieces(question):
-        picked = sa.select(table.c.part).where(*span_conditions(at, span), *record_conditions(table, question))
+    for table, at, spans in _pieces(question):
+        picked = sa.select(table.c.part).where(*_within(at, spans), *record_conditions(table, question))
         # Joined only where a filter needs it: without, this is most of the time that a long period takes.
         if asked := part_conditions(question):
             picked = picked.select_from(table.join(parts, parts.c.key == table.c.part)).where(*asked)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from itertools import chain
+from typing import Any, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.core.reports import Group, Question
 from livekit_tokens.domain.periods import CUTTINGS, DAY, Period
 from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.totals import Totals
 from livekit_tokens.store.conditions import OF_RECORD, part_conditions
 from livekit_tokens.store.grouping import grouped, sessions_beside, sessions_rolled
 from livekit_tokens.store.rolling import rolled_in, session_digest, spans_of
@@ -52,23 +55,45 @@ def _uncut(days: Sequence[Micros], question: Question) -> list[Micros]:
     return whole
 
 
-async def grouped_from(conn: AsyncConnection, question: Question, spans: Sequence[Period]) -> list[Group]:
+class Told(NamedTuple):
+    """A group out of rolled days. With the digests of its sessions, coarser groups can be made of finer ones."""
+
+    group: Group
+    sessions: array[int]
+
+
+async def told_from(conn: AsyncConnection, question: Question, spans: Sequence[Period]) -> list[Told]:
     """What `grouped` says, out of rolled days and what is beside them."""
     digests: defaultdict[tuple[Any, ...], list[bytes]] = defaultdict(list)
-    for *key, _, told in await conn.execute(sessions_rolled(question, spans)):
+    for *key, _, told in (await conn.execute(sessions_rolled(question, spans))).all():
         digests[tuple(key)].append(told)
-    for *key, session in await conn.execute(sessions_beside(question, spans)):
+    for *key, session in (await conn.execute(sessions_beside(question, spans))).all():
         digests[tuple(key)].append(session_digest(session))
-    rows = await conn.execute(grouped(question, spans))
+    found = []
+    for row in (await conn.execute(grouped(question, spans))).mappings():
+        # As numbers of 8 bytes, whatever their order on this machine: they are only told apart.
+        sessions = array("Q", b"".join(digests[tuple(row[f"k{i}"] for i in range(len(question.by)))]))
+        if row["requests"]:
+            found.append(Told(group_of(question, {**row, "sessions": len(set(sessions))}), sessions))
+    return found
+
+
+def is_told_by(question: Question, finer: Question) -> bool:
+    """Whether the groups of one question can be put together from those of another."""
+    by, cuts = set(question.by), question.cuts
+    return by.issubset(finer.by) and replace(finer, by=question.by, cuts=cuts) == question and cuts in ((), finer.cuts)
+
+
+def coarser(question: Question, finer: Sequence[Told]) -> list[Group]:
+    """The groups of a question, put together from finer ones."""
+    found: defaultdict[tuple[str | None, ...], list[Told]] = defaultdict(list)
+    for told in finer:
+        found[tuple(told.group.key[name] for name in question.by)].append(told)
     return [
-        group_of(
-            question, {**row, "sessions": _different(digests[tuple(row[f"k{i}"] for i in range(len(question.by)))])}
+        Group(
+            dict(zip(question.by, key, strict=True)),
+            len(set(chain.from_iterable(told.sessions for told in each))),
+            sum((told.group.totals for told in each), Totals()),
         )
-        for row in rows.mappings()
-        if row["requests"]
+        for key, each in found.items()
     ]
-
-
-def _different(digests: list[bytes]) -> int:
-    # As numbers of 8 bytes, whatever their order on this machine: they are only told apart.
-    return len(set(array("Q", b"".join(digests))))

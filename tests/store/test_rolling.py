@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 
 from livekit_tokens.core.ledger import Source
-from livekit_tokens.core.reports import Reports, open_reports
+from livekit_tokens.core.reports import Filters, Group, Question, Reports, open_reports
 from livekit_tokens.demo.filling import fill
 from livekit_tokens.demo.traffic import traffic
 from livekit_tokens.domain.periods import DAY, HOUR, Period
 from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.times import to_datetime
-from livekit_tokens.store import rolled
-from livekit_tokens.store.connection import StoreConnection, StoreLedger
+from livekit_tokens.domain.totals import Totals
+from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.queries import StoredUsage
+from livekit_tokens.store.rolled import Told, coarser, is_told_by
 from livekit_tokens.store.rolling import beside, rolled_in, spans_of
 from livekit_tokens.store.schema import day_sums, parts, rolled_days, sums
+from livekit_tokens.store.writing import StoreConnection
 from tests.store.batches import batch, part, record
 
 FIRST = 1_794_960_000_000_000
@@ -214,7 +218,49 @@ def test_spans_are_days_put_together_and_what_is_beside_them():
     assert beside(Period(1, 2), []) == [Period(1, 2)]
 
 
-def test_sessions_that_two_days_share_are_counted_once():
-    """Digests are united, not added."""
-    one, other = b"\1" * 8, b"\2" * 8
-    assert rolled._different([one + other, other, b""]) == 2
+def test_sessions_that_two_groups_share_are_counted_once_in_what_is_put_together_of_them():
+    """Digests are united, not added; amounts are added."""
+    finer = [
+        Told(Group({"service": "agent", "model": "a"}, 2, Totals(requests=3)), array("Q", [1, 2])),
+        Told(Group({"service": "agent", "model": "b"}, 1, Totals(requests=4)), array("Q", [2])),
+        Told(Group({"service": "tts", "model": "c"}, 1, Totals(requests=5)), array("Q", [3])),
+    ]
+    assert coarser(Question(("service",)), finer) == [
+        Group({"service": "agent"}, 2, Totals(requests=7)),
+        Group({"service": "tts"}, 1, Totals(requests=5)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        (Question(("model",)), True),
+        (Question(("model", "service")), True),
+        (Question(()), True),
+        (Question(("model", "user")), False),
+        (Question(("model",), Period(0, DAY)), False),
+        (Question(("model",), filters=Filters(provider="openai")), False),
+        (Question(("model",), cancelled=True), False),
+    ],
+)
+def test_a_question_is_told_by_a_finer_one_about_the_same(question, told):
+    """Same period, same filters, and nothing that the finer one does not name."""
+    assert is_told_by(question, Question(("service", "model", "operation"))) is told
+
+
+async def test_a_coarser_question_is_answered_as_if_it_were_the_first_one(ledger, connection):
+    """Out of what a finer one told in the same snapshot: same groups, same sessions, to the nano-dollar."""
+    await roll_all(connection)
+    finer = Question(("service", "provider", "model", "operation"), Period(FIRST + HOUR, NOW - 1))
+    for by in ((), ("model",), ("operation", "service")):
+        coarse = replace(finer, by=by)
+        async with StoredUsage(ledger).reader() as reader:
+            first = await reader.grouped(coarse)
+        async with StoredUsage(ledger).reader() as reader:
+            await reader.grouped(finer)
+            put_together = await reader.grouped(coarse)
+        assert by_key(put_together) == by_key(first)
+
+
+def by_key(groups):
+    return sorted(groups, key=lambda group: str(group.key))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from livekit_tokens.core.reports.advice import BY
 from livekit_tokens.core.reports.analysis import CostAnalysis, cost_analysis
 from livekit_tokens.core.reports.asking import DEFAULT_BY, Scope
 from livekit_tokens.core.reports.comparison import Comparison, compare
@@ -52,6 +53,8 @@ class Overview:
 
 
 async def overview(reader: UsageReader, scope: Scope, cutting: Cutting, pricing: Pricing) -> Overview:
+    # The finest question first: the store may make the coarser answers of it.
+    await reader.grouped(scope.question(*BY, "feature"))
     return Overview(
         report=await spending(reader, scope, DEFAULT_BY),
         days=await series(reader, scope, cutting, "model", _LINES),

@@ -80,11 +80,12 @@ class Series:
 
 async def series(reader: UsageReader, scope: Scope, cutting: Cutting, per: str | None, most_lines: int) -> Series:
     cuts = cut(scope.period, cutting, scope.zone)
+    # What is finer first: the store may make the whole of it.
+    split = () if per is None else await reader.grouped(scope.question(cutting, per, cuts=cuts))
     found = await reader.grouped(scope.question(cutting, cuts=cuts))
     whole = _points(cuts, {group.key[cutting] or "": (group.sessions, group.totals) for group in found})
     if per is None:
         return Series(scope.period, scope.timezone, cutting, whole)
-    split = await reader.grouped(scope.question(cutting, per, cuts=cuts))
     return Series(scope.period, scope.timezone, cutting, whole, per, _lines(split, cuts, cutting, per, most_lines))
 
 
