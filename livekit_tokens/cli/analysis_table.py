@@ -67,12 +67,12 @@ def _cache_hits(analysis: CostAnalysis) -> Iterator[str]:
 
 def _recommendations(analysis: CostAnalysis) -> Iterator[str]:
     if not analysis.whole.totals.cost:
-        yield "No recommendations: nothing in this period has a price."
+        yield from wrap("No recommendations: nothing in this period has a price.", width())
         return
     if not analysis.advice:
-        yield "No recommendations: nothing found that would save half a per cent."
+        yield from wrap("No recommendations: nothing found that would save half a per cent.", width())
         return
-    yield "What could be cheaper (estimates that overlap, and do not add up):"
+    yield from wrap("What could be cheaper (estimates that overlap, and do not add up):", width())
     for number, advice in enumerate(analysis.advice[:_MOST], 1):
         yield from _advice(number, advice, analysis)
     if len(analysis.advice) > _MOST:

@@ -50,18 +50,21 @@ class Table:
         self._rows.append((*cells, *[""] * (len(self._columns) - len(cells))))
 
     def lines(self, width: int, *, styled: bool = False) -> list[str]:
-        """The table in at most `width` columns of the terminal, where its numbers leave that much."""
+        """The table in at most `width` columns of the terminal; where its numbers leave no room, row by row."""
         has_foot = any(column.foot for column in self._columns)
         feet = [[column.foot for column in self._columns]] if has_foot else []
         # The names as a row: above a table of their own, tabulate makes each column two wider than its name.
         rows = [[column.name for column in self._columns], *self._rows, *feet]
+        limits = self._limits(rows, width)
+        if _least_width(rows, limits) > width:
+            return [line for row in (*self._rows, *feet) for line in self._by_itself(row, width, styled=styled)]
         text = tabulate(
             rows,
             tablefmt="plain",
             disable_numparse=True,
             colalign=[column.align for column in self._columns],
             preserve_whitespace=True,
-            maxcolwidths=self._limits(rows, width),
+            maxcolwidths=limits,
             break_on_hyphens=False,
         )
         lines = [line.rstrip() for line in text.split("\n")]
@@ -69,6 +72,14 @@ class Table:
             lines[0] = _styled(lines[0], _BOLD)
             lines[-1] = _styled(lines[-1], _BOLD) if has_foot else lines[-1]
         return lines
+
+    def _by_itself(self, row: Sequence[str], width: int, *, styled: bool) -> Iterator[str]:
+        """A row as its names, and below them its numbers, each with its name: for a narrow terminal."""
+        cells = [(column, cell) for column, cell in zip(self._columns, row, strict=True) if cell]
+        for line in wrap("  ".join(cell for column, cell in cells if column.align == "left"), width):
+            yield _styled(line, _BOLD) if styled else line
+        figures = ", ".join(f"{column.name} {cell}" for column, cell in cells if column.align == "right")
+        yield from (f"  {line}" for line in wrap(figures, width - 2))
 
     def _limits(self, rows: Sequence[Sequence[str]], width: int) -> list[int | None]:
         """How wide names may be, so that all of them fit beside what is never folded: the same for each."""
@@ -79,6 +90,12 @@ class Table:
         while limit and sum(min(widest[number], max(limit, few)) for number, few in least.items()) > room:
             limit -= 1
         return [max(limit, least[number]) if number in least else None for number in range(len(widest))]
+
+
+def _least_width(rows: Sequence[Sequence[str]], limits: Sequence[int | None]) -> int:
+    widest = [max(map(wcswidth, cells)) for cells in zip(*rows, strict=True)]
+    each = [wide if limit is None else min(wide, limit) for wide, limit in zip(widest, limits, strict=True)]
+    return sum(each) + _GAP * (len(each) - 1)
 
 
 def drawn(table: Table | None, title: str, notes: Iterable[str | None] = ()) -> str:

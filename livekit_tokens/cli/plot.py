@@ -72,13 +72,17 @@ def _lines(series: Series, of: str) -> list[str]:
     """A line of small blocks for each value of the split, all on one scale."""
     highest = max((_MEASURES[of](point) for line in series.lines for point in line.points), default=0)
     names = [f"({line.name})" if line.rest else plain(line.name or "-") for line in series.lines]
-    room = min(max(map(len, names), default=0), 28)
-    blocks = max(10, width() - room - 24)
+    costs = [cost_text(line.totals) for line in series.lines]
+    beside = max(map(len, costs), default=0) + 1
+    # On a narrow terminal each figure has a line of its own.
+    below = width() < 2 * beside + 12
+    room = min(max(map(len, names), default=0), 28, width() - 12)
+    blocks = max(10, width() - room - 1 - (0 if below else beside))
     shown = []
-    for name, line in zip(names, series.lines, strict=True):
+    for name, line, cost in zip(names, series.lines, costs, strict=True):
         values = _joined([_MEASURES[of](point) for point in line.points], blocks)
         small = "".join(_BLOCKS[-(-value * (len(_BLOCKS) - 1) // max(highest, 1))] for value in values)
-        shown.append(f"{name[:room]:<{room}} {small} {cost_text(line.totals)}")
+        shown += [f"{name[:room]:<{room}} {small}", f"  {cost}"] if below else [f"{name[:room]:<{room}} {small} {cost}"]
     return shown
 
 

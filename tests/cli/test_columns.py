@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from wcwidth import wcswidth
 
 from livekit_tokens.cli.columns import Table, drawn
@@ -57,9 +58,25 @@ def test_a_short_column_leaves_its_room_to_the_long_one():
     assert list(table.lines(42))[1] == f"{'s' * 30}  {'m' * 10}"
 
 
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+def test_a_table_whose_numbers_leave_no_room_is_told_row_by_row(width):
+    """As on a telephone: names, and below them each number with its name; nothing is wider than the terminal."""
+    table = Table()
+    table.names("user", "Total")
+    for name in ("Requests", "Input", "Output", "Cost $"):
+        table.numbers(name, "9,999")
+    table.row("ada-of-a-long-name", "12", "1,234", "77", "0.1234")
+    lines = list(table.lines(width))
+    assert max(map(wcswidth, lines)) <= width
+    assert width > 40 or lines[-1].startswith("  ")
+    told = "".join(lines).replace(" ", "")
+    assert all(text in told for text in ("ada", "1,234", "0.1234", "Total", "9,999"))
+
+
 def test_numbers_are_never_folded():
-    """A terminal that is too narrow gets a line that is too long rather than half a number."""
-    assert list(table_of("a" * 30).lines(10))[1] == "aaaaaaaa    1.50"
+    """A terminal that is too narrow for a name and its number gets them below each other."""
+    assert list(table_of("a" * 15).lines(16))[:3] == ["user      Cost $", "aaaaaaaa    1.50", "aaaaaaa"]
+    assert list(table_of("a" * 30).lines(14))[:4] == ["a" * 14, "a" * 14, "aa", "  Cost $ 1.50"]
 
 
 def test_head_and_foot_are_bold_where_that_is_asked_for():

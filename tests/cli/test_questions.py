@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -25,7 +26,7 @@ def sheet(text: str) -> list[dict[str, str]]:
 
 
 class TestTheFiguresAreTheSame:
-    def test_in_text_json_csv_and_a_plain_sum_over_the_export(self, asked):
+    def test_in_text_json_csv_html_and_a_plain_sum_over_the_export(self, asked):
         """Cost to the nano-dollar, tokens, requests: whoever is asked."""
         code, exported, _ = asked("export", "--csv", "-")
         rows = sheet(exported)
@@ -42,6 +43,10 @@ class TestTheFiguresAreTheSame:
             assert sum(int(row["total_tokens"]) for row in totals) == tokens
         compared = json.loads(asked("compare", "--json")[1])["totals"]
         assert (compared["now"]["cost_usd"], compared["before"]["requests"]) == (f"{cost:.9f}", 0)
+        page = asked("report", "--html", "-")[1]
+        shown = dict(re.findall(r'<span class="soft">([\w ]+)</span><b>([^<]+)</b>', page))
+        assert (shown["Tokens"], shown["Requests"]) == (f"{tokens:,}", f"{len(rows):,}")
+        assert shown["Cost"].strip("~+") == f"${cost:,.4f}"
         text = asked("report")[1]
         assert f"Total Tokens: {tokens:,}" in text
         assert f"Total Cost: ${cost:,.6f} ({report['unpriced_requests']} unpriced)" in text
@@ -70,6 +75,16 @@ class TestNames:
         assert max(map(cell_len, out.splitlines())) <= 80
         assert not set(out) & {"\x1b", "\t", "\u202e"}
         assert not any(line.startswith("lines") for line in out.splitlines())
+
+    @pytest.mark.parametrize("columns", [40, 60, 120])
+    @pytest.mark.parametrize("words", WORDS, ids=" ".join)
+    def test_tables_fit_the_terminal(self, asked, words, columns, monkeypatch):
+        """Also a telephone's, where rows are told one by one."""
+        monkeypatch.setattr("livekit_tokens.cli.columns.PIPED_WIDTH", columns)
+        code, out, err = asked(*words)
+        assert (code, err) == (0, "")
+        # A statement holds the summary in the layout that is known, whose rules are 60 wide.
+        assert max(map(cell_len, out.splitlines())) <= max(columns, 60 if words[0] == "statement" else 0)
 
     def test_csv_holds_no_formula_and_loses_no_name(self, asked):
         """An apostrophe stands before what a spreadsheet would execute; commas, quotes and newlines come back."""

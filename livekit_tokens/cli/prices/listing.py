@@ -102,10 +102,11 @@ def _answer(cards: list[Card], *, json: bool) -> None:
 
 
 def _print_terms(card: Card) -> None:
-    from livekit_tokens.cli.prices.tables import WIDTH, terms_of  # noqa: PLC0415
+    from livekit_tokens.cli.columns import width  # noqa: PLC0415
+    from livekit_tokens.cli.prices.tables import terms_of  # noqa: PLC0415
 
     for line in terms_of(card):
-        print(fill(f"{card.provider} {card.model}: {line}", WIDTH, subsequent_indent="     "))
+        print(fill(f"{card.provider} {card.model}: {line}", width(), subsequent_indent="     "))
 
 
 def _book() -> PriceBook:

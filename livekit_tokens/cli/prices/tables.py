@@ -1,4 +1,4 @@
-"""Prices as tables of at most 80 columns: a row a unit, the sources at the foot."""
+"""Prices as tables that fit the terminal: a row a unit, the sources at the foot."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from textwrap import wrap
 
-from livekit_tokens.cli.columns import PIPED_WIDTH, Table
+from livekit_tokens.cli.columns import Table, width
 from livekit_tokens.cli.text import plain
 from livekit_tokens.domain.pricing import Card
 from livekit_tokens.domain.times import rfc3339
 from livekit_tokens.prices.amounts import Amount, amounts_of
 from livekit_tokens.prices.comparison import Difference
 
-WIDTH = PIPED_WIDTH
 _SHORT = {"1M tokens": "1M", "1M characters": "1M"}
 
 
@@ -33,7 +32,7 @@ def cards_text(cards: Iterable[Card]) -> str:
             number = sources.setdefault(card.source, len(sources) + 1)
             for unit, amount in amounts_of(card.rates).items():
                 table.row(plain(card.model), unit, amount.usd, _per(amount), f"[{number}]")
-        found.append("\n".join(table.lines(WIDTH)))
+        found.append("\n".join(table.lines(width())))
     return "\n\n".join([*found, _foot(sources)])
 
 
@@ -72,7 +71,7 @@ def differences_text(title: str, here: str, there: str, differences: Sequence[Di
         per = d.here or d.there
         assert per is not None
         table.row(name, d.unit, _usd(d.here), _usd(d.there), _per(per), f"[{number}]")
-    return "\n".join([title, *table.lines(WIDTH), "", _foot(reasons)])
+    return "\n".join([title, *table.lines(width()), "", _foot(reasons)])
 
 
 def _foot(numbers: Mapping[str, int]) -> str:
@@ -80,7 +79,7 @@ def _foot(numbers: Mapping[str, int]) -> str:
     lines = []
     for told, number in numbers.items():
         short = re.sub(r"https://|#\S+", "", plain(told)).rstrip("/")
-        lines += wrap(short, WIDTH, initial_indent=f"[{number}] ", subsequent_indent="     ", break_on_hyphens=False)
+        lines += wrap(short, width(), initial_indent=f"[{number}] ", subsequent_indent="     ", break_on_hyphens=False)
     return "\n".join(lines)
 
 
