@@ -6,9 +6,11 @@ import errno
 import getpass
 import os
 import secrets
+import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -202,20 +204,23 @@ async def bring(
     """
     from livekit_tokens.core import importing  # noqa: PLC0415
     from livekit_tokens.core.ledger import Source  # noqa: PLC0415
+    from livekit_tokens.domain.foreign import Terms  # noqa: PLC0415
+    from livekit_tokens.prices import published  # noqa: PLC0415
     from livekit_tokens.store.keeping.imported import StoredImport  # noqa: PLC0415
 
     for file in files:  # before a ledger is made for them
         if not file.exists():
             raise LedgerUnavailable(f"{file} cannot be read ({os.strerror(errno.ENOENT)}); nothing is imported")
     source = Source(f"import-{secrets.token_hex(16)}", homes.host(), os.getpid(), now())
+    terms = Terms(settings.identities, sold_as=partial(published.sold_as, at=source.started_at))
     named = ((str(file), _rows_of(file)) for file in files)
     async with _ledger(settings) as ledger:
         if dry_run:
             await _check_needs_no_upgrade(ledger)
         connection = None if dry_run else await ledger.connect()
         try:
-            stored, keep = StoredImport(ledger, connection), settings.identities
-            return await importing.bring(named, stored, source, on_rows, keep=keep, dry_run=dry_run, done=done)
+            stored = StoredImport(ledger, connection)
+            return await importing.bring(named, stored, source, on_rows, terms=terms, dry_run=dry_run, done=done)
         finally:
             if connection is not None:
                 await connection.aclose()
@@ -228,8 +233,8 @@ def _rows_of(file: Path) -> Iterator[Numbered]:
     try:
         rows: Iterable[Numbered] = tables_of(file) if foreign_files.is_sqlite(file) else foreign_files.rows_of(file)
         yield from rows
-    except (OSError, UnicodeDecodeError, EOFError) as fault:
-        reason = getattr(fault, "strerror", None) or "it is neither text nor SQLite"
+    except (OSError, EOFError, zlib.error) as fault:
+        reason = getattr(fault, "strerror", None) or "it is damaged"
         raise LedgerUnavailable(f"{file} cannot be read ({reason}); what came before it is imported") from fault
 
 

@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.foreign import Row
 
 _PIECE = 1 << 16
@@ -30,9 +31,11 @@ class Numbered(NamedTuple):
 
 
 def rows_of(path: Path) -> Iterator[Numbered]:
-    """The rows of a text file, by what it begins with. Raises OSError, and UnicodeDecodeError for what is no text."""
+    """The rows of a text file, by what it begins with. Raises OSError, and LedgerUnavailable for what is no text."""
     with _opened(path) as text:
         begin = text.read(_PIECE)
+        if "\0" in begin:
+            raise LedgerUnavailable(f"{path} is neither text in UTF-8 nor SQLite")
         text.seek(0)
         body = begin.lstrip("\ufeff \t\r\n")
         if body.startswith("["):
@@ -54,7 +57,9 @@ def _opened(path: Path) -> TextIO:
     raw = path.open("rb")
     packed = raw.read(2) == b"\x1f\x8b"
     raw.seek(0)
-    return io.TextIOWrapper(gzip.GzipFile(fileobj=raw) if packed else raw, encoding="utf-8-sig", newline="")
+    return io.TextIOWrapper(
+        gzip.GzipFile(fileobj=raw) if packed else raw, encoding="utf-8-sig", errors="surrogateescape", newline=""
+    )
 
 
 def _over_several_lines(body: str) -> bool:
@@ -76,10 +81,14 @@ def _read(number: int, line: str) -> Numbered:
         row = json.loads(line)
     except ValueError:
         return Numbered(number, None, "it is no JSON")
-    return _checked(number, row)
+    return _checked(number, row, line)
 
 
-def _checked(number: int, row: object) -> Numbered:
+def _checked(number: int, row: object, text: str) -> Numbered:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8 were read as what stands for them
+        return Numbered(number, None, "it is no UTF-8; save the file as UTF-8")
     return Numbered(number, row) if isinstance(row, dict) else Numbered(number, None, "it is no JSON object")
 
 
@@ -90,7 +99,7 @@ def _sheet(text: Iterable[str], delimiter: str) -> Iterator[Numbered]:
             if None in row or None in row.values():
                 yield Numbered(rows.line_num, None, "it has more or fewer cells than the first line has names")
             else:
-                yield Numbered(rows.line_num, row)
+                yield _checked(rows.line_num, row, "".join(row.values()))
     except csv.Error as fault:
         yield Numbered(rows.line_num, None, f"it is no CSV ({fault}); what follows is left out")
 
@@ -131,7 +140,7 @@ def _values(
             whole = False
         if whole:
             number += 1
-            yield _checked(number, row)
+            yield _checked(number, row, waiting[:end])
             waiting = waiting[end:]
         elif more := text.read(
             max(_PIECE, len(waiting))

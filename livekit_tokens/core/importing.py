@@ -15,10 +15,9 @@ from typing import NamedTuple, Protocol
 from livekit_tokens.core.foreign_files import Numbered
 from livekit_tokens.core.ledger import Batch, Checkpoint, Source
 from livekit_tokens.domain.errors import LedgerUnavailable
-from livekit_tokens.domain.foreign import Foreign, foreign, row_digest
+from livekit_tokens.domain.foreign import Foreign, Terms, foreign, row_digest
 from livekit_tokens.domain.foreign_cells import Unmapped
 from livekit_tokens.domain.growth import Known, growth
-from livekit_tokens.domain.identity import PLAIN, Identities
 from livekit_tokens.domain.sessions import Part
 
 BATCH = 1000
@@ -87,7 +86,7 @@ async def bring(
     source: Source,
     on_rows: Callable[[int], None],
     *,
-    keep: Identities = PLAIN,
+    terms: Terms = Terms(),  # noqa: B008 - frozen
     dry_run: bool = False,
     done: Imported | None = None,
 ) -> Imported:
@@ -97,14 +96,14 @@ async def bring(
     done = Imported() if done is None else done
     bringing = _Bringing(ledger, source, done, dry_run=dry_run)
     for name, rows in files:
-        for batch in _batches(_mapped(name, rows, done, keep, source.id)):
+        for batch in _batches(_mapped(name, rows, done, terms._replace(run=source.id))):
             await bringing.bring(name, batch)
             on_rows(done.rows)
     on_rows(done.rows)
     return done
 
 
-def _mapped(name: str, rows: Iterable[Numbered], done: Imported, keep: Identities, run: str) -> Iterator[_Found]:
+def _mapped(name: str, rows: Iterable[Numbered], done: Imported, terms: Terms) -> Iterator[_Found]:
     seen: OrderedDict[bytes, int] = OrderedDict()
     for line, row, fault in rows:
         done.rows += 1
@@ -116,7 +115,7 @@ def _mapped(name: str, rows: Iterable[Numbered], done: Imported, keep: Identitie
         if len(seen) > _REMEMBERED:
             seen.popitem(last=False)
         try:
-            found = foreign(row, occurrence, keep, run=run)
+            found = foreign(row, occurrence, terms)
         except Unmapped as unmapped:
             done.leave(name, line, str(unmapped))
             continue
@@ -127,16 +126,24 @@ def _mapped(name: str, rows: Iterable[Numbered], done: Imported, keep: Identitie
 
 
 def _batches(found: Iterator[_Found]) -> Iterator[list[_Found]]:
-    """Rows of one id come in different batches: what the second adds to the first, the ledger tells."""
+    """Rows of one id come in different batches: what the second adds to the first, the ledger tells. What was read
+    before a file turned out to be damaged is a batch too.
+    """
     batch: dict[str | None, _Found] = {}
-    for one in found:
-        key = one.row.record.idempotency_key
-        if len(batch) == BATCH or key in batch:
-            yield list(batch.values())
-            batch = {}
-        batch[key] = one
+    fault: LedgerUnavailable | None = None
+    try:
+        for one in found:
+            key = one.row.record.idempotency_key
+            if len(batch) == BATCH or key in batch:
+                yield list(batch.values())
+                batch = {}
+            batch[key] = one
+    except LedgerUnavailable as damaged:
+        fault = damaged
     if batch:
         yield list(batch.values())
+    if fault is not None:
+        raise fault
 
 
 @dataclass(slots=True)

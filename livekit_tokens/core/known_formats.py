@@ -13,7 +13,7 @@ from livekit_tokens.domain import units as u
 from livekit_tokens.domain.money import Nanos, dollars_text
 from livekit_tokens.domain.sheets import harmless
 from livekit_tokens.domain.times import rfc3339, seconds_text
-from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.domain.usage import EXPORTED_KEY, UsageRecord
 
 if TYPE_CHECKING:
     from livekit_tokens.core.reports import Entry
@@ -43,7 +43,15 @@ def sheet_row(entry: Entry) -> list[object]:
     """The cells of SHEET. Costs are dollars with nine decimals, empty where no price is known."""
     line, record = entry.line, entry.line.record
     tokens = _tokens(record)
-    names = (line.id, entry.user, entry.session_id, rfc3339(record.at), record.model, record.agent, record.operation)
+    names = (
+        identity(entry),
+        entry.user,
+        entry.session_id,
+        rfc3339(record.at),
+        record.model,
+        record.agent,
+        record.operation,
+    )
     costs = (line.price.input, line.price.output, line.price.total)
     return [
         *(harmless(name or "") for name in names),
@@ -71,8 +79,15 @@ def log_line(entry: Entry) -> str:
         "response_time": _seconds(record.processing_ms),
         "success": record.success,
         "error_message": record.error,
+        "id": identity(entry),
     }
     return _encode(line).decode()
+
+
+def identity(entry: Entry) -> str:
+    """What the record is known by in whichever ledger it is imported: the id in the ledger that it first stood in."""
+    key = entry.line.record.idempotency_key or ""
+    return key.removeprefix(EXPORTED_KEY) if key.startswith(EXPORTED_KEY) else entry.line.id
 
 
 def day_of(entry: Entry) -> str:

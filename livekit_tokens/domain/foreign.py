@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from livekit_tokens.domain import described
 from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
@@ -21,7 +22,7 @@ from livekit_tokens.domain.periods import DAY
 from livekit_tokens.domain.sessions import Part, suffix
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.units import Units, make_units
-from livekit_tokens.domain.usage import UNKNOWN_FEATURE, Provenance, UsageRecord
+from livekit_tokens.domain.usage import EXPORTED_KEY, UNKNOWN_FEATURE, Provenance, UsageRecord
 
 Row = Mapping[str, object]
 
@@ -84,14 +85,21 @@ class Foreign:
     """The key of a part and the number in it, where its id is one that our own export writes."""
 
 
-def foreign(row: Row, occurrence: int, keep: Identities = PLAIN, *, run: str = "") -> Foreign:
-    """Map a row; `occurrence` tells apart rows of one file that are the same to the letter, `keep` says what of an
-    identity is kept, `run` is the import's own id: each numbers its records from 1, so each has parts of its own.
-    Raises Unmapped.
+class Terms(NamedTuple):
+    """What an import goes by: what of an identity is kept; the import's own id (each numbers its records from 1, so
+    each has parts of its own); and which service a model's price is for, where neither the row nor its name tells it.
     """
+
+    keep: Identities = PLAIN
+    run: str = ""
+    sold_as: Callable[[str], str | None] = lambda _model: None
+
+
+def foreign(row: Row, occurrence: int, terms: Terms = Terms()) -> Foreign:  # noqa: B008 - frozen
+    """Map a row; `occurrence` tells apart rows of one file that are the same to the letter. Raises Unmapped."""
     try:
         cells = {str(name).strip().lower(): cell(value) for name, value in row.items()}
-        return _mapped(cells, row, occurrence, keep, run)
+        return _mapped(cells, row, occurrence, terms)
     except (ImpossibleUsage, BadSetting) as fault:
         raise Unmapped(str(fault)) from fault
 
@@ -101,7 +109,7 @@ def row_digest(row: Row) -> bytes:
     return hashlib.blake2b(json.dumps(row, sort_keys=True, default=str).encode(), digest_size=16).digest()
 
 
-def _mapped(row: Row, given: Row, occurrence: int, keep: Identities, run: str) -> Foreign:
+def _mapped(row: Row, given: Row, occurrence: int, terms: Terms) -> Foreign:
     found = {name: next((row[n] for n in names if row.get(n) is not None), None) for name, names in _NAMES.items()}
     if found["at"] is None:
         raise Unmapped(f"it has no time ({', '.join(_NAMES['at'])})")
@@ -112,15 +120,18 @@ def _mapped(row: Row, given: Row, occurrence: int, keep: Identities, run: str) -
     units, informational, provenance = _figures(model, found)
     name = described.id_of(found["user_name"])
     # Who is known by a name only is found and erased by it.
-    user = keep.identity(described.id_of(found["user"]) or name)
+    user = terms.keep.identity(described.id_of(found["user"]) or name)
     session = described.id_of(found["session"]) or _session_of(user, born)
     operation = described.name_of(found["operation"])
-    service = described.name_of(found["service"]) or _service_of(model, operation)
-    part = _part(run, session, user, keep.name(name), at)
+    service = described.name_of(found["service"]) or _service_of(model, operation, terms.sold_as)
+    part = _part(terms.run, session, user, terms.keep.name(name), at)
     grows, its = found["grows"] is not None, described.id_of(found["id"])
-    told = f"{row_digest(given).hex()}:{occurrence}"
-    if its is not None:
-        told = "id:" + row_digest({"row": [its, session, model, service, born, grows]}).hex()
+    exported = _exported(its)
+    told = f"import:{row_digest(given).hex()}:{occurrence}"
+    if exported is not None:
+        told = f"{EXPORTED_KEY}{its}"
+    elif its is not None:
+        told = "import:id:" + row_digest({"row": [its, session, model, service, born, grows]}).hex()
     record = UsageRecord(
         part=part.key,
         at=at,
@@ -136,12 +147,12 @@ def _mapped(row: Row, given: Row, occurrence: int, keep: Identities, run: str) -
         success=str(found["success"]).lower() not in ("false", "0", "no"),
         error=described.error_of(None if found["error"] is None else str(found["error"])),
         processing_ms=_milliseconds(found),
-        idempotency_key=f"import:{told}",
+        idempotency_key=told,
         quality_score=described.score("quality_score", fraction("quality_score", found["quality"])),
         safety_score=described.score("safety_score", fraction("safety_score", found["safety"])),
         metadata=_metadata(found),
     )
-    return Foreign(part, record, its is not None, grows, _exported(found["id"]))
+    return Foreign(part, record, its is not None, grows, exported)
 
 
 def _part(run: str, session: str, user: str | None, name: str | None, at: Micros) -> Part:
@@ -206,16 +217,17 @@ def _session_of(user: str | None, at: Micros) -> str:
     return f"imported_{suffix(int.from_bytes(hashlib.sha256(whose).digest()))}"
 
 
-def _exported(its: object) -> tuple[str, int] | None:
-    if not isinstance(its, str) or (found := _EXPORTED.fullmatch(its)) is None:
-        return None
-    return found[1], int(found[2])
+def _exported(its: str | None) -> tuple[str, int] | None:
+    found = _EXPORTED.fullmatch(its or "")
+    return None if found is None else (found[1], int(found[2]))
 
 
-def _service_of(model: str, operation: str | None) -> str:
+def _service_of(model: str, operation: str | None, sold_as: Callable[[str], str | None]) -> str:
     if operation == "transcription" or "whisper" in model or hears(model):
         return "transcriber"
-    return "tts" if operation == "speech" or says(model) else "agent"
+    if operation == "speech" or says(model):
+        return "tts"
+    return "agent" if operation else sold_as(model) or "agent"
 
 
 def _operation_of(service: str) -> str:

@@ -14,6 +14,7 @@ from livekit_tokens.domain.times import SECOND, Micros
 _EMPTY = ("", "null", "none", "nan")
 _MILLISECONDS_FROM = 10**11
 """A number of seconds this large would be in the year 5138: it counts milliseconds."""
+_DAY = re.compile(r"(20\d\d)(\d\d)(\d\d)")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 _ONE_COMMA = re.compile(r"[^,.]*,[^,.]*")
 """Of a fraction, "1,234" may be 1234 or, in half of the world, 1.234."""
@@ -34,7 +35,12 @@ def cell(value: object) -> object:
 
 
 def moment(value: object) -> Micros:
-    """A text as ISO or RFC 3339 has it (UTC without an offset), or a number of seconds or milliseconds since 1970."""
+    """A text as ISO or RFC 3339 has it (UTC without an offset), or a number of seconds or milliseconds since 1970.
+
+    Eight digits are a day, 20261122: as seconds they would lie in 1970.
+    """
+    if (day := _DAY.fullmatch(str(value))) is not None:
+        value = "-".join(day.groups())
     try:
         number = None if isinstance(value, bool) else Decimal(str(value))
     except InvalidOperation:

@@ -22,6 +22,10 @@ KINDS = ("stt", "llm", "tts", "other")
 KIND_OF = {"transcriber": "stt", "agent": "llm", "tts": "tts"}
 """What kind of spending a service is: `llm` is the language or the speech-to-speech model. All others are `other`."""
 
+EXPORTED_KEY = "import:record:"
+"""So begins the idempotency key of a record that was imported as a ledger had exported it. Behind it is the id that it
+has there: the same record, through however many ledgers it comes."""
+
 _T = TypeVar("_T")
 
 

@@ -6,8 +6,9 @@ it the vendor's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from livekit_tokens.domain.pricing import Card
 from livekit_tokens.domain.times import Micros
@@ -144,3 +145,21 @@ def _reason(provider: str, model: str) -> str:
     if provider not in ("azure", "livekit") and not any(_vendor(source, provider) for source in LIBRARIES):
         return f"no prices of {provider[:_SHOWN]} are known; give them in PRICES_FILE"
     return f"no price of {model[:_SHOWN]!r} by {provider[:_SHOWN]} is known; give it in PRICES_FILE"
+
+
+_BILLED_BY = {frozenset({"audio_ms"}): "transcriber", frozenset({"characters"}): "tts"}
+
+
+def sold_as(model: str, at: Micros) -> str | None:
+    """The service that a model's published price is for, by what it is billed by; None where that does not tell."""
+    services = _services(at).get(model.lower(), frozenset())
+    return next(iter(services)) if len(services) == 1 else None
+
+
+@lru_cache(1)
+def _services(at: Micros) -> Mapping[str, frozenset[str | None]]:
+    found: dict[str, frozenset[str | None]] = {}
+    for card in all_cards(at):
+        name = card.model.lower()
+        found[name] = found.get(name, frozenset()) | {_BILLED_BY.get(frozenset(card.rates))}
+    return found

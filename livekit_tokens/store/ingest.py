@@ -15,7 +15,7 @@ from livekit_tokens.core.lines import Late
 from livekit_tokens.domain.pricing import Price, Pricing
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.domain.usage import EXPORTED_KEY, UsageRecord
 from livekit_tokens.store.keeping.forgotten import without_forgotten
 from livekit_tokens.store.rows import Numbered, Row, last_parts, last_stays, part_row, record_rows, unannounced
 from livekit_tokens.store.schema import records as records_table
@@ -194,7 +194,9 @@ async def _told_first(conn: AsyncConnection, statements: Statements, keyed: list
 
 
 def digest(session_id: str, idempotency_key: str) -> bytes:
-    return hashlib.sha256(f"{session_id}\0{idempotency_key}".encode()).digest()
+    # A record that a ledger has exported is the same one in whichever session it is put.
+    whose = "" if idempotency_key.startswith(EXPORTED_KEY) else session_id
+    return hashlib.sha256(f"{whose}\0{idempotency_key}".encode()).digest()
 
 
 async def _write(conn: AsyncConnection, statements: Statements, ready: Prepared) -> None:

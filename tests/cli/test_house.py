@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import signal
 import sqlite3
@@ -287,6 +288,43 @@ def test_a_sheet_exported_from_a_ledger_adds_nothing_to_it(run, tmp_path):
     told = json.loads(run("report", "--since", "2025-06-01", "--user", "John Doe", "--json")[1])
     assert (told["totals"]["requests"], told["totals"]["total_tokens"]) == (2, 22)
     assert run("erase", "--user", "John Doe")[0] == 0
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_an_export_that_comes_back_through_another_ledger_adds_nothing(run, tmp_path, form):
+    """A to B, B to A, and again: each record keeps the id that it had first, also beside another form of it."""
+    (tmp_path / "first.csv").write_text(
+        "timestamp,model,input_tokens,output_tokens,thread_id,user_id\n"
+        "2025-06-27 15:30:15,gpt-4o,7,3,t-1,ada\n2025-06-28 15:30:15,gpt-realtime,9,3,t-2,ada\n"
+    )
+    assert run("import", "first.csv")[0] == 0
+    for turn in range(4):
+        for name in ("jsonl", "csv"):
+            assert run("export", "--since", "2025-06-01", f"--{name}", f"{turn}.{name}")[0] == 0
+        (tmp_path / "ledger.db").rename(tmp_path / f"away{turn % 2}.db")
+        if (other := tmp_path / f"away{1 - turn % 2}.db").exists():
+            other.rename(tmp_path / "ledger.db")
+        files = [f"{turn}.csv"] if form == "csv" else [str(p) for p in sorted((tmp_path / f"{turn}.jsonl").iterdir())]
+        for _ in range(2):
+            assert run("import", *files)[::2] == (0, "")
+        told = json.loads(run("report", "--since", "2025-06-01", "--user", "ada", "--json")[1])
+        assert (told["totals"]["requests"], told["totals"]["total_tokens"]) == (2, 22)
+    assert run("import", "3.csv", *map(str, (tmp_path / "3.jsonl").iterdir()))[1].startswith("4 rows: 0 records")
+
+
+def test_what_was_read_before_a_file_turns_out_to_be_damaged_is_imported(run, tmp_path):
+    """Also the batch that was not full yet; the message says so."""
+    lines = "".join(
+        json.dumps({"timestamp": 1751038215 + n, "model": "gpt-4o", "input_tokens": n}) + "\n" for n in range(9000)
+    )
+    packed = gzip.compress(lines.encode())
+    (tmp_path / "log.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+
+    code, _, err = run("import", "log.jsonl.gz")
+
+    assert (code, "what came before it is imported" in err) == (1, True)
+    told = json.loads(run("report", "--since", "2025-06-01", "--json")[1])
+    assert told["totals"]["requests"] % 1000 > 0
 
 
 def test_an_import_that_is_interrupted_says_how_far_it_came_and_goes_on_when_it_is_run_again(run, tmp_path):

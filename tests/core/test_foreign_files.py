@@ -11,6 +11,7 @@ import pytest
 
 from livekit_tokens.core import foreign_files
 from livekit_tokens.core.foreign_files import rows_of
+from livekit_tokens.domain.errors import LedgerUnavailable
 
 
 def read(path: Path, text: str) -> list[tuple[int, Any]]:
@@ -32,6 +33,28 @@ def test_a_sheet_has_a_row_a_line_also_with_line_breaks_in_a_cell(tmp_path: Path
         (4, "it has more or fewer cells than the first line has names"),
         (5, {"a": "3", "b": "z"}),
     ]
+
+
+def test_what_is_no_utf8_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    """A file that somebody saved as Latin-1: only the rows with such letters are left."""
+    (tmp_path / "a.jsonl").write_bytes(b'{"a": 1}\n{"a": "\xe9"}\n{"a": 2}\n')
+    (tmp_path / "a.csv").write_bytes(b"a,b\n1,2\n\xe9,2\n3,4\n")
+    (tmp_path / "a.json").write_bytes(b'[{"a": 1}, {"a": "\xe9"}, {"a": 2}]')
+
+    faults = {
+        name: [(line, fault) for line, row, fault in rows_of(tmp_path / name) if row is None]
+        for name in ("a.jsonl", "a.csv", "a.json")
+    }
+    why = "it is no UTF-8; save the file as UTF-8"
+    assert faults == {"a.jsonl": [(2, why)], "a.csv": [(3, why)], "a.json": [(2, why)]}
+    assert [row for _, row, _ in rows_of(tmp_path / "a.jsonl") if row] == [{"a": 1}, {"a": 2}]
+
+
+def test_what_is_no_text_is_refused_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.xlsx").write_bytes(b"PK\x03\x04\0\0\0")
+
+    with pytest.raises(LedgerUnavailable, match="neither text in UTF-8 nor SQLite"):
+        list(rows_of(tmp_path / "a.xlsx"))
 
 
 @pytest.mark.parametrize("piece", [1, 2, 3, 7, 1 << 16])

@@ -68,8 +68,17 @@ def test_a_line_of_the_log_has_exact_numbers():
         "response_time": Decimal("1.234"),
         "success": True,
         "error_message": None,
+        "id": "key-7",
     }
     assert read(log_line(entry(Price(0, 0))))["cost_estimate"] == 0
+
+
+def test_an_imported_record_keeps_the_id_of_the_ledger_that_it_first_stood_in():
+    """So that it is the same record through however many ledgers it comes; others' keys are no ids of ours."""
+    first = f"{'ab' * 16}-3"
+    made = entry(idempotency_key=f"import:record:{first}")
+    assert (sheet_row(made)[0], read(log_line(made))["id"]) == (first, first)
+    assert read(log_line(entry(idempotency_key="import:id:1")))["id"] == "key-7"
 
 
 def test_a_formula_is_harmless_in_a_sheet_and_itself_in_the_log():

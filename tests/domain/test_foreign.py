@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from livekit_tokens.domain.foreign import foreign
+from livekit_tokens.domain.foreign import Terms, foreign
 from livekit_tokens.domain.foreign_cells import Unmapped
 from livekit_tokens.domain.identity import Identities
+from livekit_tokens.domain.periods import DAY
 from livekit_tokens.domain.times import to_micros
 
 AT = to_micros(datetime(2025, 6, 27, 15, 30, 15, tzinfo=UTC))
@@ -98,6 +99,17 @@ def test_times_are_read_as_trackers_write_them(value):
     assert foreign({**LOG, "timestamp": value}, 1).record.at == AT
 
 
+@pytest.mark.parametrize("value", ["20250627", 20250627])
+def test_eight_digits_are_a_day(value):
+    """As seconds since 1970 they would lie in August of that year."""
+    assert foreign({**LOG, "timestamp": value}, 1).record.at == AT - AT % DAY
+
+
+def test_eight_digits_that_are_no_day_are_left():
+    with pytest.raises(Unmapped, match="cannot be read"):
+        foreign({**LOG, "timestamp": 20251332}, 1)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -148,12 +160,28 @@ def test_a_row_that_names_no_service_has_that_of_its_operation_or_model(row, kno
     assert (record.service, record.operation) == known_as
 
 
+@pytest.mark.parametrize(
+    ("row", "service"),
+    [
+        ({}, "transcriber"),
+        ({"operation_type": "chat_completion"}, "agent"),
+        ({"service_type": "agent"}, "agent"),
+        ({"model_name": "another"}, "agent"),
+    ],
+)
+def test_what_a_models_price_is_for_tells_its_service_where_the_row_does_not(row, service):
+    """Of a price by the minute of audio: it hears."""
+    terms = Terms(sold_as={"nova-3": "transcriber"}.get)
+    given = {**LOG, "operation_type": None, "model_name": "nova-3", **row}
+    assert foreign(given, 1, terms).record.service == service
+
+
 def test_who_is_known_by_name_only_is_the_user_of_that_name():
     """So that a report can be of them, and they can be erased; an identity goes before a name."""
     assert foreign(TABLE, 1).part.user == "Ada"
     assert foreign({**TABLE, "user_id": "a-1"}, 1).part.user == "a-1"
     hashed = Identities("hashed", "key")
-    assert (foreign(TABLE, 1, hashed).part.user, foreign(TABLE, 1, hashed).part.user_name) == (
+    assert (foreign(TABLE, 1, Terms(hashed)).part.user, foreign(TABLE, 1, Terms(hashed)).part.user_name) == (
         hashed.identity("Ada"),
         None,
     )
@@ -191,5 +219,5 @@ def test_the_same_row_has_the_same_key_and_a_second_one_in_a_file_its_own():
 
 
 def test_identities_are_kept_as_the_settings_say():
-    assert foreign(LOG, 1, Identities("none")).part.user is None
-    assert foreign(LOG, 1, Identities("hashed", "key")).part.user == Identities("hashed", "key").identity("ada")
+    assert foreign(LOG, 1, Terms(Identities("none"))).part.user is None
+    assert foreign(LOG, 1, Terms(Identities("hashed", "key"))).part.user == Identities("hashed", "key").identity("ada")
