@@ -11,6 +11,7 @@ from livekit_tokens.domain.errors import BadSetting
 
 if TYPE_CHECKING:
     from livekit_tokens.housekeeping import Forgotten
+    from livekit_tokens.store.keeping.erasing import Erased
 
 
 def erase(
@@ -47,11 +48,24 @@ def erase(
     if not (erased.parts or erased.stays or spools.removed or spools.held or forgotten.log_lines):
         warn(f"note: nothing of {user!r} was found; expected is the identity, as `livekit-tokens top users` shows it")
     if not dry_run and (erased.left or spools.held):
-        raise Failed(
-            f"{erased.left:,} rows and {spools.held:,} spools of this host still hold them: a call of theirs that goes "
-            "on, a process that did not answer, or a spool of another DATABASE_URL; what these bring is told without "
-            "them, and the files go by themselves, two hours after the call's end at the latest; erase again to see"
+        raise Failed(_still_held(erased, spools.held))
+
+
+def _still_held(erased: Erased, spools: int) -> str:
+    others = erased.left - erased.left_in_models
+    told = []
+    if others or spools:
+        told.append(
+            f"{others:,} rows and {spools:,} spools of this host still hold them: a call of theirs that goes on, a "
+            "process that did not answer, or a spool of another DATABASE_URL; what these bring comes without them, "
+            "and the files go by themselves, two hours after the call's end at the latest; erase again to see"
         )
+    if erased.left_in_models:
+        told.append(
+            f"{erased.left_in_models:,} rows of theirs have a name of theirs in that of a model, a provider or an "
+            "operation, which stays, as prices are found by it; `prune --sums` removes old rows"
+        )
+    return "; ".join(told)
 
 
 def _lines(forgotten: Forgotten, *, dry_run: bool) -> list[str]:

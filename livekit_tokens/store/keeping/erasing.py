@@ -20,15 +20,17 @@ from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping.forgotten import KEY, KEY_NAME, remember, rename, write_again
-from livekit_tokens.store.keeping.freeing import free, left_in, pages
-from livekit_tokens.store.keeping.pruned import rename_tenant
+from livekit_tokens.store.keeping.freeing import Held, free, left_in, pages
+from livekit_tokens.store.keeping.pruned import rename_tenant, tenants_pruned_away
 from livekit_tokens.store.schema import erasure_keys, erasures, parts, records, sources, stays
 from livekit_tokens.store.values import part_of
 
 
 @dataclass(slots=True)
 class Erased:
-    """What was found of the person and is gone, or would be; `left` is what was found when all was looked at again."""
+    """What was found of the person and is gone, or would be; `left` is what was found when all was looked at again,
+    `left_in_models` those rows of it that only have a name of theirs in a model's, a provider's or an operation's.
+    """
 
     parts: int = 0
     stays: int = 0
@@ -36,6 +38,7 @@ class Erased:
     sessions_renamed: int = 0
     rooms_renamed: int = 0
     left: int = 0
+    left_in_models: int = 0
 
     def to_dict(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -60,7 +63,8 @@ async def erase(
             await erasing.forget(theirs, shared)
     if not dry_run:
         async with ledger.reader() as conn:
-            erased.left = await _left(conn, person, [*theirs, *shared], now)
+            held = await _left(conn, person, [*theirs, *shared], now)
+            erased.left, erased.left_in_models = sum(held), held.bought
     return erased, person
 
 
@@ -143,6 +147,7 @@ class _Erasing:
         for part in shared:
             await write_again(self.conn, self.forgotten.without(part, self.person.is_named_in, theirs=False))
         tenants = {part.tenant for part in (*theirs, *shared) if part.tenant and self.person.is_named_in(part.tenant)}
+        tenants |= {tenant for tenant in await tenants_pruned_away(self.conn) if self.person.is_named_in(tenant)}
         for tenant in sorted(tenants):
             await rename_tenant(self.conn, tenant, self.forgotten.neutral("tenant", tenant))
         for own, those in ((True, theirs), (False, shared)):
@@ -173,21 +178,25 @@ def _is(person: Person, identity: sa.ColumnElement[Any], name: sa.ColumnElement[
     return sa.or_(identity.in_(sorted(person.identities)), by_name)
 
 
-async def _left(conn: AsyncConnection, person: Person, seen: Sequence[Part], now: Micros) -> int:
-    """How many rows still hold an identity or a display name of the person's: as a user or by a stay anywhere, in any
-    text of the parts that were seen to be theirs or to have them in their room.
+async def _left(conn: AsyncConnection, person: Person, seen: Sequence[Part], now: Micros) -> Held:
+    """How many rows still hold an identity or a display name of the person's: as a user or by a stay anywhere, as a
+    tenant of whom only a pruning tells, in any text of the parts that were seen to be theirs or to have them in their
+    room.
     """
     of_tenant = sa.and_(parts.c.tenant.in_(sorted(person.identities)), parts.c.started_at <= now)
     theirs = sa.select(parts.c.key).where(sa.or_(_begun(person, now), of_tenant))
     known = set((await conn.execute(theirs)).scalars())
     of_stay = sa.select(sa.func.count()).select_from(stays).where(_stayed(person, now))
     found = int((await conn.execute(of_stay)).scalar_one())
+    found += sum(map(person.is_named_in, await tenants_pruned_away(conn)))
+    bought = 0
     for keys in pages(seen):
         for row in await conn.execute(sa.select(parts).where(parts.c.key.in_(keys))):
             if any(map(person.is_named_in, texts_of(part_of(row)))):
                 known.add(row.key)
-        found += await left_in(conn, keys, person)
-    return found + len(known)
+        held = await left_in(conn, keys, person)
+        found, bought = found + held.freed, bought + held.bought
+    return Held(found + len(known), bought)
 
 
 async def remembered(ledger: StoreLedger) -> Forgotten | None:

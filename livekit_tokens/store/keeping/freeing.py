@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -61,16 +61,26 @@ async def _relabel(conn: AsyncConnection, keys: list[bytes], person: Person, for
             await conn.execute(sa.delete(day_sums).where(day_sums.c.day.not_in(sa.select(rolled_days.c.day))))
 
 
-async def left_in(conn: AsyncConnection, keys: list[bytes], person: Person) -> int:
+class Held(NamedTuple):
+    """Rows that hold the person: in texts that should be free of them, and only in what was bought."""
+
+    freed: int = 0
+    bought: int = 0
+
+
+async def left_in(conn: AsyncConnection, keys: list[bytes], person: Person) -> Held:
     """How many rows of records and sums of these parts hold the person, in any text."""
-    found = 0
+    found, in_bought = 0, 0
     for table in (records, sums):
         free_texts = [*_LABELS, *(name for name in ("request_id", "idempotency_key", "metadata") if name in table.c)]
         bought = [name for name in _BOUGHT if name in table.c]
         told = sa.select(*(table.c[name] for name in (*free_texts, *bought))).where(table.c.part.in_(keys))
         for row in (await conn.execute(told)).mappings():
-            found += _holds(row, free_texts, person.is_named_in) or _holds(row, bought, person.is_surely_named_in)
-    return found
+            if _holds(row, free_texts, person.is_named_in):
+                found += 1
+            else:
+                in_bought += _holds(row, bought, person.is_surely_named_in)
+    return Held(found, in_bought)
 
 
 def _holds(row: Any, names: list[str], names_them: Callable[[str | None], bool]) -> bool:

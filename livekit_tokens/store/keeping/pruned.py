@@ -31,6 +31,13 @@ async def not_pruned(conn: AsyncConnection, table: sa.Table) -> list[sa.ColumnEl
     return conditions
 
 
+async def tenants_pruned_away(conn: AsyncConnection) -> list[str]:
+    """Tenants of whom only a pruning tells."""
+    of_tenant = sa.exists().where(parts.c.tenant == prunings.c.tenant)
+    told = sa.select(prunings.c.tenant).where(prunings.c.tenant.is_not(None), sa.not_(of_tenant)).distinct()
+    return list((await conn.execute(told)).scalars())
+
+
 async def rename_tenant(conn: AsyncConnection, tenant: str, new: str) -> None:
     """Sessions of a tenant are of another name now: what was pruned of it was pruned of them. The old name stays as
     long as others are of that tenant.

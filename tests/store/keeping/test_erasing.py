@@ -16,7 +16,7 @@ from livekit_tokens.store.keeping.checking import check
 from livekit_tokens.store.keeping.copies import backup, restore
 from livekit_tokens.store.keeping.erasing import erase, forget_again, only_named, remembered
 from livekit_tokens.store.keeping.tending import vacuum
-from livekit_tokens.store.schema import ADDED, erasures, metadata, parts, sums
+from livekit_tokens.store.schema import ADDED, erasures, metadata, parts, prunings, sums
 from tests.store.batches import KEY, OTHER_KEY, START, batch, part, record
 
 ANN = frozenset({"ann-4711"})
@@ -194,7 +194,21 @@ async def test_the_proof_counts_a_model_that_names_the_person(ledger, connection
     assert await connection.apply(batch(record(model="ft:gpt-4o:ann-unusual"), parts=[HERS]))
     erased, _ = await erase(ledger, ANN, NOW, all_rooms=False, dry_run=False)
 
-    assert erased.left == 2  # a record and its sum
+    assert (erased.left, erased.left_in_models) == (2, 2)  # a record and its sum
+
+
+async def test_a_pruning_of_a_tenant_that_names_them_does_not_either(filled, connection):
+    """Also where nothing else is left of that tenant; others' prunings keep their tenant."""
+    async with filled.writer() as conn:
+        told = {"begun_at": 1, "active_at": 1, "until": 1, "daily": False, "records": 1}
+        for number, tenant in enumerate(("home-of-ann-unusual", "acme")):
+            await conn.execute(sa.insert(prunings).values(id=str(number), tenant=tenant, **told))
+    erased, _ = await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
+
+    assert erased.left == 0
+    assert "unusual" not in await everything(filled)
+    async with filled.reader() as conn:
+        assert "acme" in (await conn.execute(sa.select(prunings.c.tenant))).scalars().all()
 
 
 AWAY = Source("source-2", "away", 1, START)
