@@ -67,6 +67,7 @@ async def test_nothing_of_the_person_is_found_and_sums_and_others_stay(filled):
         "sessions_renamed": 1,
         "rooms_renamed": 1,
         "left": 0,
+        "left_in_models": 0,
     }
     left = await everything(filled)
     assert "ann-4711" not in left
