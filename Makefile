@@ -11,7 +11,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak bench bench-accuracy bench-peers bench-size lowest server postgres browser judge clean
+.PHONY: help setup demo test check soak bench bench-accuracy bench-peers bench-size lowest server postgres browser judge docs clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -79,6 +79,9 @@ bench: setup ## The benchmarks: goal, figure, reference, met or not (BENCH="--fu
 bench-size: setup postgres ## What a ledger's size does to it, 10 thousand to 10 million records, on SQLite and PostgreSQL
 	$(BIN)/python -m benchmarks.size --full
 	$(BIN)/python -m benchmarks.size --full --postgres
+
+docs: setup ## Run every command that the documents show and put in what it prints
+	$(BIN)/python docs/refresh.py
 
 clean: ## Remove what make made in the checkout
 	rm -rf $(VENV) $(VENV)-lowest dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,41 +1,53 @@
-"""The outputs in docs/reports.md are real: this runs every `$ ...` line of its console blocks and puts them in.
+"""The outputs in these documents are real: this runs every `$ ...` line of their console blocks and puts them in.
 
-    python docs/refresh.py [--records 1000000]
+    make docs
 
-Over a year of generated traffic that ends at a fixed moment, so that a change in a document is a change of the program.
+Over a year of generated traffic that ends at a fixed moment, so that a change in a document is a change of the program
+(but for what `prune --older-than` finds, which is counted from today).
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
-PAGE = Path(__file__).with_name("reports.md")
+PAGES = {"reports.md": 1_000_000, "keeping-house.md": 200_000}
+"""A document, and how many records its ledger has."""
+
 END = "2026-11-22"
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
+_ROW = '{"timestamp": "2025-06-27T15:30Z", "user_id": "ada", "model": "gpt-4o", "input_tokens": 7, "output_tokens": 3}'
+_OTHERS = {
+    "logs/token_usage_2025-06-27.jsonl": f"{_ROW}\n{_ROW[:40]}\n",
+    "cosmos-export.json": f"[{_ROW.replace('ada', 'bob')}]\n",
+}
+"""Files of other trackers that the documents import."""
+
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--records", type=int, default=1_000_000)
-    records = asked.parse_args().records
-    with tempfile.TemporaryDirectory() as folder:
-        mine = {"DATABASE_URL": f"sqlite:///{folder}/ledger.db", "SPOOL_DIR": f"{folder}/spool", "TIMEZONE": "UTC"}
-        environment = os.environ | {f"LIVEKIT_TOKENS_{name}": value for name, value in mine.items()}
-        # The commands of this checkout, whatever else is on the path.
-        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-        _run(f"livekit-tokens demo --records {records} --until {END}", folder, environment)
-        page = PAGE.read_text("utf-8")
-        PAGE.write_text(_BLOCK.sub(lambda block: _filled(block[1], folder, environment), page), "utf-8")
+    for name, records in PAGES.items():
+        page = Path(__file__).with_name(name)
+        with tempfile.TemporaryDirectory() as folder:
+            mine = {"DATABASE_URL": f"sqlite:///{folder}/ledger.db", "SPOOL_DIR": f"{folder}/spool", "TIMEZONE": "UTC"}
+            environment = os.environ | {f"LIVEKIT_TOKENS_{name}": value for name, value in mine.items()}
+            # The commands of this checkout, whatever else is on the path.
+            environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+            for path, text in _OTHERS.items():
+                (Path(folder) / path).parent.mkdir(exist_ok=True)
+                (Path(folder) / path).write_text(text, "utf-8")
+            _run(f"livekit-tokens demo --records {records} --until {END}", folder, environment)
+            text = _BLOCK.sub(partial(_filled, folder=folder, environment=environment), page.read_text("utf-8"))
+            page.write_text(text, "utf-8")
 
 
-def _filled(block: str, folder: str, environment: dict[str, str]) -> str:
-    commands = [line for line in block.splitlines() if line.startswith("$ ")]
+def _filled(block: re.Match[str], folder: str, environment: dict[str, str]) -> str:
+    commands = [line for line in block[1].splitlines() if line.startswith("$ ")]
     told = [f"{line}\n{_run(line.removeprefix('$ '), folder, environment)}" for line in commands]
     return f"```console\n{''.join(told)}```"
 
