@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import Awaitable, Coroutine
+import threading
+import time
+from collections.abc import Awaitable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import typer
@@ -63,18 +67,48 @@ def _run(app: typer.Typer, name: str) -> int:
     return answer if isinstance(answer, int) else 0
 
 
+PATIENCE_SECONDS = 10.0
+"""A Ctrl-C after the first one is not heeded for so long: what was begun is being taken away, and a half-made copy of a
+ledger must not stay behind. Asyncio's own way would break that off."""
+
+
 def awaited(work: Awaitable[_T]) -> _T:
-    """Run a command's own work; Ctrl-C ends it quietly."""
+    """Run a command's own work; Ctrl-C ends it quietly, with what it has to clear away."""
 
     async def run() -> _T:
-        return await work
+        with _ended_once(asyncio.current_task()):
+            return await work
 
     coroutine: Coroutine[Any, Any, _T] = run()
     try:
         return asyncio.run(coroutine)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         # Said here: typer would print an empty line first.
         raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _ended_once(task: asyncio.Task[Any] | None) -> Iterator[None]:
+    """The first Ctrl-C cancels the task, later ones do nothing until its patience is over."""
+    if task is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop, first = task.get_loop(), None
+
+    def on_interrupt(_signal: int, _frame: object) -> None:
+        nonlocal first
+        if first is None:
+            first = time.monotonic()
+            task.cancel()
+            loop.call_soon_threadsafe(lambda: None)  # it may be asleep
+        elif time.monotonic() - first > PATIENCE_SECONDS:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def warn(line: str) -> None:

@@ -312,6 +312,28 @@ def test_an_export_that_comes_back_through_another_ledger_adds_nothing(run, tmp_
     assert run("import", "3.csv", *map(str, (tmp_path / "3.jsonl").iterdir()))[1].startswith("4 rows: 0 records")
 
 
+def test_a_second_ctrl_c_does_not_break_off_what_the_first_one_clears_away():
+    """A half-made copy of a ledger, with whoever is in it, must not stay behind."""
+    code = """
+import asyncio, os, signal, typer
+from livekit_tokens.cli.outcome import awaited
+async def work():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(60)
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0.1)
+        print("cleared away")
+try:
+    awaited(work())
+except typer.Exit as end:
+    print(end.exit_code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("cleared away\n130\n", "")
+
+
 def test_what_was_read_before_a_file_turns_out_to_be_damaged_is_imported(run, tmp_path):
     """Also the batch that was not full yet; the message says so."""
     lines = "".join(
