@@ -20,8 +20,7 @@ from livekit_tokens.domain.pricing import UNPRICED, Price, unpriced
 from livekit_tokens.domain.sessions import IN_A_GAP, Part, Stay
 from livekit_tokens.domain.times import QUARTER, quarter_of
 from livekit_tokens.domain.totals import Totals, totals_of
-from livekit_tokens.store import connection as store_connection
-from livekit_tokens.store import schema
+from livekit_tokens.store import schema, writing
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.faults import LedgerConflict
 from livekit_tokens.store.ingest import prepared, streamed
@@ -500,7 +499,7 @@ async def test_late_figures_are_kept_beside_their_estimate_and_never_summed(ledg
 
 async def test_what_is_remembered_of_parts_is_bounded(connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that opens a million sessions keeps no key for each; a part that was forgotten is looked up again."""
-    monkeypatch.setattr(store_connection, "_MOST_KNOWN", 2)
+    monkeypatch.setattr(writing, "_MOST_KNOWN", 2)
     keys = [f"{number:032x}" for number in range(1, 5)]
     before = None
     for key in keys:
