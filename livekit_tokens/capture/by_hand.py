@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.spending import Payer, Spender, Spending
-from livekit_tokens.capture.wire import counting
 from livekit_tokens.core import faults
 from livekit_tokens.core.recorder import Unrecorded
 from livekit_tokens.domain import described
@@ -26,10 +25,6 @@ from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UsageRecord
 
 logger = logging.getLogger("livekit_tokens")
-
-WITNESS_SECONDS = 0.02
-"""How long a record with a request's id waits for what has just come over the wire, which tells more: to count it takes
-a millisecond."""
 
 _T = TypeVar("_T")
 
@@ -86,7 +81,8 @@ class ByHand:
         labels and counts; never what was said.
 
         An `idempotency_key` counts once per session, whoever repeats it. In a call, what OpenAI's clients ask is
-        counted by itself; recorded by hand as well, with its answer's id as `request_id`, it still counts once.
+        counted by itself; recorded by hand as well in the same session, with its answer's `id` or `_request_id` as
+        `request_id`, it still counts once, whichever comes first. Each of the two ids is good for one record.
 
         Returns the record; for what is told already, the one that counts. Raises BadSetting for what cannot be
         meant: more than one of the three, a naive `at`, no model. Figures that cannot be read raise ImpossibleUsage;
@@ -134,14 +130,10 @@ class ByHand:
         return self._spender(None)[0]
 
     def _write(self, spender: Spender, record: UsageRecord) -> UsageRecord:
-        if record.request_id is not None:
-            counting.settle(record.part if self._payer is not None else None, WITNESS_SECONDS)
-            if (seen := self._process_of().witnessed.tell(record)) is not None:
-                return seen
+        writer = spender.writer
         if record.idempotency_key is None:
-            spender.writer.write(record)
-            return record
-        return self._process_of().told.once(spender.writer.part.session_id, record, spender.writer.write)
+            return writer.tell(record)
+        return self._process_of().told.once(writer.part.session_id, record, writer.tell)
 
     def _spender(self, session_id: str | None) -> tuple[Spender, bool]:
         """Who pays, and whether that is a call."""

@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from livekit_tokens.capture.who import BY_IDENTITY, Naming, Whose
 from livekit_tokens.capture.wire import counting
-from livekit_tokens.capture.writing import ClosedPart, ClosedParts, OnUsage, PartWriter
+from livekit_tokens.capture.writing import ClosedPart, ClosedParts, OnUsage, PartWriter, is_in_loop
 from livekit_tokens.core import faults
 from livekit_tokens.core.health import Health
 from livekit_tokens.core.lines import Pend
@@ -33,7 +33,8 @@ UNTRACKED = "untracked"
 SYNC_SECONDS = 2.0
 """How long the end of a part waits for the disk: LiveKit gives all shutdown callbacks together 10 s."""
 COUNT_SECONDS = 0.02
-"""How long a summary waits for what has just come over the wire to be counted: that takes a millisecond."""
+"""How long a summary waits where there is no loop for what has just come over the wire to be counted: that takes a
+millisecond."""
 DRAIN_SECONDS = 2.0
 """How long the end of a part waits for the ledger; what is not there by then follows from the spool."""
 PRICE_SECONDS = 1.0
@@ -129,8 +130,13 @@ class LivePart(PartWriter):
 
     # -- while it lives -------------------------------------------------------------------------------------------
 
-    def write(self, record: UsageRecord, settles: str | None = None) -> int:
-        return super().write(record, settles) if self._final is None else self.afterwards.write(record, settles)
+    def write(self, record: UsageRecord, settles: str | None = None, also_known_as: str | None = None) -> int:
+        if self._final is None:
+            return super().write(record, settles, also_known_as)
+        return self.afterwards.write(record, settles, also_known_as)
+
+    def tell(self, record: UsageRecord) -> UsageRecord:
+        return super().tell(record) if self._final is None else self.afterwards.tell(record)
 
     def pend(self, pend: Pend) -> None:
         super().pend(pend) if self._final is None else self.afterwards.pend(pend)
@@ -156,8 +162,8 @@ class LivePart(PartWriter):
     # -- its summary and end --------------------------------------------------------------------------------------
 
     def summary(self) -> SessionSummary:
-        """What it adds up to now, from memory; after the end, what it was."""
-        if self._final is None:
+        """What it adds up to now, from memory; after the end, what it was. Where a loop runs, it waits for nothing."""
+        if self._final is None and not is_in_loop():
             counting.settle(self._part.key, COUNT_SECONDS)
         return self._final or self._summary(self._part)
 

@@ -67,38 +67,60 @@ class PartWriter:
             fields["feature"] = self.feature()
         return UsageRecord(part=self._part.key, **fields)
 
-    def write(self, record: UsageRecord, settles: str | None = None) -> int:
+    def write(self, record: UsageRecord, settles: str | None = None, also_known_as: str | None = None) -> int:
         """Record it for good; answers its number, 0 if the app has told of it by hand already.
 
-        `on_usage` hears of it in the loop in which the part began, whatever thread this is.
+        `also_known_as`: another id that the provider has given the request. `on_usage` hears of it in the loop in which
+        the part began, whatever thread this is.
         """
-        seq = self._put(record, settles)
+        if settles is None:
+            seq: int | None = self._record(record, None)
+        else:
+            seq = self._see(record, settles, also_known_as)
         if seq is None:
             return 0
+        self._note(record)
+        return seq
+
+    def tell(self, record: UsageRecord) -> UsageRecord:
+        """Record for good what the app tells by hand, unless it has been seen; answers the record that counts."""
+        written: list[int] = []
+        counts = self._process.witnessed.tell(
+            self._part.session_id, record, lambda settles: written.append(self._record(record, settles))
+        )
+        if written:
+            self._note(record)
+        return counts
+
+    def _note(self, record: UsageRecord) -> None:
         if record.service != "tool":  # what the call itself spends, and no code of the host's beside it
             self.counted += 1
         if self._on_usage is None:
-            return seq
+            return
         if self._loop is not None and self._loop is not _running_loop():
             with suppress(RuntimeError):  # closed: then there is none to disturb either
                 self._loop.call_soon_threadsafe(self._tell, record)
-                return seq
+                return
         self._tell(record)
-        return seq
 
     def unpend(self, pending: str) -> None:
+        self._process.witnessed.end(pending)
         self._recorder.unpend(pending)
 
     def late(self, late: Late) -> None:
         self._recorder.late(late)
 
-    def _put(self, record: UsageRecord, settles: str | None) -> int | None:
-        if settles is None or not record.request_id:
-            return self._recorder.record(record, settles)
-        seq = self._process.witnessed.see(record, lambda: self._recorder.record(record, settles))
+    def _see(self, record: UsageRecord, settles: str, also_known_as: str | None) -> int | None:
+        ids = [name for name in (record.request_id, also_known_as) if name]
+        seq = self._process.witnessed.see(
+            self._part.session_id, record, ids, settles, lambda: self._record(record, settles)
+        )
         if seq is None:
             self._recorder.unpend(settles)
         return seq
+
+    def _record(self, record: UsageRecord, settles: str | None) -> int:
+        return self._recorder.record(record, settles)
 
     def _tell(self, record: UsageRecord) -> None:
         assert self._on_usage is not None
@@ -108,7 +130,8 @@ class PartWriter:
             faults.note("on_usage raised", error)
 
     def pend(self, pend: Pend) -> None:
-        self._recorder.pend(pend)
+        if self._process.witnessed.begin(self._part.session_id, pend.id, pend.record.model):
+            self._recorder.pend(pend)
 
     def more(self, more: More) -> None:
         self._recorder.more(more)
@@ -126,9 +149,15 @@ class ClosedPart(PartWriter):
         super().__init__(part, process, agent=lambda: None, on_usage=on_usage)
         self._reaching = threading.Lock()
 
-    def write(self, record: UsageRecord, settles: str | None = None) -> int:
+    def write(self, record: UsageRecord, settles: str | None = None, also_known_as: str | None = None) -> int:
+        return super().write(self._adopted(record), settles, also_known_as)
+
+    def tell(self, record: UsageRecord) -> UsageRecord:
+        return super().tell(self._adopted(record))
+
+    def _record(self, record: UsageRecord, settles: str | None) -> int:
         self._reach(record.at)
-        return super().write(self._adopted(record), settles)
+        return super()._record(record, settles)
 
     def pend(self, pend: Pend) -> None:
         self._reach(pend.at)
@@ -170,6 +199,11 @@ class ClosedParts:
                     self._parts.popitem(last=False)
             self._parts.move_to_end((session_id, user))
             return found
+
+
+def is_in_loop() -> bool:
+    """Whether the running code has an event loop that must not wait."""
+    return _running_loop() is not None
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -23,15 +23,19 @@ class Told:
         self._records: OrderedDict[bytes, UsageRecord] = OrderedDict()
         self._telling = threading.RLock()  # who is told of a record may record another one
 
-    def once(self, session_id: str, record: UsageRecord, write: Callable[[UsageRecord], object]) -> UsageRecord:
-        """Write the record, unless its session has one of the same key; returns the one that counts, durable."""
+    def once(
+        self, session_id: str, record: UsageRecord, write: Callable[[UsageRecord], UsageRecord | None]
+    ) -> UsageRecord:
+        """Write the record, unless its session has one of the same key; returns the one that counts, durable.
+
+        `write` answers with another one where that counts instead.
+        """
         digest = hashlib.sha256(f"{session_id}\0{record.idempotency_key}".encode("utf-8", "surrogatepass")).digest()
         with self._telling:
             if (first := self._records.get(digest)) is not None:
                 self._records.move_to_end(digest)
                 return first
-            write(record)
-            self._records[digest] = record
+            counts = self._records[digest] = write(record) or record
             if len(self._records) > self._most:
                 self._records.popitem(last=False)
-            return record
+            return counts

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,10 +22,12 @@ from livekit_tokens.capture.by_hand import ByHand
 from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.tracking import Tracking
 from livekit_tokens.capture.usage_session import UsageSession
-from livekit_tokens.core import faults
+from livekit_tokens.capture.wire import counting
+from livekit_tokens.core import faults, prompts, vocabulary
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.lines import PartLine, Use
 from livekit_tokens.core.recorder import Recorder
+from livekit_tokens.core.remains import read_remains
 from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import to_micros
@@ -343,22 +346,94 @@ def test_the_features_context_labels_it(world: World, tmp_path: Path) -> None:
     assert (inside.feature, own.feature) == ("introspection", "search")
 
 
-async def test_what_the_wire_has_seen_counts_once_by_its_id(world: World) -> None:
+@pytest.fixture
+async def client() -> AsyncIterator[openai.AsyncOpenAI]:
+    async with (
+        Provider().running() as provider,
+        openai.AsyncOpenAI(base_url=provider.base_url, api_key="not-a-key") as client,
+    ):
+        yield client
+
+
+async def asked(client: openai.AsyncOpenAI, model: str = "gpt-4.1") -> Any:
+    return await client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hi"}])
+
+
+async def test_what_the_wire_has_seen_counts_once_by_either_of_its_ids(
+    world: World, client: openai.AsyncOpenAI
+) -> None:
     """A tool that has always recorded its own OpenAI calls, in a call that sees them by itself now."""
-    async with Provider().running() as provider:
-        client = openai.AsyncOpenAI(base_url=provider.base_url, api_key="not-a-key")
-        with fake_job_context(job_id="hand_4") as ctx:
-            own = world.track(ctx=ctx)
-            answer = await client.chat.completions.create(model="gpt-4.1", messages=[{"role": "user", "content": "Hi"}])
-            record = world.record_usage(model="gpt-4.1", usage=answer.usage, request_id=answer.id)
-            other = world.record_usage(
-                model="gpt-4.1", input_tokens=1, request_id=answer.id
-            )  # an id that is used again
+    with fake_job_context(job_id="hand_4") as ctx:
+        own = world.track(ctx=ctx)
+        answer = await asked(client)
+        assert await asyncio.to_thread(counting.settle, None, 5.0)
+        by_id = world.record_usage(model="gpt-4.1", usage=answer.usage, request_id=answer.id)
+        by_header = world.record_usage(model="gpt-4.1", usage=answer.usage, request_id=answer._request_id)
+        other = world.record_usage(model="gpt-4.1", input_tokens=1, request_id=answer.id)  # an id that is used again
+    await own.aclose()
+    assert answer.id != answer._request_id
+    assert world.records == [by_id, other]
+    assert by_header is by_id
+    assert by_id.processing_ms is not None  # the one that was seen
+
+
+async def test_a_key_counts_once_also_where_the_wire_has_seen_its_request(
+    world: World, client: openai.AsyncOpenAI
+) -> None:
+    """Whoever repeats it gets the one that was seen."""
+    with fake_job_context(job_id="hand_6") as ctx:
+        own = world.track(ctx=ctx)
+        answer = await asked(client)
+        assert await asyncio.to_thread(counting.settle, None, 5.0)
+        told = [
+            world.record_usage(model="gpt-4.1", usage=answer.usage, request_id=answer.id, idempotency_key="k")
+            for _ in range(2)
+        ]
+    await own.aclose()
+    assert world.records == [told[0]]
+    assert told[1] is told[0]
+
+
+async def test_what_another_session_has_seen_is_another_request(world: World, client: openai.AsyncOpenAI) -> None:
+    """The servers of one's own number every answer alike."""
+    with fake_job_context(job_id="hand_7") as ctx:
+        own = world.track(ctx=ctx)
+        answer = await asked(client)
+        assert await asyncio.to_thread(counting.settle, None, 5.0)
+        world.record_usage(model="gpt-4.1", usage=answer.usage, request_id=answer.id, session_id="thread-1")
+    await own.aclose()
+    assert [world.part_of(record).session_id for record in world.records] == [own.session_id, "thread-1"]
+
+
+@pytest.mark.parametrize("killed", [True, False])
+async def test_recording_by_hand_waits_for_nobody_who_counts(
+    world: World, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    """Nor does a summary. It counts once when the wire has counted, too, and also if the process is killed first."""
+    counts, go_on = threading.Event(), threading.Event()
+    prompt_of = prompts.prompt_of
+
+    def slowly(*given: Any) -> Any:
+        counts.set()
+        assert go_on.wait(10)
+        return prompt_of(*given)
+
+    monkeypatch.setattr(prompts, "prompt_of", slowly)
+    vocabulary.load("o200k")
+    with fake_job_context(job_id=f"hand_8_{killed}") as ctx:
+        own = world.track(ctx=ctx)
+        answer = await asked(client)
+        assert await asyncio.to_thread(counts.wait, 10)
+        told = world.record_usage(model="gpt-4.1", usage=answer.usage, request_id=answer.id)
+        assert world.records == [told]
+        assert own.summary().totals.requests == 1
+        assert not go_on.is_set()
+        if killed:
+            assert (await read_remains(world.recorder.folder)).pending == {}
+        go_on.set()
         await own.aclose()
-        await client.close()
-    assert world.records == [record, other]
-    assert (record.request_id, record.units) != (other.request_id, other.units)
-    assert record.first_output_ms is not None or record.processing_ms is not None  # the one that was seen
+    assert world.records == [told]
+    assert world.recorder._pending == {}
 
 
 async def test_a_stream_that_is_recorded_inside_its_own_loop_counts_once(world: World) -> None:

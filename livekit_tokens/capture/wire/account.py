@@ -176,7 +176,7 @@ class Account:
             name = record.request_id if asked.endpoint.kind == "responses" else None
             _calibration.learn(record.provider, self._pend.record.model, *self._prompt, Told(record.units, name))
         self._remember_pace(ended, ending)
-        self._write(record)
+        self._write(record, headers.get("x-request-id"))
 
     def _usual_pace(self) -> Pace | None:
         return _paces.get((self._exchange.host, self._asked.model))
@@ -201,5 +201,6 @@ class Account:
             _round_trips[host] = min(between, _round_trips.get(host, between))
         return _round_trips.get(host, 0.0)
 
-    def _write(self, record: UsageRecord) -> None:
-        self._writer.write(replace(record, at=self._writer.now()), settles=self._pend.id)
+    def _write(self, record: UsageRecord, also_known_as: str | None = None) -> None:
+        """The openai client tells an answer's id, and as `_request_id` that of its header."""
+        self._writer.write(replace(record, at=self._writer.now()), self._pend.id, also_known_as)

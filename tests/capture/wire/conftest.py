@@ -52,7 +52,7 @@ class Paper:
     def more(self, more: More) -> None:
         self.progress[more.id] = more
 
-    def write(self, record: UsageRecord, settles: str | None = None) -> int:
+    def write(self, record: UsageRecord, settles: str | None = None, also_known_as: str | None = None) -> int:
         if settles is not None:
             self.pending.pop(settles)
         self.written.append(record)
