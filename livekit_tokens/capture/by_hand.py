@@ -153,6 +153,8 @@ class ByHand:
 
     def _whose(self) -> Spending | None:
         found = spending.whose()
+        if found is None and len(alone := spending.calls_of_bare_thread()) == 1:
+            found = Spending(alone[0])
         if self._payer is None or (found is not None and found.payer is self._payer):
             return found
         return Spending(self._payer)

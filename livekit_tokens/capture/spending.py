@@ -12,12 +12,14 @@ Asked where the request is made, in its thread or task; a request that is settle
 
 Where nobody is tracked, `current` answers None. A part that is over is not written to: its writer then writes for a
 part of its own in the same session (a summary that a shutdown callback asks for is billed, too). The context is a
-context variable: tasks and `asyncio.to_thread` inherit it, a bare thread does not, and in a forked child nobody pays.
+context variable: tasks and `asyncio.to_thread` inherit it, and in a forked child nobody pays. A bare thread does not
+(`loop.run_in_executor`): it works for the one call of this process's jobs; where there are several, nobody is charged.
 Needs neither livekit nor openai; LiveKit is asked for its job only where the process has imported it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import threading
@@ -169,6 +171,18 @@ def whose() -> Spending | None:
     return _first_of([payer for payer in payers() if not payer.by_hand and payer.job == job])
 
 
+def calls_of_bare_thread() -> list[Payer]:
+    """The calls that a thread may work for which was given no context, as `loop.run_in_executor` gives none.
+
+    Those of this process's jobs that are open, else those that are over: mostly one, as LiveKit gives each job a
+    process of its own. None in the main thread and where a loop runs: these have a context wherever a call does.
+    """
+    if told() is not None or threading.current_thread() is threading.main_thread() or _is_in_loop():
+        return []
+    calls = [p for p in payers() if not p.by_hand and p.is_of_this_process and p.job is not None]
+    return [payer for payer in calls if not payer.over] or calls
+
+
 def whose_is(session_id: str) -> Spending | None:
     """Who pays for a session that is named: its part that is open in this process; the context's, if it is of it."""
     found = whose()
@@ -226,6 +240,14 @@ class feature:  # noqa: N801 - used as `with feature("introspection"):`
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, trace)
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _job() -> str | None:

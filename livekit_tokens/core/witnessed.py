@@ -27,7 +27,7 @@ class Witnessed:
 
     def __init__(self, most: int = _REMEMBERED) -> None:
         self._in_flight: _Latest[str, tuple[str, str] | None] = _Latest(most)
-        """Session and model of a pending request, by its id in the spool; None once it was told by hand, and has ended."""
+        """Session and model of a pending request, by its id in the spool; None once what was told has ended it."""
         self._seen: _Latest[tuple[str, str], UsageRecord] = _Latest(most)
         self._told: _Latest[tuple[str, str], UsageRecord] = _Latest(most)
         self._asking = threading.Lock()

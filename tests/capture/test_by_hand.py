@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import openai
 import pytest
 from livekit.agents import Agent, AgentSession, RunContext, function_tool
 from livekit.agents.testing import fake_job_context
 
-from livekit_tokens.capture import tracking
+from livekit_tokens.capture import spending, tracking
 from livekit_tokens.capture.by_hand import ByHand
 from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.tracking import Tracking
@@ -244,6 +245,20 @@ async def test_in_a_job_the_session_is_found_by_itself(world: World) -> None:
     await two.aclose()
 
 
+async def test_in_a_thread_without_a_context_it_is_the_only_calls(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `loop.run_in_executor` starts them."""
+    monkeypatch.setattr(spending, "_payers", WeakSet())
+    with fake_job_context(job_id="hand_9") as ctx:
+        own = world.track(ctx=ctx)
+    told = await asyncio.get_running_loop().run_in_executor(
+        None, lambda: world.record_usage(model="gpt-4.1", input_tokens=1)
+    )
+    await own.aclose()
+    assert world.part_of(told).session_id == own.session_id
+
+
 async def test_in_a_tool_it_is_the_agents_that_called_it(world: World) -> None:
     """A real AgentSession without a job."""
 
@@ -424,6 +439,7 @@ async def test_recording_by_hand_waits_for_nobody_who_counts(
         own = world.track(ctx=ctx)
         answer = await asked(client)
         assert await asyncio.to_thread(counts.wait, 10)
+        monkeypatch.setattr(counting, "settle", lambda *_: 1 / 0)
         told = world.record_usage(model="gpt-4.1", usage=answer.usage, request_id=answer.id)
         assert world.records == [told]
         assert own.summary().totals.requests == 1

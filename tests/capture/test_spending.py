@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from weakref import WeakSet
 
 import pytest
 from livekit.agents.testing import fake_job_context
@@ -181,18 +182,33 @@ def test_a_session_that_is_gone_leaves_nothing_behind() -> None:
 
 
 async def test_tasks_and_threads_that_asyncio_starts_inherit_it() -> None:
-    """A tool that does its work in `asyncio.to_thread`; a bare thread knows nothing."""
+    """A tool that does its work in `asyncio.to_thread`."""
     call = Call("a", job="job_7")
     with fake_job_context(job_id="job_7"):
         assert await asyncio.to_thread(session) == "a"
     with call.context("greeter"), feature("search"):
         assert await asyncio.create_task(asyncio.to_thread(session)) == "a"
         assert await asyncio.to_thread(spending.labelled) == "search"
-        seen: list[str | None] = []
-        thread = threading.Thread(target=lambda: seen.append(session()))
-        thread.start()
-        thread.join()
-    assert seen == [None]
+
+
+async def test_a_bare_thread_works_for_the_calls_of_this_processs_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`loop.run_in_executor` hands no context on. A call that goes on goes before one that is over."""
+    monkeypatch.setattr(spending, "_payers", WeakSet())
+
+    async def found() -> list[str]:
+        calls = await asyncio.get_running_loop().run_in_executor(None, spending.calls_of_bare_thread)
+        return sorted(payer.writer.part.session_id for payer in calls)
+
+    no_jobs, thread = Call("console"), Call("thread-1", job="job_8", by_hand=True)
+    assert await found() == []
+    first = Call("first", job="job_8")
+    assert await found() == ["first"]
+    second = Call("second", job="job_9")
+    assert await found() == ["first", "second"]
+    first.live.fix("done")
+    assert await found() == ["second"]
+    assert spending.calls_of_bare_thread() == []  # here is a loop
+    del no_jobs, thread, second
 
 
 def test_jobs_in_threads_of_one_process_each_have_their_own() -> None:

@@ -24,6 +24,8 @@ _COUNT_AT = 8_192
 """Characters that are gathered before they are counted for good: the longer the text, the more exact the count."""
 _LONGEST_TEXT = 1 << 20
 _LONGEST_ID = 200
+CONTENT_FILTER = "content_filter"
+"""Azure's code for a prompt that it refuses for what it says."""
 
 Count = Callable[[str], int]
 
@@ -54,6 +56,8 @@ class Reading:
         """A model's answer is complete; what it came to may follow."""
         self.request_id: str | None = None
         self.model: str | None = None
+        self.service_tier: str | None = None
+        """How fast and how dear it was served."""
         self.finished = False
         """The provider said that this was all; a body that ends without saying so may be all as well."""
         self.error: str | None = None
@@ -141,6 +145,8 @@ class Reading:
             self.request_id = name[:_LONGEST_ID]
         if isinstance(model := source.get("model"), str) and model:
             self.model = model[:_LONGEST_ID]
+        if isinstance(tier := source.get("service_tier"), str) and tier:
+            self.service_tier = tier[:_LONGEST_ID]
 
     def end(self) -> None:
         """The provider says that this was all: what was told last is the bill."""
@@ -150,5 +156,5 @@ class Reading:
     def failed(self, error: object) -> None:
         """`error`: an error object of the provider's. Only its class is kept, never its message."""
         told = error if isinstance(error, dict) else {}
-        name = told.get("type") or told.get("code")
+        name = CONTENT_FILTER if told.get("code") == CONTENT_FILTER else told.get("type") or told.get("code")
         self.error = name[:100] if isinstance(name, str) and name else "error"

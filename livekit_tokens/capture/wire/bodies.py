@@ -65,6 +65,7 @@ class _Answer(msgspec.Struct):
     id: object = None
     model: object = None
     usage: object = None
+    service_tier: object = None
     text: object = None
     duration: object = None
     choices: object = None

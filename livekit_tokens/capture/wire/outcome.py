@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
-from livekit_tokens.capture.wire.answers import Pace, Reading
+from livekit_tokens.capture.wire.answers import CONTENT_FILTER, Pace, Reading
 from livekit_tokens.capture.wire.requests import Asked
 from livekit_tokens.core import faults, whisper
 from livekit_tokens.core.cut_requests import Arrived, at_least, cut, transcribed
@@ -30,6 +30,7 @@ _REFUSALS = {
     422: "UnprocessableEntityError",
     429: "RateLimitError",
 }
+_STANDARD_TIERS = ("auto", "default", "standard")
 _NEVER_SENT = ("Connect", "Pool", "Proxy", "UnsupportedProtocol", "InvalidURL")
 """How httpx's and aiohttp's errors begin that come before a request has left."""
 LONG_ENOUGH = 0.2
@@ -59,7 +60,7 @@ def settled(seen: Seen) -> UsageRecord:
     """The record of a request that is over: by the provider's figures, else by what is known of it."""
     record = _named(seen)
     if seen.status is not None and seen.status >= 300:  # a redirect that nobody followed is no answer either
-        return _refused(record, seen.status)
+        return _refused(record, seen.status, seen.reading)
     if seen.status is None and (seen.error or "").startswith(_NEVER_SENT):
         return _unbilled(record, seen.error)
     reading = seen.reading
@@ -83,6 +84,8 @@ def _named(seen: Seen) -> UsageRecord:
             model, metadata["deployment"] = served, model
         else:
             metadata["served_model"] = served
+    if reading is not None and reading.service_tier not in (None, *_STANDARD_TIERS):
+        metadata["service_tier"] = reading.service_tier
     return replace(
         record,
         model=model,
@@ -93,9 +96,24 @@ def _named(seen: Seen) -> UsageRecord:
     )
 
 
-def _refused(record: UsageRecord, status: int) -> UsageRecord:
+def _refused(record: UsageRecord, status: int, reading: Reading | None) -> UsageRecord:
     name = _REFUSALS.get(status) or ("InternalServerError" if status >= 500 else "APIStatusError")
-    return replace(_unbilled(record, name), metadata={**record.metadata, "status_code": status})
+    filtered = status == 400 and reading is not None and reading.error == CONTENT_FILTER
+    if record.provider == "azure" and (filtered or status == 408):
+        refused = _billed_by_azure(record, name, for_certain=filtered)
+    else:
+        refused = _unbilled(record, name)
+    return replace(refused, metadata={**record.metadata, "status_code": status})
+
+
+def _billed_by_azure(record: UsageRecord, error: str, *, for_certain: bool) -> UsageRecord:
+    """A prompt that the content filter refuses is billed, as far as it was answered, too; one that times out may be.
+
+    Source: Microsoft Learn, Azure OpenAI, content filtering ("there will be a charge for this request as the prompt
+    was evaluated"), and manage costs (status 400 and 408).
+    """
+    read = cut(record, Arrived())
+    return replace(read, low=record.low if for_certain else read.low, success=False, error=error)
 
 
 def _unbilled(record: UsageRecord, error: str | None) -> UsageRecord:

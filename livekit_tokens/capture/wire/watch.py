@@ -6,14 +6,15 @@ import inspect
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 from livekit_tokens.capture import spending
-from livekit_tokens.capture.spending import Spender
+from livekit_tokens.capture.spending import Spender, Spending
 from livekit_tokens.capture.wire import tee
 from livekit_tokens.capture.wire.exchange import Exchange, Hold, Read
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_form, read_json, unread
+from livekit_tokens.core import faults
 from livekit_tokens.domain.errors import BadSetting
 
 Nobodys = Callable[[], Spender]
@@ -121,9 +122,16 @@ def begin(request: Any) -> Hold | None:
 
 def follow(endpoint: Endpoint, host: Callable[[], str], read: Read) -> Hold | None:
     """One request that is sent now: the hold by which its tee tells of it as it goes on; None if nobody pays."""
-    if not spending.may_be_spent() and _nobodys.get() is None:
-        return None
-    return Hold(Exchange(endpoint, host, read, _spender))
+    pays: Callable[[], Spender | None] = _spender
+    if not spending.may_be_spent():
+        calls = spending.calls_of_bare_thread()
+        if len(calls) == 1:
+            pays = partial(spending.spender_of, Spending(calls[0]))
+        elif _nobodys.get() is None:
+            if calls:
+                faults.note("a request was made in a thread that several calls may have started; not counted")
+            return None
+    return Hold(Exchange(endpoint, host, read, pays))
 
 
 def _spender() -> Spender | None:

@@ -161,6 +161,54 @@ async def test_tokens_written_to_the_cache_are_kept_beside_the_input_that_they_s
     assert (record.units["input_text"], record.metadata["cache_write_tokens"]) == (7, 5)
 
 
+async def answered(url: str, status: int, body: dict[str, Any]) -> None:
+    """One request there, answered so."""
+
+    def answer(_: Any) -> httpx2.Response:
+        return httpx2.Response(status, json=body)
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as client:
+        await client.post(url, json=ASKED)
+
+
+AZURE = "https://here.openai.azure.com/openai/deployments/d/chat/completions"
+FILTERED = {"error": {"type": None, "code": "content_filter", "innererror": {"code": "ResponsibleAIPolicyViolation"}}}
+
+
+async def test_a_prompt_that_azure_refuses_for_what_it_says_is_billed(tracked: Paper) -> None:
+    """And one that times out may be."""
+    await answered(AZURE, 400, FILTERED)
+    await answered(AZURE, 408, {"error": {"code": "Timeout"}})
+    filtered, late = tracked.records
+    for record in (filtered, late):
+        assert (record.provenance, record.success, record.units) == ("estimated", False, {"input_text": 8})
+        assert record.high is not None
+        assert record.high["input_text"] >= 8
+        assert record.high["output_text"] > 0
+    assert filtered.low == {"input_text": 7}
+    assert late.low == {}
+    assert [record.metadata["status_code"] for record in tracked.records] == [400, 408]
+
+
+async def test_other_refusals_are_not_billed(tracked: Paper) -> None:
+    """Azure's others, and a filter's by others."""
+    await answered(AZURE, 400, {"error": {"code": "BadRequest"}})
+    await answered(AZURE, 429, FILTERED)
+    await answered("https://api.openai.com/v1/chat/completions", 400, FILTERED)
+    assert [(record.provenance, record.units, record.success) for record in tracked.records] == [
+        ("reported", {}, False)
+    ] * 3
+
+
+async def test_the_tier_that_served_a_request_is_kept_where_it_is_another_than_the_standard_one(tracked: Paper) -> None:
+    """Providers name it in their answers."""
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    for tier in ("priority", "default"):
+        body = {"id": "c", "model": "gpt-4o", "choices": [], "usage": usage, "service_tier": tier}
+        await answered("https://api.openai.com/v1/chat/completions", 200, body)
+    assert [record.metadata.get("service_tier") for record in tracked.records] == ["priority", None]
+
+
 async def test_the_response_is_what_it_was(provider: Provider, tracked: Paper) -> None:
     """Its time, its body, its state."""
     async with httpx2.AsyncClient() as client:

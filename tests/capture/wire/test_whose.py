@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
+from weakref import WeakSet
 
 import openai
+import pytest
 
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.spending import Payer, Spending
+from livekit_tokens.core import faults
 from tests.capture.wire.conftest import Paper
 from tests.capture.wire.provider import Provider
 
@@ -40,3 +44,23 @@ async def test_two_calls_and_an_unrelated_app_share_a_process_and_a_client(provi
     assert len(provider.bill) == 9
     assert [(record.model, record.metadata["messages_count"]) for record in first.records] == [("gpt-4o", 1)] * 3
     assert [(record.model, record.metadata["messages_count"]) for record in second.records] == [("gpt-4o-mini", 2)] * 3
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2])
+async def test_a_request_in_a_thread_without_a_context_is_the_only_calls(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    """`loop.run_in_executor` hands no context on. Of several calls nobody knows whose it is, and `doctor` tells."""
+    noted: list[str] = []
+    monkeypatch.setattr(spending, "_payers", WeakSet())
+    monkeypatch.setattr(faults, "note", lambda kind, *_, **__: noted.append(kind))
+    papers = [Paper() for _ in range(calls)]
+    for number, paper in enumerate(papers):
+        paper.part = replace(paper.part, job=f"job_{number}")
+    payers = [Payer(lambda paper=paper: paper) for paper in papers]
+    client = openai.OpenAI(base_url=provider.base_url, api_key="not-a-key")
+    asked: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
+    await asyncio.get_running_loop().run_in_executor(None, lambda: client.chat.completions.create(**asked))
+    assert [len(paper.records) for paper in papers] == ([1] if calls == 1 else [0] * calls)
+    expected = ["a request was made in a thread that several calls may have started; not counted"]
+    assert noted == expected * (len(payers) == 2)
