@@ -182,13 +182,13 @@ class LivePart(PartWriter):
 
     async def finish(self, reason: str | None, at: Micros) -> SessionSummary:
         """End the part as it was at a time, once what went over the wire is counted; then `settle`."""
-        await counting.settled(self._part.key)
+        await counting.finished(self._part.key)
         self.fix(reason, at)
         return await self.settle()
 
     def close(self, reason: str) -> None:
         """End the part and make the end durable, for who has no loop to wait in; blocks for the disk."""
-        counting.settle(self._part.key)
+        counting.finish(self._part.key)
         self.fix(reason)
         self.sync()
         if self._tally.waits:

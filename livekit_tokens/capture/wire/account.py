@@ -52,6 +52,9 @@ class Account:
         self._prompt: tuple[Prompt, Expected] | None = None
         self._reading: Reading | None = None
         self._told = (0, 0)
+        self.runs_on = False
+        """Its response runs on in the background; `come` tells of its end, or nobody does."""
+        self.response_id = ""
         at = self._writer.now()
         record = spender.new_record(
             at=at,
@@ -69,16 +72,39 @@ class Account:
     def advance(self, *, over: bool) -> None:
         """Count what has come since the last time; settle the request if it is over."""
         try:
+            if self.runs_on:
+                if over:
+                    self._write(self._unknown())
+                return
             self._read_pieces()
             if over:
-                self._settle()
+                self._end()
             elif vocabulary.is_ready(self._asked.model):
                 self._count_prompt()
                 self._tell_progress()
         except BaseException:
             # It happened, it is billed, and nothing more will be known of it.
-            self._write(replace(self._pend.record, units={}, low=None, high=None, provenance="unknown"))
+            self._write(self._unknown())
             raise
+
+    def come(self, reading: Reading) -> None:
+        """The response that ran on in the background has ended."""
+        self._reading = reading
+        try:
+            self._settle()
+        except Exception:
+            self._write(self._unknown())
+            raise
+
+    def _unknown(self) -> UsageRecord:
+        return replace(self._pend.record, units={}, low=None, high=None, provenance="unknown")
+
+    def _run_on(self, response_id: str) -> None:
+        """Whoever finds it so in the spool knows no more of it."""
+        self.runs_on, self.response_id = True, response_id
+        record = replace(self._unknown(), request_id=response_id)
+        self._pend = Pend(self._pend.id, self._pend.at, record, complete=True)
+        self._writer.pend(self._pend)
 
     def _read_pieces(self) -> None:
         head, pieces = self._exchange.head, self._exchange.pieces
@@ -145,14 +171,21 @@ class Account:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
+    def _end(self) -> None:
+        reading, ending = self._reading, self._exchange.ending
+        if reading is not None:
+            reading.close()
+            if ending is not None and ending[1] == "whole":
+                reading.end()
+        if reading is not None and reading.runs_on and reading.request_id is not None:
+            self._run_on(reading.request_id)
+        else:
+            self._settle()
+
     def _settle(self) -> None:
         exchange, asked, reading = self._exchange, self._asked, self._reading
         assert exchange.ending is not None
         ended, ending, error = exchange.ending
-        if reading is not None:
-            reading.close()
-            if ending == "whole":
-                reading.end()
         if reading is None or reading.usage is None or vocabulary.is_ready(asked.model):
             self._count_prompt()
         status, headers = exchange.head or (None, {})

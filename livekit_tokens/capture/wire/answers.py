@@ -58,6 +58,8 @@ class Reading:
         self.model: str | None = None
         self.service_tier: str | None = None
         """How fast and how dear it was served."""
+        self.status: str | None = None
+        self._in_background = False
         self.finished = False
         """The provider said that this was all; a body that ends without saying so may be all as well."""
         self.error: str | None = None
@@ -81,6 +83,11 @@ class Reading:
     def close(self) -> None:
         """Nothing more comes."""
         self._body.close()
+
+    @property
+    def runs_on(self) -> bool:
+        """Whether a response goes on when its answer has ended, or has been cut off."""
+        return self.status == "queued" or (self.status == "in_progress" and self._in_background)
 
     @property
     def tokens(self) -> int:
@@ -138,13 +145,16 @@ class Reading:
                 self.sounded(b64decode(base64))
 
     def told(self, source: Mapping[str, Any], *, ended: bool = True) -> None:
-        """Usage, id and model, wherever an object has them; `ended`: no output follows."""
+        """Usage, id, model, status and tier, wherever an object has them; `ended`: no output follows."""
         if isinstance(usage := source.get("usage"), dict) and _says_something(usage):
             self.usage, self.so_far = (usage, None) if ended else (None, usage)
         if isinstance(name := source.get("id"), str) and name:
             self.request_id = name[:_LONGEST_ID]
         if isinstance(model := source.get("model"), str) and model:
             self.model = model[:_LONGEST_ID]
+        if isinstance(status := source.get("status"), str):
+            self.status = status
+        self._in_background |= source.get("background") is True
         if isinstance(tier := source.get("service_tier"), str) and tier:
             self.service_tier = tier[:_LONGEST_ID]
 

@@ -66,6 +66,8 @@ class _Answer(msgspec.Struct):
     model: object = None
     usage: object = None
     service_tier: object = None
+    status: object = None
+    background: object = None
     text: object = None
     duration: object = None
     choices: object = None
@@ -73,6 +75,7 @@ class _Answer(msgspec.Struct):
     error: object = None
 
 
+_TOLD = ("id", "model", "service_tier", "status", "background")
 _read_answer = msgspec.json.Decoder(_Answer).decode
 
 
@@ -102,7 +105,7 @@ class _Whole:
         usage = answer.usage
         if usage is None and isinstance(answer.duration, (int, float)):  # a transcription, `verbose_json`
             usage = {"type": "duration", "seconds": answer.duration}
-        self._reading.told({"usage": usage, "id": answer.id, "model": answer.model})
+        self._reading.told({name: getattr(answer, name) for name in _TOLD} | {"usage": usage})
         if answer.error:
             self._reading.failed(answer.error)
         if self._reading.usage is None or answer.text is not None:

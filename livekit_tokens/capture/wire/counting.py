@@ -36,6 +36,10 @@ class Counted(Protocol):
         """Count what has come since; True when it is settled."""
         ...
 
+    def give_up(self) -> None:
+        """Wait no longer for what runs on in the background."""
+        ...
+
 
 class _Counting:
     def __init__(self) -> None:
@@ -74,6 +78,11 @@ class _Counting:
         self._wakings.put(None)  # a loop that is blocked, by this very wait it may be, has not woken it
         with self._settled:
             return self._settled.wait_for(lambda: not self.unsettled(part), seconds)
+
+    def give_up(self, part: str) -> None:
+        for request in list(self._open.values()):
+            if request.part == part:
+                request.give_up()
 
     def _start(self) -> None:
         with self._starting:
@@ -131,6 +140,20 @@ async def settled(part: str, seconds: float = SETTLE_SECONDS) -> None:
     """The same for a call's loop, which goes on meanwhile."""
     if _counting.unsettled(part):
         await asyncio.to_thread(_counting.settle, part, seconds)
+
+
+def finish(part: str) -> None:
+    """The part ends: the same, and what runs on in the background is waited for no longer."""
+    settle(part)
+    _counting.give_up(part)
+    settle(part)
+
+
+async def finished(part: str) -> None:
+    """The same for a call's loop."""
+    await settled(part)
+    _counting.give_up(part)
+    await settled(part)
 
 
 def unsettled(part: str) -> bool:

@@ -11,16 +11,21 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from functools import partial
+from weakref import WeakValueDictionary
 
 from livekit_tokens.capture import witnesses
 from livekit_tokens.capture.spending import Spender
 from livekit_tokens.capture.wire import counting
 from livekit_tokens.capture.wire.account import Account
+from livekit_tokens.capture.wire.answers import Reading
 from livekit_tokens.capture.wire.outcome import Ending
 from livekit_tokens.capture.wire.requests import UNKNOWN_MODEL, Asked, Endpoint
 from livekit_tokens.capture.witnesses import Names, Seen
 from livekit_tokens.core import faults
 from livekit_tokens.domain.providers import provider_of
+
+awaited: WeakValueDictionary[tuple[str, str], Exchange] = WeakValueDictionary()
+"""By host and response, those whose responses run on in the background. The counting thread's own."""
 
 Read = Callable[[], tuple[Asked | None, bytes | None]]
 """Reads what is asked for, and the body that is to be counted; None for what turns out to be no such request."""
@@ -30,6 +35,7 @@ class Exchange:
     """One request that is sent now, to `host`, for whom `pays` says in this context."""
 
     __slots__ = (
+        "__weakref__",
         "_account",
         "_asked",
         "_host",
@@ -41,6 +47,7 @@ class Exchange:
         "ending",
         "endpoint",
         "first",
+        "given_up",
         "head",
         "head_at",
         "part",
@@ -61,6 +68,8 @@ class Exchange:
         """When and how it ended, and by what class of error; nothing comes after it."""
         self.part: str | None = None
         """Whose part it is, once that is known."""
+        self.given_up = False
+        """Its part ends: what has run on in the background until then is waited for no longer."""
         self._mark = witnesses.here()
         self._host = host
         self._read: Read | None = read
@@ -76,7 +85,9 @@ class Exchange:
 
     @property
     def ended(self) -> bool:
-        return self.ending is not None
+        account = self._account
+        runs_on = account is not None and account.runs_on and not self.given_up
+        return self.ending is not None and not runs_on
 
     @property
     def operation(self) -> str:
@@ -117,9 +128,23 @@ class Exchange:
             self._account = None
         if self._account is None:
             self.pieces.clear()
+        elif over and self._account.runs_on and not self.given_up:
+            awaited[self.host, self._account.response_id] = self
+            return False
         if over:
             self._let_go()
         return over
+
+    def come(self, reading: Reading) -> None:
+        """Its response has run on in the background, and has come to its end."""
+        account, self._account = self._account, None
+        self.ending, self.first = (time.monotonic(), "whole", None), None
+        if account is not None:
+            account.come(reading)
+
+    def give_up(self) -> None:
+        """Wait no longer for what runs on in the background."""
+        self.given_up = True
 
     def _let_go(self) -> None:
         """Whoever holds the response that this is the exchange of keeps nothing else alive, nor what was said in it."""

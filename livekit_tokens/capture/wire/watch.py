@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.spending import Spender, Spending
 from livekit_tokens.capture.wire import tee
-from livekit_tokens.capture.wire.exchange import Exchange, Hold, Read
+from livekit_tokens.capture.wire.background import Retrieval, retrieved
+from livekit_tokens.capture.wire.exchange import Exchange, Hold, Read, awaited
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_form, read_json, unread
 from livekit_tokens.core import faults
 from livekit_tokens.domain.errors import BadSetting
@@ -116,8 +117,16 @@ def begin(request: Any) -> Hold | None:
     path = url.path
     endpoint = endpoint_of(request.method, path)
     if endpoint is None:
-        return None
+        return _begin_retrieval(request.method, url)
     return follow(endpoint, lambda: str(url.netloc, "ascii"), lambda: _read(endpoint, path, request))
+
+
+def _begin_retrieval(method: str, url: Any) -> Hold | None:
+    """Follow who asks for a response: it may be one that runs on in the background, for a call or a metered client."""
+    response_id = retrieved(method, url.path)
+    if response_id is None or not (awaited or spending.may_be_spent() or _nobodys.get() is not None):
+        return None
+    return Hold(Retrieval(lambda: str(url.netloc, "ascii"), response_id))
 
 
 def follow(endpoint: Endpoint, host: Callable[[], str], read: Read) -> Hold | None:
