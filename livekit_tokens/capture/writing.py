@@ -79,7 +79,7 @@ class PartWriter:
             seq = self._see(record, settles, also_known_as)
         if seq is None:
             return 0
-        self._note(record)
+        self._count(record)
         return seq
 
     def tell(self, record: UsageRecord) -> UsageRecord:
@@ -89,19 +89,19 @@ class PartWriter:
             self._part.session_id, record, lambda settles: written.append(self._record(record, settles))
         )
         if written:
-            self._note(record)
+            self._count(record)
         return counts
 
-    def _note(self, record: UsageRecord) -> None:
+    def _count(self, record: UsageRecord) -> None:
         if record.service != "tool":  # what the call itself spends, and no code of the host's beside it
             self.counted += 1
         if self._on_usage is None:
             return
         if self._loop is not None and self._loop is not _running_loop():
             with suppress(RuntimeError):  # closed: then there is none to disturb either
-                self._loop.call_soon_threadsafe(self._tell, record)
+                self._loop.call_soon_threadsafe(self._call_on_usage, record)
                 return
-        self._tell(record)
+        self._call_on_usage(record)
 
     def unpend(self, pending: str) -> None:
         self._process.witnessed.end(pending)
@@ -122,7 +122,7 @@ class PartWriter:
     def _record(self, record: UsageRecord, settles: str | None) -> int:
         return self._recorder.record(record, settles)
 
-    def _tell(self, record: UsageRecord) -> None:
+    def _call_on_usage(self, record: UsageRecord) -> None:
         assert self._on_usage is not None
         try:
             self._on_usage(record)

@@ -18,6 +18,9 @@ from livekit_tokens.prices.prices_file import PricesFile
 
 _FAULT = "a price could not be looked up; the record is unpriced"
 
+AS_STANDARD = "priced at the standard tier"
+"""The library has prices of other tiers of some models, ours have none: no card says which tiers it knows."""
+
 _MOST_QUOTES = 8
 """So many periods of one model are kept at most; a price that changes with the hour has several a day."""
 MOST_MODELS = 4096
@@ -150,7 +153,11 @@ class PriceBook:
 
 
 def _priced(record: UsageRecord, quote: _Quote) -> Price:
-    return Price(note=quote.why) if quote.card is None else quote.card.price(record.units)
+    if quote.card is None:
+        return Price(note=quote.why)
+    price = quote.card.price(record.units)
+    tier = record.metadata.get("service_tier")
+    return price if tier is None or price.note else price._replace(note=f"served as {tier}: {AS_STANDARD}")
 
 
 def _begin(since: Micros | None) -> float:

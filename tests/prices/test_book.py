@@ -43,6 +43,12 @@ def test_what_costs_nothing_is_not_asked_for_a_card() -> None:
     assert PriceBook().price(used("nowhere", "nothing", {})) == Price(0, 0)
 
 
+def test_what_was_served_by_another_tier_has_the_standard_ones_price_and_says_so() -> None:
+    """A priority request is dearer, a flex one cheaper."""
+    served = replace(used("openai", "gpt-4o", {"input_text": 2}), metadata={"service_tier": "priority"})
+    assert PriceBook().price(served) == Price(5_000, 0, "served as priority: priced at the standard tier")
+
+
 def test_informational_units_never_matter() -> None:
     """Whisper's tokens have no price, and its seconds are priced."""
     told = replace(used("openai", "whisper-1", {"audio_ms": 27_000}), informational={"input_audio": 270})
