@@ -164,9 +164,10 @@ def here() -> Mark | None:
     return _mark.get()
 
 
-def see_outside(writer: Writer, operation: str, provider: str) -> None:
-    """A request of this part's was made outside of any marked call."""
-    _outside.setdefault(writer, set()).add((operation, provider))
+def see_outside(operation: str, provider: str) -> None:
+    """A request is made here, outside of any marked call: it is kept with the part that pays for it."""
+    if (told := spending.whose()) is not None:
+        _outside.setdefault(told.payer.writer, set()).add((operation, provider))
 
 
 def is_told(fields: Mapping[str, Any]) -> bool:

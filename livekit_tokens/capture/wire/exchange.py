@@ -80,6 +80,8 @@ class Exchange:
         if self._mark is not None:
             self._seen = Seen(endpoint.operation, self._names)
             self._mark.see(self._seen)
+        else:
+            witnesses.see_outside(self.operation, self.provider)
 
     # -- for who asks in the meantime ------------------------------------------------------------------------------
 
@@ -164,8 +166,6 @@ class Exchange:
         if spender is None or self._asked is None:
             return None
         self.part = spender.writer.part.key
-        if self._seen is None:
-            witnesses.see_outside(spender.writer, self.operation, self.provider)
         return Account(self, spender, self._asked, body)
 
 

@@ -20,7 +20,6 @@ import msgspec
 
 from livekit_tokens.capture import spending, witnesses
 from livekit_tokens.capture.realtime import RealtimeWitness
-from livekit_tokens.capture.spending import Spender
 from livekit_tokens.capture.wire.ears import Ears
 from livekit_tokens.capture.wire.exchange import Follow, Hold
 from livekit_tokens.capture.wire.made import Made
@@ -148,11 +147,11 @@ class _Transcriptions(Ears):
             self._witness = RealtimeWitness(spender.writer, lambda: named, f"s{next(_prefixes)}")
         self._witness.write_to(spender.writer)
         if event.get("type", "").startswith(_TRANSCRIPTION):
-            self._be_seen(spender)
+            self._be_seen()
         self._witness.on_event(event)
 
-    def _be_seen(self, spender: Spender) -> None:
+    def _be_seen(self) -> None:
         if (mark := witnesses.here()) is not None:
             mark.see(self._seen)
         else:
-            witnesses.see_outside(spender.writer, self._seen.operation, self._provider)
+            witnesses.see_outside(self._seen.operation, self._provider)
