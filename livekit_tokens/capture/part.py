@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from weakref import WeakSet
 
+from livekit_tokens.capture import spending
 from livekit_tokens.capture.who import BY_IDENTITY, Naming, Whose
 from livekit_tokens.capture.wire import counting
-from livekit_tokens.capture.writing import ClosedPart, ClosedParts, OnUsage, PartWriter, is_in_loop
+from livekit_tokens.capture.writing import ClosedPart, ClosedParts, OnUsage, PartWriter
 from livekit_tokens.core import faults
 from livekit_tokens.core.health import Health
 from livekit_tokens.core.lines import Pend
@@ -163,7 +164,7 @@ class LivePart(PartWriter):
 
     def summary(self) -> SessionSummary:
         """What it adds up to now, from memory; after the end, what it was. Where a loop runs, it waits for nothing."""
-        if self._final is None and not is_in_loop():
+        if self._final is None and not spending.is_in_loop():
             counting.settle(self._part.key, COUNT_SECONDS)
         return self._final or self._summary(self._part)
 

@@ -177,7 +177,7 @@ def calls_of_bare_thread() -> list[Payer]:
     Those of this process's jobs that are open, else those that are over: mostly one, as LiveKit gives each job a
     process of its own. None in the main thread and where a loop runs: these have a context wherever a call does.
     """
-    if told() is not None or threading.current_thread() is threading.main_thread() or _is_in_loop():
+    if told() is not None or threading.current_thread() is threading.main_thread() or is_in_loop():
         return []
     calls = [p for p in payers() if not p.by_hand and p.is_of_this_process and p.job is not None]
     return [payer for payer in calls if not payer.over] or calls
@@ -242,7 +242,8 @@ class feature:  # noqa: N801 - used as `with feature("introspection"):`
         self.__exit__(kind, error, trace)
 
 
-def _is_in_loop() -> bool:
+def is_in_loop() -> bool:
+    """Whether the running code has an event loop, which must not wait."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

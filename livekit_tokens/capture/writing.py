@@ -201,11 +201,6 @@ class ClosedParts:
             return found
 
 
-def is_in_loop() -> bool:
-    """Whether the running code has an event loop that must not wait."""
-    return _running_loop() is not None
-
-
 def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
         return asyncio.get_running_loop()

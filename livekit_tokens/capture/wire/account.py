@@ -88,10 +88,14 @@ class Account:
             raise
 
     def come(self, reading: Reading) -> None:
-        """The response that ran on in the background has ended."""
+        """The response that ran on in the background has ended; where it tells neither figures nor a fault, nobody
+        knows what of it is billed, as of a cancelled one."""
         self._reading = reading
         try:
-            self._settle()
+            if reading.usage is None and reading.error is None:
+                self._write(self._unknown())
+            else:
+                self._settle()
         except Exception:
             self._write(self._unknown())
             raise

@@ -167,8 +167,6 @@ def _untold(record: UsageRecord, seen: Seen) -> UsageRecord:
         return replace(record, units={}, low=None, high=None, provenance="unknown")
     if reading is None:
         return cut(record, Arrived())
-    if reading.status == "cancelled":  # in the background, and how far it had come is not told
-        return replace(record, units={}, low=None, high=None, provenance="unknown")
     whole = seen.ending == "whole" or reading.finished
     if seen.asked.endpoint.kind == "transcription" and whole:
         return transcribed(record, seen.asked.audio_ms, _transcript(reading, seen.asked))
