@@ -29,6 +29,8 @@ def recover(
         warn("another process is bringing spools home at this moment; look again when it is done")
     if recovered.elsewhere:
         warn(f"{recovered.elsewhere:,} spools were written for another DATABASE_URL and left; --any-ledger takes them")
+    if recovered.newer:
+        warn(f"{recovered.newer:,} spools were written by a newer version and left; upgrade livekit-tokens")
     found = recovered.to_dict()
     if json:
         print_json(found)

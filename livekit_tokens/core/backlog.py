@@ -129,8 +129,8 @@ def _look_at_dead(folder: Path, against: Against) -> Generator[Finding, None, bo
     if replay.is_finished(folder, against.checkpoint(folder.name)):
         return True
     if (written := newest_format(folder)) > FORMAT:
-        told = f"{folder.name} is in format {written}, and this version reads {FORMAT}: it is left to a newer one"
-        yield Finding("note", f"{_SUBJECT}s", told, "upgrade livekit-tokens")
+        told = f"it is in format {written}, and this version reads up to {FORMAT}: it is left to a newer one"
+        yield Finding("note", f"{_SUBJECT} {folder.name}", told, "upgrade livekit-tokens")
         return False
     remains = asyncio.run(read_remains(folder))
     if remains.source is None:

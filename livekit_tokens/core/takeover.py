@@ -144,7 +144,7 @@ class _Taking:
                 self._forget_if_past(replay.acknowledged(self.folder))
             elif (written := newest_format(self.folder)) > FORMAT:
                 self.recovered.newer += 1
-                faults.note(f"a spool is in format {written}, and this version reads {FORMAT}: upgrade livekit-tokens")
+                faults.note(f"a spool is in format {written}; this version reads up to {FORMAT}, and leaves it")
             else:
                 await self._finish(connection)
         finally:
