@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from livekit_tokens.core import spool
+from livekit_tokens.core import replay, spool
 from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.ledger import Batch
 from livekit_tokens.core.lines import Late, More, Use, to_bytes
@@ -357,3 +358,20 @@ async def test_two_records_of_one_number_in_one_batch_are_counted(tmp_path: Path
         file.write(to_bytes(Use(1, a_record(provenance="estimated"))))
     record(recorder, 1)
     assert (await drain_of(recorder, ledger).drain()).lost == ledger.lost == 1
+
+
+async def test_what_a_restored_ledger_got_back_is_kept_for_an_hour_from_then_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it once had it, is no reason to let go of it now."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    record(recorder, 30)
+    await drain_of(recorder, ledger).drain()
+    before = replay.acknowledged(recorder.folder).since
+    really = time.time
+    monkeypatch.setattr(time, "time", lambda: really() + 3000)
+    await drain_of(recorder, MemoryLedger()).drain()
+    after = replay.acknowledged(recorder.folder).since
+    assert before.keys() == after.keys()
+    assert all(after[number] > before[number] + 2900 for number in before)

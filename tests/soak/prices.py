@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,12 +32,12 @@ def price(record: UsageRecord) -> Price:
 
 
 def prices_file(folder: Path) -> Path:
-    """The same prices for a child with the product's own wiring."""
-    path = folder / "prices.toml"
+    """The same prices for a child with the product's own wiring; whoever reads them meanwhile reads all."""
+    path, half = folder / "prices.toml", folder / f"prices.{os.getpid()}"
     entries = ((model, unit, nanos) for model in PRICED for unit, nanos in NANOS.items())
     text = "".join(
         f'[[price]]\nprovider = "openai"\nmodel = "{model}"\nunit = "{unit}"\nprice = "0.{nanos:03}"\nper = "1M"\n'
         for model, unit, nanos in entries
     )
-    path.write_text(text)
-    return path
+    half.write_text(text)
+    return half.replace(path)
