@@ -12,6 +12,9 @@ from typing import Any
 from livekit_tokens.domain.units import TOKENS, total
 
 Units = Mapping[str, int]
+NO_SIGN = "no sign"
+"""Cut before any sign of it had reached the client."""
+
 Cost = Callable[[str, Units], int]
 """Nano-dollars of a model's units."""
 
@@ -99,15 +102,18 @@ class Row:
 def paired(charged: Iterable[Charged], records: Iterable[Recorded]) -> tuple[list[Pair], list[Recorded]]:
     """Each entry of one call's bill with our record of it, and our records that nobody billed.
 
-    By the provider's id; a response that was never announced has none with us, and is found by what is left over.
+    By the provider's id; a response that was never announced has none with us, and is found by what is left over. What
+    had given no sign comes last: it cannot have been recorded where another one may have been.
     """
     by_id: dict[tuple[str, str | None], list[Recorded]] = defaultdict(list)
     for record in records:
         by_id[record.operation, record.request_id].append(record)
-    pairs: list[Pair] = []
-    for entry in charged:
-        found = by_id.get((entry.operation, entry.id)) or by_id.get((entry.operation, None))
-        pairs.append((entry, found.pop(0) if found else None))
+    entries = list(charged)
+    found = {n: same.pop(0) for n, entry in enumerate(entries) if (same := by_id.get((entry.operation, entry.id)))}
+    for n, entry in sorted(enumerate(entries), key=lambda numbered: numbered[1].kind == NO_SIGN):
+        if n not in found and (nameless := by_id.get((entry.operation, None))):
+            found[n] = nameless.pop(0)
+    pairs = [(entry, found.get(n)) for n, entry in enumerate(entries)]
     return pairs, [record for left in by_id.values() for record in left]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.accuracy import time_lapse
 from benchmarks.accuracy.__main__ import run
-from benchmarks.accuracy.comparing import Row, summed
+from benchmarks.accuracy.comparing import Charged, Recorded, Row, paired, summed
 from benchmarks.accuracy.draws import CUTS, SPARE
 from livekit_tokens.core import vocabulary
 
@@ -31,6 +31,20 @@ def test_what_is_counted_is_what_is_billed_or_says_how_far_off_it_may_be(tmp_pat
     assert (whole.wrong_reported, whole.unmarked, whole.missed) == (0, 0, 0)
     assert whole.figures > 10
     assert whole.inside >= 0.7
+
+
+def test_a_record_without_an_id_is_of_what_had_given_a_sign() -> None:
+    """Of two that were billed and never announced, the one that nothing was seen of is the one that has no record."""
+    unseen, seen, named = (
+        Charged(kind, id_, "realtime_response", "gpt-realtime", {}, 0)
+        for kind, id_ in (("no sign", "resp_1"), ("killed", "resp_2"), ("whole", "resp_3"))
+    )
+    nameless, other = (
+        Recorded(request_id, "realtime_response", "estimated", {}, {}, {}) for request_id in (None, "resp_3")
+    )
+    pairs, strangers = paired([unseen, seen, named], [nameless, other])
+    assert (pairs, strangers) == ([(unseen, None), (seen, nameless), (named, other)], [])
+    assert paired([unseen], [nameless]) == ([(unseen, nameless)], [])
 
 
 def test_how_far_off_a_kind_is_varies_by_its_standard_error() -> None:
