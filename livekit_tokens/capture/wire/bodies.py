@@ -5,20 +5,18 @@ Source: OpenAI API reference, Chat completions, Responses, Audio and Embeddings,
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from livekit_tokens.capture.wire.pieces import Ends, Pieces, usage_near_the_end
 from livekit_tokens.capture.wire.requests import Kind
 
 if TYPE_CHECKING:
     from livekit_tokens.capture.wire.answers import Reading
 
-_LONGEST_BODY = 1 << 24
-_TAIL = 1 << 16
-"""Of a body that is longer than any (a provider's fault), its end is kept: the usage stands there."""
+_LONGEST_BODY, _LONGEST_EVENT = 1 << 22, 1 << 20
+"""Bytes that are read in less than 5 ms, while which the interpreter is held; of what is longer, only both ends are."""
 
 
 class Body(Protocol):
@@ -59,8 +57,13 @@ class _Text:
     def close(self) -> None: ...
 
 
+_ABSENT = msgspec.Raw()
+
+
 class _Answer(msgspec.Struct):
-    """The fields of a JSON answer that are looked at; an embedding's vectors are skipped unread."""
+    """The fields of a JSON answer that are looked at. An embedding's vectors are skipped unread; what was said is, too,
+    where its figures are there.
+    """
 
     id: object = None
     model: object = None
@@ -70,8 +73,8 @@ class _Answer(msgspec.Struct):
     background: object = None
     text: object = None
     duration: object = None
-    choices: object = None
-    output: object = None
+    choices: msgspec.Raw = _ABSENT
+    output: msgspec.Raw = _ABSENT
     error: object = None
 
 
@@ -84,18 +87,14 @@ class _Whole:
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def feed(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size > _LONGEST_BODY:
-            self._pieces = [b"".join(self._pieces)[-_TAIL:]]
-            self._size = _TAIL
+        self._body = Pieces(_LONGEST_BODY)
+        self.feed = self._body.add
 
     def close(self) -> None:
-        body, self._pieces = b"".join(self._pieces), []
+        body = self._body.take()
+        if isinstance(body, Ends):
+            _tell_ends(self._reading, body)
+            return
         try:
             answer = _read_answer(body)
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -110,20 +109,12 @@ class _Whole:
             self._reading.failed(answer.error)
         if self._reading.usage is None or answer.text is not None:
             self._reading.said(answer.text)
-            _say_all(self._reading, answer.choices)
-            _say_all(self._reading, answer.output)
+            for said in (answer.choices, answer.output):
+                _say_all(self._reading, msgspec.json.decode(said) if said else None)
 
 
-def usage_near_the_end(body: bytes) -> Mapping[str, Any] | None:
-    """The usage object in what is left of a JSON answer."""
-    at = body.rfind(b'"usage"')
-    if at < 0:
-        return None
-    try:
-        usage, _ = json.JSONDecoder().raw_decode(body[at + 7 :].decode("utf-8", "replace").lstrip(" \r\n\t:"))
-    except ValueError:
-        return None
-    return usage if isinstance(usage, dict) else None
+def _tell_ends(reading: Reading, ends: Ends) -> None:
+    reading.told({"usage": ends.usage, "id": ends.named("id"), "model": ends.named("model")})
 
 
 def _say_all(reading: Reading, value: object) -> None:
@@ -146,22 +137,27 @@ class _Events:
     """Server-sent events, line by line."""
 
     def __init__(self, kind: Kind, reading: Reading) -> None:
-        self._rest = b""
+        # Of speech, a long event is what is counted: its audio.
+        self._line = Pieces(_LONGEST_BODY if kind == "speech" else _LONGEST_EVENT)
         self._reading = reading
         self._on_event = _chat_chunk if kind == "chat" else _event
 
     def feed(self, piece: bytes) -> None:
-        *lines, self._rest = (self._rest + piece).split(b"\n")
-        for line in lines:
-            self._line(line)
-        if len(self._rest) > _LONGEST_BODY:
-            self._rest = b""
+        first, *others = piece.split(b"\n")
+        self._line.add(first)
+        for line in others:
+            self._read(self._line.take())
+            self._line.add(line)
 
     def close(self) -> None:
-        rest, self._rest = self._rest, b""
-        self._line(rest)
+        self._read(self._line.take())
 
-    def _line(self, line: bytes) -> None:
+    def _read(self, line: bytes | Ends) -> None:
+        if isinstance(line, Ends):
+            if line.named("type") in _ENDS:
+                _tell_ends(self._reading, line)
+                self._reading.finished = True
+            return
         if not line.startswith(b"data:"):
             return
         told = line[5:].strip()

@@ -23,6 +23,7 @@ from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.capture.wire.ears import Ears
 from livekit_tokens.capture.wire.exchange import Follow, Hold
 from livekit_tokens.capture.wire.made import Made
+from livekit_tokens.capture.wire.pieces import END, Ends
 from livekit_tokens.capture.wire.posts import tee_post
 from livekit_tokens.capture.wire.requests import RESPONSES, UNKNOWN_MODEL, Asked, read_json
 from livekit_tokens.capture.witnesses import Seen
@@ -73,7 +74,12 @@ class _Type(msgspec.Struct):
     type: str = ""
 
 
-_type_of = msgspec.json.Decoder(_Type).decode
+_read_type = msgspec.json.Decoder(_Type).decode
+
+
+def _type_of(event: bytes) -> str | None:
+    """Of one with an image in it, by its beginning: the call's own loop waits for this."""
+    return _read_type(event).type if len(event) <= END else Ends(event[:END], b"").named("type")
 
 
 class _Responses(Ears):
@@ -107,7 +113,7 @@ class _Responses(Ears):
         raw = text.encode()
         take(b"data:" + raw + b"\n")
         self._take = hold.take
-        if _type_of(raw).type in _ENDS:
+        if _type_of(raw) in _ENDS:
             self._hold = None
             hold.end("whole")
 

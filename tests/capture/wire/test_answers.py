@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from livekit_tokens.capture.wire import sound
 from livekit_tokens.capture.wire.answers import Reading
-from livekit_tokens.capture.wire.bodies import usage_near_the_end
 from livekit_tokens.capture.wire.requests import Kind
 from tests.capture.wire.conftest import wav
 
@@ -155,11 +154,6 @@ def test_a_whole_answer_cut_anywhere_never_raises(cut: int) -> None:
     body = json.dumps({"object": "list", "data": [{"embedding": "AAAA" * 60}], "usage": USAGE}).encode()
     reading = read("embedding", JSON, body[:cut])
     assert (reading.usage is not None) == (cut >= len(body) - 1)
-
-
-def test_usage_is_found_at_the_end_of_what_is_too_long_to_keep() -> None:
-    assert usage_near_the_end(b'AAAA"}], "usage" : {"prompt_tokens": 7}, "x": 1}') == {"prompt_tokens": 7}
-    assert usage_near_the_end(b'"usage": null') is None
 
 
 def test_an_unknown_compression_is_said() -> None:
