@@ -189,7 +189,7 @@ class LivePart(PartWriter):
 
     def close(self, reason: str) -> None:
         """End the part and make the end durable, for who has no loop to wait in; blocks for the disk."""
-        counting.finish(self._part.key)
+        counting.settle(self._part.key)
         self.fix(reason)
         self.sync()
         if self._tally.waits:

@@ -157,7 +157,7 @@ class ClosedPart(PartWriter):
 
     def _record(self, record: UsageRecord, settles: str | None) -> int:
         self._reach(record.at)
-        return super()._record(record, settles)
+        return self._recorder.record(record, settles)
 
     def pend(self, pend: Pend) -> None:
         self._reach(pend.at)

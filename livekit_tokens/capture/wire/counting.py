@@ -142,15 +142,8 @@ async def settled(part: str, seconds: float = SETTLE_SECONDS) -> None:
         await asyncio.to_thread(_counting.settle, part, seconds)
 
 
-def finish(part: str) -> None:
-    """The part ends: the same, and what runs on in the background is waited for no longer."""
-    settle(part)
-    _counting.give_up(part)
-    settle(part)
-
-
 async def finished(part: str) -> None:
-    """The same for a call's loop."""
+    """A call ends: the same, and what runs on in the background is waited for no longer."""
     await settled(part)
     _counting.give_up(part)
     await settled(part)

@@ -115,11 +115,32 @@ async def test_one_that_fails_is_not_billed_and_of_a_cancelled_one_nobody_knows(
     assert (record.units, record.provenance, record.success) == ({}, provenance, success)
 
 
-async def test_one_that_nobody_asks_for_is_unknown_when_its_part_ends(client: httpx2.AsyncClient) -> None:
+def a_part(records: list[UsageRecord]) -> LivePart:
+    part = Part(new_key(), "session", now())
+    return LivePart(part, Process.of_nobody(now, new_key), agent=lambda: None, on_usage=records.append)
+
+
+async def test_one_that_is_begun_in_a_session_by_hand_may_be_asked_for_when_that_has_been_left(
+    client: httpx2.AsyncClient, writer: Writer
+) -> None:
+    """A web app asks in its next request: recorded in the same session."""
+    records: list[UsageRecord] = []
+    live = a_part(records)
+    spending.spend(Spending(Payer(lambda: live), None))
+    await ask(client)
+    spending.spend(None)
+    await asyncio.to_thread(live.close, "completed")
+    assert records == []
+    writer.response |= {"status": "completed", "usage": USAGE}
+    await look(client)
+    assert [record.units for record in records] == [UNITS]
+    assert records[0].part == live.afterwards.part.key
+
+
+async def test_one_that_nobody_asks_for_is_unknown_when_its_call_ends(client: httpx2.AsyncClient) -> None:
     """No bound is made up for it; what comes of it later changes nothing."""
     records: list[UsageRecord] = []
-    part = Part(new_key(), "session", now())
-    live = LivePart(part, Process.of_nobody(now, new_key), agent=lambda: None, on_usage=records.append)
+    live = a_part(records)
     spending.spend(Spending(Payer(lambda: live), "greeter"))
     await ask(client)
     assert await asyncio.to_thread(counting.settle, None, 5.0)
