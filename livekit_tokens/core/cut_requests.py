@@ -49,14 +49,22 @@ def is_speech_billed_by_tokens(model: str) -> bool:
 
 
 def prompt_units(expected: Expected) -> Estimate:
-    """A prompt that was sent: likely units, and bounds should all or none of it that can be cached have been."""
+    """A prompt that was sent: likely units, and bounds should all or none of it have been cached, or written there."""
     margin = CALIBRATED_MARGIN if expected.calibrated else MARGIN
     least, most = round(expected.tokens * (1 - margin)), round(expected.tokens * (1 + margin))
     step = CACHED_IN_STEPS_OF if expected.cacheable else 0
+    fresh = expected.tokens - expected.cached - expected.written
+    surely = 0 if expected.written else max(0, least - expected.cacheable - step)
     return Estimate(
-        _kept({"input_text": expected.tokens - expected.cached, "cached_input_text": expected.cached}),
-        _kept({"input_text": max(0, least - expected.cacheable - step)}),
-        _kept({"input_text": most, "cached_input_text": expected.cacheable + step}),
+        _kept({"input_text": fresh, "cached_input_text": expected.cached, "cache_write_text": expected.written}),
+        _kept({"input_text": surely}),
+        _kept(
+            {
+                "input_text": most,
+                "cached_input_text": expected.cacheable + step,
+                "cache_write_text": most if expected.written else 0,
+            }
+        ),
     )
 
 

@@ -154,8 +154,9 @@ class Card:
         """What some units, at least one, cost: one rounding, half-even, at the total.
 
         A billed unit without a price makes the record unpriced; informational units are not looked at. Seconds,
-        sessions and characters are input. Reasoning without a price of its own is output text, as providers bill it;
-        cached tokens without one have none, since a discount that nobody published is not zero and not known.
+        sessions and characters are input. Reasoning without a price of its own is output text, and what was written to
+        a cache is input text, as providers bill it; cached tokens without one have none, since a discount that nobody
+        published is not zero and not known.
         """
         _, denominator, rates = self._scaled[0] if len(self._scaled) == 1 else self._step_for(units)
         cost_in = cost_out = 0
@@ -198,9 +199,12 @@ def needs_no_card(record: UsageRecord) -> Price | None:
     return None if record.units else NOTHING
 
 
+_BILLED_AS = {"output_reasoning": "output_text", "cache_write_text": "input_text"}
+"""What a unit is billed as where it has no price of its own."""
+
+
 def _scale(above: int, rates: Rates) -> _Scaled:
-    if "output_text" in rates and "output_reasoning" not in rates:
-        rates = {**rates, "output_reasoning": rates["output_text"]}
+    rates = {own: rates[other] for own, other in _BILLED_AS.items() if other in rates} | dict(rates)
     denominator = lcm(*(rate.denominator for rate in rates.values()))
     whole = {unit: int(rate * denominator) for unit, rate in rates.items()}
     return _Scaled(above, denominator, {unit: (rate, unit in _OUTPUT) for unit, rate in whole.items()})

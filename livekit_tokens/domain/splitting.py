@@ -41,9 +41,11 @@ def split_chat_usage(usage: object) -> Units:
     units: Units = {}
     if "prompt_tokens" in counts:
         _split_input(units, counts, "prompt_tokens", "prompt_tokens_details")
+        _split_writes(units, counts, "prompt_tokens_details")
         _split_output(units, counts, "completion_tokens", "completion_tokens_details")
     else:
         _split_input(units, counts, "input_tokens", "input_tokens_details")
+        _split_writes(units, counts, "input_tokens_details")
         _split_output(units, counts, "output_tokens", "output_tokens_details")
     return units
 
@@ -87,6 +89,24 @@ def _split_input(units: Units, counts: Counts, total_name: str, details_name: st
     _put(units, "text", text, cached_text)
     _put(units, "audio", audio, cached_audio)
     _put(units, "image", image, cached_image)
+
+
+def _split_writes(units: Units, counts: Counts, details_name: str) -> None:
+    """Of the text that was not cached, what was written to the cache: it is billed dearer, where it is told.
+
+    Source: OpenAI API reference, `cache_write_tokens`; price page, gpt-5.6 and later. No modality is told with it.
+    """
+    written = _count(_details(counts, details_name), "cache_write_tokens")
+    if not written:
+        return
+    fresh = sum(units.get(name, 0) for name in _INPUT.values())
+    if written > fresh:
+        raise ImpossibleUsage(f"cache_write_tokens {written} of {fresh} input tokens that were not cached")
+    text = units.pop("input_text", 0)
+    if text > written:
+        units["input_text"] = text - written
+    if text:
+        units["cache_write_text"] = min(text, written)
 
 
 def _put(units: Units, modality: str, tokens: int, cached: int) -> None:

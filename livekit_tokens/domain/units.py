@@ -1,8 +1,9 @@
 """The registry of units: what a quantity can count.
 
 Units are disjoint: a token stands in exactly one of them. `input_text` are the text tokens that were
-*not* served from the provider's cache, `cached_input_text` those that were; `output_text` excludes
-`output_reasoning`. Totals are derived, never stored beside their parts.
+*not* served from the provider's cache, `cached_input_text` those that were, `cache_write_text` those that were
+written to it at a price of their own (OpenAI's gpt-5.6 and later); `output_text` excludes `output_reasoning`. Totals
+are derived, never stored beside their parts.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ REGISTRY: Mapping[str, Unit] = {
         Unit("cached_input_text", "token", "input", cached=True),
         Unit("cached_input_audio", "token", "input", cached=True),
         Unit("cached_input_image", "token", "input", cached=True),
+        Unit("cache_write_text", "token", "input"),
         Unit("output_text", "token", "output"),
         Unit("output_audio", "token", "output"),
         Unit("output_reasoning", "token", "output"),

@@ -34,6 +34,7 @@ class Meter(NamedTuple):
 METERS: Mapping[str, Meter] = {
     "input_mtok": Meter("input_text", 10**6),
     "cache_read_mtok": Meter("cached_input_text", 10**6),
+    "cache_write_mtok": Meter("cache_write_text", 10**6),
     "output_mtok": Meter("output_text", 10**6),
     "input_text_mtok": Meter("input_text", 10**6),
     "cache_text_read_mtok": Meter("cached_input_text", 10**6),

@@ -35,6 +35,14 @@ ADDED = (
 )
 """The columns of sums that are added up."""
 
+_LATER = frozenset({"cache_write_text", "info_cache_write_text"})
+"""Columns that revision 0006 added to rows that were there: those have none of it."""
+
+
+def _quantity(name: str) -> sa.Column[int]:
+    return sa.Column(name, Big, nullable=False, server_default="0" if name in _LATER else None)
+
+
 sources = sa.Table(
     "sources",
     metadata,
@@ -139,8 +147,8 @@ sums = sa.Table(
     sa.Column("requests", Big, nullable=False),
     sa.Column("failed_requests", Big, nullable=False),
     sa.Column("unpriced_requests", Big, nullable=False),
-    *(sa.Column(name, Big, nullable=False) for name in units.REGISTRY),
-    *(sa.Column(name, Big, nullable=False) for name in INFORMATIONAL.values()),
+    *(_quantity(name) for name in units.REGISTRY),
+    *(_quantity(name) for name in INFORMATIONAL.values()),
     sa.Column("input_cost", Big, nullable=False),
     sa.Column("output_cost", Big, nullable=False),
     sa.Column("first_at", Big, nullable=False),
@@ -164,7 +172,7 @@ day_sums = sa.Table(
     metadata,
     sa.Column("day", Big, nullable=False),
     *(sa.Column(name, sa.Text, nullable=False) for name in LABELS),
-    *(sa.Column(name, Big, nullable=False) for name in ADDED),
+    *(_quantity(name) for name in ADDED),
     # Eight bytes of the digest of each session that has such a record on that day.
     sa.Column("sessions", sa.LargeBinary, nullable=False),
     sa.PrimaryKeyConstraint("day", *LABELS),

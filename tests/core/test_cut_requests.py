@@ -156,3 +156,14 @@ def test_what_the_provider_had_told_before_the_cut_is_the_least() -> None:
     assert estimate.provenance == "estimated"
     longer = at_least(cut(chat(), Arrived(tokens=40)), {"output_text": 200})
     assert longer.units == {"input_text": 1000, "output_text": 200}
+
+
+def test_of_a_cut_prompt_as_much_was_written_to_the_cache_as_of_the_last_one() -> None:
+    """At most all of it, and perhaps none: it is billed dearer, so the bounds allow for both."""
+    calibration, prompt = Calibration(), Prompt(2000, 0)
+    expected = calibration.expect("openai", "gpt-5.6-sol", prompt)
+    calibration.learn("openai", "gpt-5.6-sol", prompt, expected, Told({"input_text": 500, "cache_write_text": 1500}))
+    estimate = prompt_units(calibration.expect("openai", "gpt-5.6-sol", prompt))
+    assert estimate.units == {"input_text": 500, "cache_write_text": 1500}
+    assert estimate.low == {}
+    assert estimate.high == {"input_text": 2100, "cache_write_text": 2100}

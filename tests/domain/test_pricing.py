@@ -99,6 +99,13 @@ def test_reasoning_is_output_text_where_it_has_no_price_of_its_own() -> None:
     assert card({"output_text": 5, "output_reasoning": 7}).price({"output_reasoning": 3}) == Price(0, 21)
 
 
+def test_what_was_written_to_a_cache_is_input_text_where_it_has_no_price_of_its_own() -> None:
+    """Only some models bill it dearer."""
+    units = {"input_text": 10, "cache_write_text": 100}
+    assert card({"input_text": 4}).price(units) == Price(440, 0)
+    assert card({"input_text": 4, "cache_write_text": 5}).price(units) == Price(540, 0)
+
+
 def test_seconds_sessions_and_characters_are_input() -> None:
     """They have no other side."""
     rates = {"audio_ms": 2, "session_ms": 3, "characters": 5}

@@ -71,6 +71,19 @@ def test_tokens_without_a_modality_are_text() -> None:
     assert split_realtime_usage({"input_tokens": 7, "output_tokens": 3}) == {"input_text": 7, "output_text": 3}
 
 
+@pytest.mark.parametrize(
+    "names", [("prompt_tokens", "prompt_tokens_details"), ("input_tokens", "input_tokens_details")]
+)
+def test_tokens_written_to_the_cache_are_taken_out_of_input_text(names: tuple[str, str]) -> None:
+    whole, details = names
+    usage = {whole: 3000, details: {"cached_tokens": 1024, "cache_write_tokens": 1900}}
+    assert split_chat_usage(usage) == {"input_text": 76, "cached_input_text": 1024, "cache_write_text": 1900}
+    usage[details] = {"cached_tokens": 1100, "cache_write_tokens": 1900}
+    assert split_chat_usage(usage) == {"cached_input_text": 1100, "cache_write_text": 1900}
+    with pytest.raises(ImpossibleUsage, match="cache_write_tokens 1901 of 1900 input tokens that were not cached"):
+        split_chat_usage(usage | {details: {"cached_tokens": 1100, "cache_write_tokens": 1901}})
+
+
 def test_reasoning_is_taken_out_of_output_text() -> None:
     """Reasoning is a subset of the output, not an addition to it."""
     usage = {"prompt_tokens": 10, "completion_tokens": 50, "completion_tokens_details": {"reasoning_tokens": 40}}

@@ -247,3 +247,10 @@ def test_every_published_card_is_found_under_its_own_name() -> None:
     for card in cards:
         if card.provider in ("openai", "azure", "deepgram", "cartesia", "elevenlabs", "groq", "google", "anthropic"):
             assert card_of(card.provider, card.model, DAY).rates == card.rates, card.model
+
+
+def test_what_is_written_to_a_cache_has_a_price_from_gpt_5_6_on() -> None:
+    """1.25 times the input's: OpenAI's price page."""
+    rates = card_of("openai", "gpt-5.6-sol", DAY).rates
+    assert rates["cache_write_text"] == rates["input_text"] * Fraction(5, 4)
+    assert "cache_write_text" not in card_of("openai", "gpt-4.1", DAY).rates

@@ -73,6 +73,34 @@ async def test_a_filled_ledger_of_the_first_revision_is_brought_up_to_date(ledge
     assert kept == (1, 2, None)
 
 
+async def test_a_ledger_without_cache_writes_counts_them_from_then_on(ledger):
+    """Sums that were there have none; new ones have a column, and the views count them as input."""
+
+    def fifth_revision(conn: sa.Connection) -> None:
+        config = migrations._config()
+        config.attributes["connection"] = conn
+        command.upgrade(config, "0005")
+
+    labels = ("part", *(f"'{name}'" for name in ("agent", "openai", "gpt-5.6-sol", "o", "", "f", "reported")))
+    async with ledger._writing.connect() as conn:
+        await conn.run_sync(fifth_revision)
+        names = [column.name for column in sums.columns if "cache_write" not in column.name]
+        key = f"'\\x{'0a' * 16}'" if conn.dialect.name == "postgresql" else f"x'{'0a' * 16}'"
+        values = [key, "0", *labels[1:], *("7" for _ in names[9:])]
+        await conn.exec_driver_sql(f"INSERT INTO sums ({', '.join(names)}) VALUES ({', '.join(values)})")
+        await conn.commit()
+    connection = await ledger.connect()
+    written = record(units={"input_text": 100, "cache_write_text": 2000}, model="gpt-5.6-sol")
+    assert await connection.apply(batch(written, parts=[part()]))
+
+    async with ledger.reader() as conn:
+        kept = list((await conn.execute(sa.select(sums.c.cache_write_text).order_by(sums.c.bucket))).scalars())
+        told = (await conn.execute(sa.text("SELECT input_tokens FROM token_usage"))).scalar_one()
+        asked = (await conn.execute(sa.text("SELECT prompt_tokens FROM api_usage"))).scalar_one()
+    assert (kept, told, asked) == ([0, 2000], 2100 + 2 * 6 * 7, 2100)
+    await connection.aclose()
+
+
 @pytest.mark.parametrize(("table", "time"), [(records, "at"), (sums, "bucket")])
 def test_every_unique_key_contains_the_part_and_the_time(table, time):
     """So that a large ledger can be partitioned by month and distributed by part."""

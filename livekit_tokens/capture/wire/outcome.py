@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from livekit_tokens.capture.wire.answers import CONTENT_FILTER, Pace, Reading
 from livekit_tokens.capture.wire.requests import Asked
@@ -13,7 +13,7 @@ from livekit_tokens.core.cut_requests import Arrived, at_least, cut, transcribed
 from livekit_tokens.core.vocabulary import vocabulary_of
 from livekit_tokens.core.whisper import Count
 from livekit_tokens.domain.errors import ImpossibleUsage
-from livekit_tokens.domain.units import LARGEST, Units
+from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UsageRecord
 
 Ending = Literal["whole", "closed", "broken", "unseen"]
@@ -129,24 +129,11 @@ def _told(record: UsageRecord, reading: Reading, asked: Asked) -> UsageRecord:
         faults.note("an answer holds impossible usage; recorded as unknown", fault)
         return replace(record, units={}, provenance="unknown", metadata={**record.metadata, "fault": str(fault)})
     record = replace(record, units=units, provenance="reported" if units else "unknown")
-    if written := _written_to_cache(usage):
-        record = replace(record, metadata={**record.metadata, "cache_write_tokens": written})
     if asked.endpoint.kind == "transcription" and "audio_ms" in units:
         told = whisper.with_duration(units, _transcript(reading, asked))
         metadata = {**record.metadata, **told.metadata}
         return replace(record, informational=told.informational, metadata=metadata)
     return record
-
-
-def _written_to_cache(usage: Mapping[str, Any]) -> int:
-    """Input tokens that are billed dearer because they were put into the cache (1.25 times, from gpt-5.6 on).
-
-    There is no unit for them: they stand in `input_text`, and are kept beside it, so that nobody takes its price for
-    exact. Source: OpenAI API reference, `input_tokens_details.cache_write_tokens`; price page.
-    """
-    details = usage.get("input_tokens_details") or usage.get("prompt_tokens_details")
-    written = details.get("cache_write_tokens") if isinstance(details, dict) else None
-    return written if isinstance(written, int) and 0 < written <= LARGEST else 0
 
 
 def _ended_early(record: UsageRecord, seen: Seen) -> UsageRecord:

@@ -135,9 +135,9 @@ def _labels() -> list[sa.Column[str]]:
     return [sa.Column(name, sa.Text, nullable=False) for name in names]
 
 
-def token_usage_view(dialect: str) -> str:
+def token_usage_view(dialect: str, input_units: tuple[str, ...] = INPUT) -> str:
     """One row per session, service and model, from the sums: it stays when records are pruned."""
-    tokens_in = " + ".join(f"s.{unit} + s.info_{unit}" for unit in INPUT)
+    tokens_in = " + ".join(f"s.{unit} + s.info_{unit}" for unit in input_units)
     tokens_out = " + ".join(f"s.{unit} + s.info_{unit}" for unit in OUTPUT)
     # A slash inside a name is escaped, so that two different rows can never read the same.
     names = (_escaped(column) for column in ("p.session_id", "s.service", "s.model"))
@@ -161,11 +161,11 @@ GROUP BY p.session_id, s.service, s.model
 """  # noqa: S608 - names of this file only
 
 
-def api_usage_view(dialect: str) -> str:
+def api_usage_view(dialect: str, input_units: tuple[str, ...] = INPUT) -> str:
     """One row per usage record."""
     tokens_in, tokens_out = (
         " + ".join(_unit(dialect, column, unit) for unit in units for column in ("units", "informational"))
-        for units in (INPUT, OUTPUT)
+        for units in (input_units, OUTPUT)
     )
     key = "encode(r.part, 'hex')" if dialect == "postgresql" else "lower(hex(r.part))"
     cost = (
