@@ -4,10 +4,13 @@
 
 The transport answers from memory, after 30 ms (no provider is faster), so that nothing but the client's
 own work and ours is measured: a call is a request with a prompt of about 2,000 tokens and its whole answer, a chunk
-one piece of a streamed one. The reference is the same client, same request, ten in turn, with the wire taken out. Time
-is the clock's, less those 30 ms and what other processes took; what the counting thread takes from the loop by holding
-the interpreter is in it. The loop's own time is its thread's processor time from the request on, with all that is put
-off until the loop has nothing else to do.
+one piece of a streamed one. The reference is the same client and request with the wire taken out: ten calls with it and
+ten without, whichever comes first in turn, are ten pairs; a figure is the median of the pairs' differences, with half
+the width of its 95% confidence interval (by order statistics). Time is the clock's, less those 30 ms and what other
+processes took. It includes that a processor is slow in its first moments after a wait: the same work takes a third of
+it where nothing waits. The loop's own time is its thread's processor time from the request on, with all that is put
+off until the loop has nothing else to do. Unknown to the spool is for how long after a request has left it is in no
+spool: a process that is killed then has told nobody of it.
 """
 
 from __future__ import annotations
@@ -16,31 +19,32 @@ import argparse
 import asyncio
 import gc
 import json
+import math
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 
-from benchmarks.clock import Stopwatch
-from benchmarks.table import Line, median, show
+from benchmarks.clock import cpu_wait
+from benchmarks.table import Line, median, share, show
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.capture.spending import Payer, Spending
 from livekit_tokens.capture.wire import counting, watch
 from livekit_tokens.core import faults, vocabulary
 from livekit_tokens.core.ledger import Source
+from livekit_tokens.core.lines import Pend
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.runtime import new_key, now
 
 CALL_GOAL_US, CHUNK_GOAL_US = 50.0, 0.2
 ADDRESS = "https://api.openai.com/v1/chat/completions"
-WARM_UP = 50
-IN_TURN = 10
+WARM_UP, IN_TURN = 3, 10
 LATENCY = 0.03
 """Seconds."""
 TURN = "The caller asked for the opening hours of the shop in the old town, and whether it is open on holidays. "
@@ -71,83 +75,156 @@ class Body(httpx2.AsyncByteStream):
 
 
 class Memory(httpx2.AsyncBaseTransport):
-    """Answers at once."""
+    """Answers at once. `waited` is how long the last answer was waited for, `left` when its request had left."""
 
     def __init__(self, chunks: int) -> None:
         self._chunks = chunks
-        self.waited = 0.0
-        """Microseconds that the last answer was waited for."""
+        self.own = own_time()
+        self.waited = self.left = 0.0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        watch = Stopwatch()
+        url = request.url  # what httpx2's own transport asks a request for
+        _ = (url.raw_scheme, url.raw_host, url.port, url.raw_path, request.headers.raw)
+        self.left, began = clock(), self.own()
         await asyncio.sleep(LATENCY)
-        _, own = watch.stop()
-        self.waited = own * 1000
+        self.waited = self.own() - began
         headers = {"content-type": "text/event-stream"}
         return httpx2.Response(200, headers=headers, stream=Body(self._chunks), request=request)
 
 
-class Calls:
-    """Microseconds of calls, each with its whole answer read."""
+def clock() -> float:
+    """Microseconds."""
+    return time.perf_counter_ns() / 1000
 
-    def __init__(self) -> None:
-        self.took: list[float] = []
-        """By the clock, without the wait for the answer."""
-        self.loop: list[float] = []
-        """Of the loop's own time."""
-        self.counted: list[float] = []
-        """Until its request is recorded, from the answer's end on."""
 
-    async def hold(self, client: httpx2.AsyncClient, memory: Memory) -> None:
-        request = client.build_request("POST", ADDRESS, json=BODY)
-        loop = time.thread_time_ns()
-        watch = Stopwatch()
-        response = await client.send(request, stream=True)
+def own_time() -> Callable[[], float]:
+    """Microseconds by the clock, less what this thread was ready and had to wait for a processor."""
+    waited = cpu_wait()
+    return lambda: clock() - waited() * 1000
+
+
+class Call(NamedTuple):
+    """Microseconds of one call with its whole answer: by the clock, without the wait for the answer; of the loop's own
+    time; from the answer's end until it was recorded; from when its request had left until the spool knew of it.
+    """
+
+    took: float
+    loop: float
+    counted: float
+    unknown: float
+
+
+class Bench:
+    """Calls by one client, and when what is pending was written."""
+
+    def __init__(self, client: httpx2.AsyncClient, memory: Memory, spooled: list[float]) -> None:
+        self._client, self._memory, self._spooled = client, memory, spooled
+
+    async def hold(self) -> Call:
+        memory = self._memory
+        request = self._client.build_request("POST", ADDRESS, json=BODY)
+        self._spooled.clear()
+        loop, began = time.thread_time_ns(), memory.own()
+        response = await self._client.send(request, stream=True)
         async for _ in response.aiter_raw():
             pass
-        _, own = watch.stop()
+        took = memory.own() - began - memory.waited
         await asyncio.sleep(0)
-        self.loop.append((time.thread_time_ns() - loop) / 1000)
-        ended = time.perf_counter_ns()
+        spent, ended = (time.thread_time_ns() - loop) / 1000, clock()
         counting.settle(None, 5.0)
-        self.took.append(own * 1000 - memory.waited)
-        self.counted.append((time.perf_counter_ns() - ended) / 1000)
+        unknown = self._spooled[0] - memory.left if self._spooled else 0.0
+        return Call(took, spent, clock() - ended, unknown)
 
-    def forget(self) -> None:
-        for figures in (self.took, self.loop, self.counted):
-            figures.clear()
-
-
-async def measure(calls: int, chunks: int) -> tuple[Calls, Calls]:
-    """So many calls with the wire, and without it."""
-    memory, ours, bare = Memory(chunks), Calls(), Calls()
-    async with httpx2.AsyncClient(transport=memory) as client:
-        for number in range(0, calls + WARM_UP, IN_TURN):
-            if number == WARM_UP:
-                ours.forget()
-                bare.forget()
+    async def turn(self, *, followed: bool) -> list[Call]:
+        """Ten calls; the first one after the wire was put in or taken out is none of them."""
+        if followed:
             watch.install(sockets=False)
-            for _ in range(IN_TURN):
-                await ours.hold(client, memory)
+        calls = [await self.hold() for _ in range(IN_TURN + 1)][1:]
+        if followed:
             watch.uninstall()
-            for _ in range(IN_TURN):
-                await bare.hold(client, memory)
+        return calls
+
+
+Pairs = list[tuple[Call, Call]]
+"""With the wire, and without it."""
+
+
+async def measure(calls: int, chunks: int, spooled: list[float]) -> Pairs:
+    memory, pairs = Memory(chunks), []
+    async with httpx2.AsyncClient(transport=memory) as client:
+        bench = Bench(client, memory, spooled)
+        for number in range(math.ceil(calls / IN_TURN) + WARM_UP):
+            first = number % 2 == 0
+            turns = {followed: await bench.turn(followed=followed) for followed in (first, not first)}
+            pairs += zip(turns[True], turns[False], strict=True) if number >= WARM_UP else ()
     if met := faults.counts():
         raise SystemExit(f"nothing was measured: {met}")
-    return ours, bare
+    return pairs
 
 
-def tracked(folder: Path) -> Recorder:
+def interval(figures: list[float]) -> float:
+    """Half the width of the 95% confidence interval of their median."""
+    ordered, count = sorted(figures), len(figures)
+    off = math.ceil(0.98 * math.sqrt(count))
+    return (ordered[min(count - 1, count // 2 + off)] - ordered[max(0, count // 2 - off)]) / 2
+
+
+def added(pairs: Pairs, field: str) -> list[float]:
+    return [getattr(ours, field) - getattr(bare, field) for ours, bare in pairs]
+
+
+def lines(short: Pairs, long: Pairs, chunks: int) -> list[Line]:
+    call, whole, loop = added(short, "took"), added(long, "took"), added(short, "loop")
+    bare, bare_long = (median([pair[1].took for pair in pairs]) for pairs in (short, long))
+    of_chunk = math.hypot(interval(call), interval(whole)) / chunks
+    unknown = [ours.unknown for ours, _ in short + long]
+    return [
+        Line("a call, added", median(call), "us", CALL_GOAL_US, bare, None, interval(call)),
+        Line(
+            "a chunk, added",
+            (median(whole) - median(call)) / chunks,
+            "us",
+            CHUNK_GOAL_US,
+            (bare_long - bare) / chunks,
+            None,
+            of_chunk,
+        ),
+        Line(
+            "the loop's own time a call, added",
+            median(loop),
+            "us",
+            None,
+            median([pair[1].loop for pair in short]),
+            None,
+            interval(loop),
+        ),
+        Line("unknown to the spool after it has left, median", median(unknown), "us"),
+        Line("unknown to the spool after it has left, p99", share(unknown, 0.99), "us"),
+        Line(f"read and counted in its thread, {chunks} chunks", median([ours.counted for ours, _ in long]), "us"),
+    ]
+
+
+class Spooling(Recorder):
+    """Notes when what is pending has been written."""
+
+    def __init__(self, folder: Path, spooled: list[float]) -> None:
+        super().__init__(folder, Source("bench", "here", 1, 0), now)
+        self._spooled = spooled
+
+    def pend(self, pend: Pend) -> None:
+        super().pend(pend)
+        self._spooled.append(clock())
+
+
+def track(folder: Path, spooled: list[float]) -> None:
     """This context spends the money of a part that writes to a real spool."""
 
     async def flush(_: float) -> bool:
         return True
 
-    recorder = Recorder(folder, Source("bench", "here", 1, 0), now)
-    process = Process(recorder, flush, now, new_key)
+    process = Process(Spooling(folder, spooled), flush, now, new_key)
     live = LivePart(Part(new_key(), "room_abc123def", now(), room="room"), process, agent=lambda: "greeter")
     spending.spend(Spending(Payer(lambda: live), "greeter"))
-    return recorder
 
 
 async def main() -> int:
@@ -157,22 +234,14 @@ async def main() -> int:
     given = options.parse_args()
     vocabulary.load()  # as in a job process
     gc.freeze()  # as LiveKit does
+    spooled: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        tracked(Path(folder))
-        short, short_bare = await measure(given.calls, 1)
-        long, long_bare = await measure(given.calls, given.chunks)
-    bare = median(short_bare.took)
-    call = median(short.took) - bare
-    a_chunk = (median(long.took) - median(long_bare.took) - call) / given.chunks
-    loop_bare = median(short_bare.loop)
-    lines = [
-        Line("a call, added", call, "us", CALL_GOAL_US, bare),
-        Line("a chunk, added", a_chunk, "us", CHUNK_GOAL_US, (median(long_bare.took) - bare) / given.chunks),
-        Line("the loop's own time a call, added", median(short.loop) - loop_bare, "us", None, loop_bare),
-        Line(f"read and counted in its thread, {given.chunks} chunks", median(long.counted), "us"),
-    ]
-    title = f"Following a request on the wire, over {given.calls} calls"
-    return show(title, lines, "the same client in the same run, unpatched: the whole call, and each of its chunks")
+        track(Path(folder), spooled)
+        short = await measure(given.calls, 1, spooled)
+        long = await measure(given.calls, given.chunks, spooled)
+    title = f"Following a request on the wire, over {given.calls} pairs of calls: medians ± half their 95% interval"
+    table = lines(short, long, given.chunks)
+    return show(title, table, "the same client in the same run, unpatched: the whole call, and each of its chunks")
 
 
 if __name__ == "__main__":

@@ -118,6 +118,7 @@ class Account:
             status, headers = head
             kind = headers.get("content-type", "") if status < 400 else "application/json"
             encoding = headers.get("content-encoding", "")
+            self._note_round_trip(headers)
             self._reading = Reading(self._asked.endpoint.kind, kind, encoding, self._count, self._asked.media)
         while pieces:
             self._reading.feed(pieces.popleft())
@@ -205,7 +206,7 @@ class Account:
                 began=exchange.began,
                 first=exchange.first,
                 ended=ended,
-                round_trip=self._round_trip(headers),
+                round_trip=_round_trips.get(exchange.host, 0.0),
                 usual=self._usual_pace(),
             )
         )
@@ -227,16 +228,17 @@ class Account:
                 if len(_paces) > _MOST_PACES:
                     del _paces[next(iter(_paces))]
 
-    def _round_trip(self, headers: Mapping[str, str]) -> float:
-        """Seconds between us and the provider: the shortest time to an answer's head, less what it took to make it.
+    def _note_round_trip(self, headers: Mapping[str, str]) -> None:
+        """Between us and the provider: the shortest time to an answer's head, less what it took to make it.
 
-        Source: OpenAI API reference, header `openai-processing-ms`. Unknown is 0.
+        Source: OpenAI API reference, header `openai-processing-ms`. A socket has none; it has shown it as it opened.
         """
-        host, made_in = self._exchange.host, headers.get("openai-processing-ms", "")
+        exchange, made_in = self._exchange, headers.get("openai-processing-ms", "")
+        between = exchange.round_trip
         if made_in.isdecimal():
-            between = max(0.0, self._exchange.head_at - self._exchange.began - int(made_in) / 1000)
-            _round_trips[host] = min(between, _round_trips.get(host, between))
-        return _round_trips.get(host, 0.0)
+            between = max(0.0, exchange.head_at - exchange.began - int(made_in) / 1000)
+        if between is not None:
+            _round_trips[exchange.host] = min(between, _round_trips.get(exchange.host, between))
 
     def _write(self, record: UsageRecord, also_known_as: str | None = None) -> None:
         """The openai client tells an answer's id, and as `_request_id` that of its header."""

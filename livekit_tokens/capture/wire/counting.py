@@ -56,14 +56,8 @@ class _Counting:
         self.look()
 
     def look(self) -> None:
-        """Something has begun or ended: wake the thread as soon as the running loop has done what it is at.
-
-        To wake a thread takes 10 us, and it would want the interpreter while a request is being sent.
-        """
-        try:
-            asyncio.get_running_loop().call_soon(self._wakings.put, None)
-        except RuntimeError:  # no loop, or it is closing
-            self._wakings.put(None)
+        """Something has begun or ended: wake the thread. It runs as soon as the caller lets go of the interpreter."""
+        self._wakings.put(None)
 
     def unsettled(self, part: str | None) -> bool:
         """Whether requests (of a part, or of all) have ended that are not recorded yet."""

@@ -52,6 +52,7 @@ class Exchange:
         "head_at",
         "part",
         "pieces",
+        "round_trip",
     )  # made on a call's path: a third faster so
 
     def __init__(
@@ -61,6 +62,8 @@ class Exchange:
         self.endpoint = endpoint
         self.head: tuple[int, Mapping[str, str]] | None = None
         self.head_at = 0.0
+        self.round_trip: float | None = None
+        """Seconds to the provider and back, where its channel has shown that already."""
         self.first: float | None = None
         self.pieces: deque[bytes] = deque()
         """What has come and is not read yet."""
@@ -192,8 +195,9 @@ class Hold:
         """How it ended if nobody has said it."""
         counting.follow(exchange)
 
-    def answered(self, status: int, headers: Mapping[str, str]) -> None:
-        """The answer begins."""
+    def answered(self, status: int, headers: Mapping[str, str], round_trip: float | None = None) -> None:
+        """The answer begins. `round_trip`: seconds to the provider and back, where its channel has shown that."""
+        self._exchange.round_trip = round_trip
         self._exchange.head_at = time.monotonic()
         self._exchange.head = (status, headers)
 

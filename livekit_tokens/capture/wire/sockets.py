@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -32,6 +33,8 @@ from livekit_tokens.domain.providers import provider_of
 _installed: list[tuple[str, Any, Any]] = []
 _prefixes = itertools.count(1)
 _EVENTS = {"content-type": "text/event-stream"}
+_TO_OPEN = {"ws": 2, "http": 2}
+"""Round trips until a socket is open: of TCP, of HTTP's upgrade, and one more of TLS where it is encrypted."""
 _ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "error"})
 _TRANSCRIPTION = "conversation.item.input_audio_transcription."
 
@@ -57,7 +60,12 @@ def _ws_connect(before: Callable[..., Any], follow: Follow) -> Callable[..., Any
     def ws_connect(session: Any, url: Any, **options: Any) -> Any:
         place = urlsplit(str(url))
         if place.path.endswith("/responses"):
-            return Made(before(session, url, **options), lambda socket: _Responses(follow, place.netloc).on(socket))
+            began, trips = monotonic(), _TO_OPEN.get(place.scheme, 3)
+
+            def opened(socket: Any) -> None:
+                _Responses(follow, place.netloc, (monotonic() - began) / trips).on(socket)
+
+            return Made(before(session, url, **options), opened)
         if place.path.endswith("/realtime") and parse_qs(place.query).get("intent") == ["transcription"]:
             return Made(before(session, url, **options), lambda socket: _Transcriptions(place.netloc).on(socket))
         return before(session, url, **options)
@@ -85,10 +93,11 @@ def _type_of(event: bytes) -> str | None:
 class _Responses(Ears):
     """The responses of one socket: each `response.create` is a request."""
 
-    def __init__(self, follow: Follow, host: str) -> None:
+    def __init__(self, follow: Follow, host: str, round_trip: float) -> None:
         super().__init__()
         self._follow = follow
         self._host = host
+        self._round_trip = round_trip
         self._hold: Hold | None = None
         self._take: Callable[[bytes], None] | None = None
 
@@ -103,7 +112,7 @@ class _Responses(Ears):
         host = self._host  # what is counted must not keep the socket's ears
         self._hold = self._follow(RESPONSES, lambda: host, lambda: _read_text(text))
         if self._hold is not None:
-            self._hold.answered(200, _EVENTS)
+            self._hold.answered(200, _EVENTS, self._round_trip)
             self._take = self._hold.take_first
 
     def receives(self, text: str) -> None:

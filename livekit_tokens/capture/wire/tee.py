@@ -163,11 +163,11 @@ def _async_tee(base: type) -> Callable[[Any, Hold], Any]:
         async def __aiter__(self) -> AsyncIterator[bytes]:
             hold = self._hold
             stream = self._stream.__aiter__()
-            take: Callable[[bytes], None] = hold.take_first
+            take, others = hold.take_first, hold.take  # asked for once: each piece pays for what is done here
             try:
                 async for piece in stream:
                     take(piece)
-                    take = hold.take
+                    take = others
                     yield piece
             except GeneratorExit:
                 hold.end("closed")
@@ -203,11 +203,11 @@ def _sync_tee(base: type) -> Callable[[Any, Hold], Any]:
 
         def __iter__(self) -> Iterator[bytes]:
             hold = self._hold
-            take: Callable[[bytes], None] = hold.take_first
+            take, others = hold.take_first, hold.take  # asked for once: each piece pays for what is done here
             try:
                 for piece in self._stream:
                     take(piece)
-                    take = hold.take
+                    take = others
                     yield piece
             except GeneratorExit:
                 hold.end("closed")
