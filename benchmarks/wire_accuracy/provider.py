@@ -11,7 +11,7 @@ import base64
 import gzip
 import json
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -25,6 +25,8 @@ from benchmarks.wire_accuracy.hearing import hear
 Json = dict[str, Any]
 SOUND_BYTES_A_SECOND = 48_000
 CACHE_BLOCK, CACHED_FROM = 128, 1024
+Left = Callable[[], bool]
+"""Whether the client has left."""
 
 
 def _o200k() -> tiktoken.Encoding:
@@ -140,7 +142,7 @@ class Provider:
         return {"input_text": tokens - cached} | ({"cached_input_text": cached} if cached else {})
 
     async def _make(
-        self, request: web.Request, entry: Billed, pieces: list[str], unit: str = "output_text", tokens: int = 1
+        self, left: Left, entry: Billed, pieces: list[str], unit: str = "output_text", tokens: int = 1
     ) -> AsyncGenerator[str, None]:
         """Pieces of so many tokens as they arrive, each made half a round trip before; billed when made.
 
@@ -158,7 +160,7 @@ class Provider:
 
         making = asyncio.create_task(make())
         making.add_done_callback(lambda _: made.put_nowait((0.0, None)))
-        stopping = asyncio.create_task(self._stop_when_left(request, making))
+        stopping = asyncio.create_task(self._stop_when_left(left, making))
         try:
             for _ in pieces:
                 arrives, piece = await made.get()
@@ -167,13 +169,13 @@ class Provider:
                 await asyncio.sleep(max(0.0, arrives - loop.time()))
                 yield piece
         finally:
-            if _has_left(request):
+            if left():
                 await stopping
             stopping.cancel()
             making.cancel()
 
-    async def _stop_when_left(self, request: web.Request, making: asyncio.Task[None]) -> None:
-        while not _has_left(request):  # noqa: ASYNC110
+    async def _stop_when_left(self, left: Left, making: asyncio.Task[None]) -> None:
+        while not left():  # noqa: ASYNC110
             await asyncio.sleep(0.003)
         await asyncio.sleep(self.ways.latency)
         making.cancel()
@@ -212,7 +214,7 @@ class Provider:
     ) -> None:
         fixed = {"id": name, "object": "chat.completion.chunk", "created": 1, "model": entry.model}
         number = 0
-        async with aclosing(self._make(request, entry, texts)) as pieces:
+        async with aclosing(self._make(_leaving(request), entry, texts)) as pieces:
             async for text in pieces:
                 number += 1
                 if number == self.breaks_at:
@@ -228,14 +230,20 @@ class Provider:
 
     async def _responses_socket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
+        await asyncio.sleep(4 * self.ways.latency)  # a round trip for TCP, and one for the upgrade
         await socket.prepare(request)
-        async for message in socket:
+        responding: asyncio.Task[None] | None = None
+        async for message in socket:  # also while it responds: else it would not learn that the socket is closed
             if message.type is not WSMsgType.TEXT:
                 break
-            await self._respond(request, socket, json.loads(message.data))
+            if responding is not None:
+                await responding
+            responding = asyncio.create_task(self._respond(socket, json.loads(message.data)))
+        if responding is not None:
+            await responding
         return socket
 
-    async def _respond(self, request: web.Request, socket: web.WebSocketResponse, body: Json) -> None:
+    async def _respond(self, socket: web.WebSocketResponse, body: Json) -> None:
         await asyncio.sleep(self.ways.latency)
         before = self._responses.get(body.get("previous_response_id") or "", (0, 0))
         items = [_said(item) for item in body["input"]]
@@ -249,7 +257,7 @@ class Provider:
         with suppress(ConnectionError):
             await socket.send_json({"type": "response.created", "response": response, "sequence_number": 0})
             number = 0
-            async with aclosing(self._make(request, entry, texts)) as pieces:
+            async with aclosing(self._make(lambda: socket.closed, entry, texts)) as pieces:
                 async for text in pieces:
                     number += 1
                     delta = {"type": "response.output_text.delta", "delta": text, "sequence_number": number}
@@ -305,7 +313,7 @@ class Provider:
         pieces = [sound] * (len(body["input"]) * 10 // 15 + 1)
         try:
             await response.prepare(request)
-            async with aclosing(self._make(request, entry, pieces, "output_audio", 2)) as coming:
+            async with aclosing(self._make(_leaving(request), entry, pieces, "output_audio", 2)) as coming:
                 async for piece in coming:
                     await response.write(_event({"type": "speech.audio.delta", "audio": piece}))
             usage = {"input_tokens": entry.units["input_text"], "output_tokens": entry.units["output_audio"]}
@@ -329,8 +337,8 @@ class Provider:
         return web.json_response({"object": "list", "data": data, "model": body["model"], "usage": usage})
 
 
-def _has_left(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
+def _leaving(request: web.Request) -> Left:
+    return lambda: request.transport is None or request.transport.is_closing()
 
 
 def _common(messages: list[str], sent: list[str]) -> int:

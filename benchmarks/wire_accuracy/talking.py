@@ -13,7 +13,8 @@ from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 from livekit.plugins import openai as plugin
 
 from benchmarks.wire_accuracy.hearing import SILENCE_MS
-from benchmarks.wire_accuracy.holding import Account, kind
+from benchmarks.wire_accuracy.holding import Account
+from benchmarks.wire_accuracy.kinds import NO_SIGN, kind
 
 RATE = 24_000
 FRAME_MS = 20
@@ -91,12 +92,14 @@ async def _heard_without_usage(account: Account) -> None:
 
 
 @kind("realtime transcription cut")
-async def _hearing_cut(account: Account) -> None:
-    ways = account.provider.ways
-    await account.cut_at(_hear(account), ways.latency + 0.01, ways.latency + max(0.02, ways.thinking * 0.9))
+async def _hearing_cut(account: Account) -> str | None:
+    """Cut from when it is billed on; the first that a client can know of that is the end of the speech."""
+    ways, known = account.provider.ways, asyncio.Event()
+    await account.cut_at(_hear(account, known), 0.0, ways.latency + max(0.02, ways.thinking * 0.9))
+    return None if known.is_set() else NO_SIGN
 
 
-async def _hear(account: Account) -> None:
+async def _hear(account: Account, known: asyncio.Event | None = None) -> None:
     model = account.chance.choice(["gpt-4o-transcribe", "gpt-4o-mini-transcribe", "whisper-1"])
     ear = plugin.STT(model=model, base_url=account.provider.base_url, api_key="none", use_realtime=True)
     try:
@@ -106,6 +109,8 @@ async def _hear(account: Account) -> None:
                     samples = RATE * FRAME_MS // 1000
                     stream.push_frame(rtc.AudioFrame(level * (samples * 2), RATE, 1, samples))
             async for event in stream:
+                if event.type is SpeechEventType.END_OF_SPEECH and known is not None:
+                    known.set()
                 if event.type is SpeechEventType.FINAL_TRANSCRIPT:
                     break
     finally:

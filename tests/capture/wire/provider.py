@@ -186,6 +186,7 @@ class Provider:
 
     async def _responses_socket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
+        await asyncio.sleep(self.hesitation)
         await socket.prepare(request)
         async for message in socket:
             if message.type != WSMsgType.TEXT:

@@ -77,6 +77,18 @@ async def test_a_response_whose_socket_is_closed_is_an_estimate(provider: Provid
     assert 4 <= record.units["output_text"] <= 6
 
 
+async def test_what_a_closed_socket_had_on_its_way_counts_by_the_time_that_it_took_to_open(
+    provider: Provider, tracked: Paper
+) -> None:
+    """A socket's answers have no header that tells how long they were made for; it opens in two round trips."""
+    provider.hesitation = 0.2
+    await (await cut(provider)).aclose()
+    (record,) = tracked.records
+    # Four words had come, one every 20 ms: five more in 0.1 s.
+    assert 8 <= record.units["output_text"] <= 11
+    assert (record.low or {})["output_text"] <= 6
+
+
 async def test_who_listens_again_misses_nothing(provider: Provider, tracked: Paper) -> None:
     """A receive that was given up, as by a timeout, and tried again: all messages come, in their order, once."""
     provider.pause = 0.02
