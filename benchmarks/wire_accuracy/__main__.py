@@ -170,7 +170,7 @@ def _is_good(kind: str, row: Row) -> bool:
 
 def say_odd(accounts: Iterable[Account]) -> bool:
     """What did not come to its end: a broken stream must break, all else is a fault of somebody's."""
-    odd = Counter(f"{kind} ({type(error).__name__})" for account in accounts for kind, error in account.odd)
+    odd = Counter(str(odd) for account in accounts for odd in account.odd)
     meant = {name: odd.pop(name) for name in list(odd) if name.startswith("chat broken (API")}
     print(f"broken as they should: {sum(meant.values())}; other requests that came to no end: {dict(odd) or 'none'}")
     return not odd

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,6 +35,13 @@ class Odd(NamedTuple):
 
     kind: str
     error: Exception
+
+    def __str__(self) -> str:
+        """With the line that it waited at, where it was given up."""
+        name = f"{self.kind} ({type(self.error).__name__})"
+        waited = traceback.extract_tb(getattr(self.error.__cause__, "__traceback__", None))
+        at = [frame.line for frame in waited if Path(frame.filename).parent == Path(__file__).parent]
+        return f"{name} at {at[-1]}" if at else name
 
 
 class Pair(NamedTuple):

@@ -89,7 +89,7 @@ class Provider:
         self.base_url = ""
         self.arrived = asyncio.Event()
         self._sent: dict[str, list[list[str]]] = {}
-        self._responses: dict[str, tuple[int, int]] = {}
+        self._responses: dict[str, list[str]] = {}
         self._runner: web.AppRunner | None = None
 
     @asynccontextmanager
@@ -124,20 +124,17 @@ class Provider:
         text = " ".join(self.chance.choices(self.sentences, k=self.chance.randint(1, 5)))
         return [self.encoding.decode([token]) for token in self.encoding.encode_ordinary(text)]
 
-    def _prompt(
-        self, model: str, messages: list[str], tools: list[Json], before: tuple[int, int] = (0, 0)
-    ) -> dict[str, int]:
+    def _prompt(self, model: str, messages: list[str], tools: list[Json]) -> dict[str, int]:
         """A prompt's units: what was a prompt before, and it begins with, is cached, in whole blocks.
 
         It never misses: how often a real one does is not published, and an estimate's bounds allow for it.
-        `before` is the conversation that it goes on from, and how much of that was a prompt.
         """
         own = self.ways.framing + sum(self.count(_signature(tool)) + self.ways.tool for tool in tools)
         sizes = [4 + self.count(message) for message in messages]
-        tokens = 3 + own + before[0] + sum(sizes)
+        tokens = 3 + own + sum(sizes)
         known = max((_common(messages, sent) for sent in self._sent.setdefault(model, [])), default=0)
         self._sent[model].append(messages)
-        cached = before[1] or (own + sum(sizes[:known]) if known else 0)
+        cached = own + sum(sizes[:known]) if known else 0
         cached = cached // CACHE_BLOCK * CACHE_BLOCK if tokens >= CACHED_FROM else 0
         return {"input_text": tokens - cached} | ({"cached_input_text": cached} if cached else {})
 
@@ -152,9 +149,10 @@ class Provider:
         made: asyncio.Queue[tuple[float, str | None]] = asyncio.Queue()
 
         async def make() -> None:
-            begun = loop.time()
+            due = loop.time()
             for number, piece in enumerate(pieces, 1):
-                await asyncio.sleep(max(0.0, begun + number / self.ways.pace - loop.time()))
+                due = max(due, loop.time()) + 1 / self.ways.pace  # what a busy machine delays comes later, not at once
+                await asyncio.sleep(due - loop.time())
                 entry.units[unit] = number * tokens
                 made.put_nowait((loop.time() + self.ways.latency, piece))
 
@@ -245,9 +243,9 @@ class Provider:
 
     async def _respond(self, socket: web.WebSocketResponse, body: Json) -> None:
         await asyncio.sleep(self.ways.latency)
-        before = self._responses.get(body.get("previous_response_id") or "", (0, 0))
-        items = [_said(item) for item in body["input"]]
-        prompt = self._prompt(f"{body['model']} responses", items, body.get("tools") or [], before)
+        before = self._responses.get(body.get("previous_response_id") or "", [])
+        items = before + [_said(item) for item in body["input"]]
+        prompt = self._prompt(body["model"], items, body.get("tools") or [])
         entry = self._billed("responses", body["model"], **prompt)
         name, texts = f"resp_{len(self.bill)}", self._answer()
         response = {"id": name, "object": "response", "created_at": 1, "model": entry.model, "output": [], "tools": []}
@@ -266,7 +264,7 @@ class Provider:
             done = response | {"status": "completed", "usage": usage}
             await socket.send_json({"type": "response.completed", "response": done, "sequence_number": number + 1})
             entry.told = True
-            self._responses[name] = (usage["total_tokens"], usage["input_tokens"])
+            self._responses[name] = [*items, "".join(texts)]
 
     # -- audio ----------------------------------------------------------------------------------------------------
 

@@ -67,41 +67,51 @@ class _Conversation(NamedTuple):
 _NOTHING = _Conversation(0, 0)
 
 
+_Way = tuple[str, str, int, bool]
+
+
+def _way(provider: str, model: str, prompt: Prompt) -> _Way:
+    """What bills are alike by. One that goes on from a response is billed as all of it, and framed once."""
+    return provider, model, prompt.frame, prompt.previous is not None
+
+
 class Calibration:
     def __init__(self) -> None:
-        self._bills: dict[tuple[str, str, int], Bill] = {}
+        self._bills: dict[_Way, Bill] = {}
         self._conversations: dict[str, _Conversation] = {}
         self._beginnings: dict[tuple[str, str, int], None] = {}
-        self._hits: dict[tuple[str, str, int], float] = {}
-        self._writes: dict[tuple[str, str, int], float] = {}
+        self._hits: dict[_Way, float] = {}
+        self._writes: dict[_Way, float] = {}
 
     def expect(self, provider: str, model: str, prompt: Prompt) -> Expected:
         """What a prompt that is sent now will be billed as, as the last bills suggest; it is remembered as sent."""
         before = self._before(prompt)
-        bill = self._bills.get((provider, model, prompt.frame))
+        bill = self._bills.get(_way(provider, model, prompt))
         more = 0 if bill is None else bill.billed - bill.counted
         tokens = max(0, prompt.tokens + before.whole + more)
         cacheable = 0
         if tokens >= CACHED_FROM and (known := self._known(provider, model, prompt)) + before.input:
             cacheable = min(tokens, known + (before.input or more)) // CACHED_IN_STEPS_OF * CACHED_IN_STEPS_OF
-        cached = round(cacheable * self._hits.get((provider, model, prompt.frame), _prior(provider)))
+        cached = round(cacheable * self._hits.get(_way(provider, model, prompt), _prior(provider)))
         for beginning in prompt.beginnings:
             _put(self._beginnings, (provider, model, beginning.mark), None, _BEGINNINGS)
-        written = round((tokens - cached) * self._writes.get((provider, model, prompt.frame), 0.0))
-        return Expected(tokens, cached, cacheable, calibrated=bill is not None, written=written)
+        written = round((tokens - cached) * self._writes.get(_way(provider, model, prompt), 0.0))
+        return Expected(
+            tokens, cached, cacheable, calibrated=bill is not None or before is not _NOTHING, written=written
+        )
 
     def learn(self, provider: str, model: str, prompt: Prompt, expected: Expected, told: Told) -> None:
         """A request's real figures have come."""
         billed = u.input_tokens(told.units)
         counted = prompt.tokens + self._before(prompt).whole
-        _put(self._bills, (provider, model, prompt.frame), Bill(counted, billed), _REMEMBERED)
+        _put(self._bills, _way(provider, model, prompt), Bill(counted, billed), _REMEMBERED)
         if expected.cacheable:
             hit = min(1.0, u.cached_tokens(told.units) / expected.cacheable)
-            before = self._hits.get((provider, model, prompt.frame), _prior(provider))
-            _put(self._hits, (provider, model, prompt.frame), before + (hit - before) * LATEST_COUNTS, _REMEMBERED)
+            before = self._hits.get(_way(provider, model, prompt), _prior(provider))
+            _put(self._hits, _way(provider, model, prompt), before + (hit - before) * LATEST_COUNTS, _REMEMBERED)
         written = told.units.get("cache_write_text", 0)
         if fresh := written + told.units.get("input_text", 0):
-            _put(self._writes, (provider, model, prompt.frame), written / fresh, _REMEMBERED)
+            _put(self._writes, _way(provider, model, prompt), written / fresh, _REMEMBERED)
         if told.response is not None:
             conversation = _Conversation(billed, billed + u.output_tokens(told.units))
             _put(self._conversations, told.response, conversation, _REMEMBERED)

@@ -135,7 +135,16 @@ def test_a_response_goes_on_from_what_the_provider_keeps() -> None:
     calibration = Calibration()
     learn(calibration, Prompt(2000, 0), "resp_1", input_text=2010, output_text=40)
     expected = calibration.expect("openai", "gpt-4o", Prompt(20, 0, "resp_1"))
-    assert (expected.tokens, expected.cached) == (20 + 2050 + 10, 1920)
+    assert (expected.tokens, expected.cached, expected.calibrated) == (20 + 2050, 1920, True)
+
+
+def test_what_goes_on_is_set_right_by_what_went_on() -> None:
+    """A whole prompt is framed anew, and what goes on from a response is not: neither says how the other is billed."""
+    calibration = Calibration()
+    learn(calibration, Prompt(2000, 0), "resp_1", input_text=2010, output_text=40)
+    learn(calibration, Prompt(150, 0, "resp_1"), "resp_2", input_text=2070, output_text=30)
+    assert calibration.expect("openai", "gpt-4o", Prompt(150, 0, "resp_2")).tokens == 2070 + 30 + 20
+    assert calibration.expect("openai", "gpt-4o", Prompt(2000, 0)).tokens == 2010
 
 
 def test_what_is_remembered_is_bounded() -> None:

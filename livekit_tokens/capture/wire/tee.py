@@ -163,7 +163,8 @@ def _async_tee(base: type) -> Callable[[Any, Hold], Any]:
         async def __aiter__(self) -> AsyncIterator[bytes]:
             hold = self._hold
             stream = self._stream.__aiter__()
-            take, others = hold.take_first, hold.take  # asked for once: each piece pays for what is done here
+            others: Callable[[bytes], None] = hold.take  # asked for once: each piece pays for what is done here
+            take: Callable[[bytes], None] = hold.take_first
             try:
                 async for piece in stream:
                     take(piece)
@@ -203,7 +204,8 @@ def _sync_tee(base: type) -> Callable[[Any, Hold], Any]:
 
         def __iter__(self) -> Iterator[bytes]:
             hold = self._hold
-            take, others = hold.take_first, hold.take  # asked for once: each piece pays for what is done here
+            others: Callable[[bytes], None] = hold.take  # asked for once: each piece pays for what is done here
+            take: Callable[[bytes], None] = hold.take_first
             try:
                 for piece in self._stream:
                     take(piece)
