@@ -24,7 +24,7 @@ _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 _ROW = '{"timestamp": "2025-06-27T15:30Z", "user_id": "ada", "model": "gpt-4o", "input_tokens": 7, "output_tokens": 3}'
 _OTHERS = {
-    "logs/token_usage_2025-06-27.jsonl": f"{_ROW}\n{_ROW[:40]}\n",
+    "old/token_usage_2025-06-27.jsonl": f"{_ROW}\n{_ROW[:40]}\n",
     "cosmos-export.json": f"[{_ROW.replace('ada', 'bob')}]\n",
 }
 """Files of other trackers that the documents import."""
@@ -38,6 +38,7 @@ def main() -> None:
             environment = os.environ | {f"LIVEKIT_TOKENS_{name}": value for name, value in mine.items()}
             # The commands of this checkout, whatever else is on the path.
             environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+            (Path(folder) / "backups").mkdir()
             for path, text in _OTHERS.items():
                 (Path(folder) / path).parent.mkdir(exist_ok=True)
                 (Path(folder) / path).write_text(text, "utf-8")
@@ -55,7 +56,10 @@ def _filled(block: re.Match[str], folder: str, environment: dict[str, str]) -> s
 def _run(command: str, folder: str, environment: dict[str, str]) -> str:
     # A pipe's first command may be cut short by its last one (head): only what it says counts.
     done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S602 - the commands are this repository's own
-    said = "\n".join(line.rstrip() for line in (done.stdout + done.stderr).splitlines())
+    told = (done.stdout + done.stderr).replace(f"{folder}/", "/srv/")
+    said = "\n".join(line.rstrip() for line in told.splitlines())
+    if "livekit-tokens: unexpected " in said:
+        raise SystemExit(f"{command}\n{said}")
     return f"{said}\n" if said else ""
 
 

@@ -14,7 +14,7 @@ from livekit_tokens.cli.text import period_text, plain
 from livekit_tokens.core.reports import Point, Series
 from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.money import NANOS_PER_DOLLAR
-from livekit_tokens.domain.summary import cost_text
+from livekit_tokens.domain.receipts import cost_text
 
 _HEIGHT = 16
 _LABEL_ROOM = 11
@@ -76,7 +76,9 @@ def _lines(series: Series, of: str) -> list[str]:
     beside = max(map(len, costs), default=0) + 1
     # On a narrow terminal each figure has a line of its own.
     below = width() < 2 * beside + 12
-    room = min(max(map(len, names), default=0), 28, width() - 12)
+    # A name gives way a little, so that every point has its block.
+    least = max(12, width() - 1 - (0 if below else beside) - len(series.points))
+    room = min(max(map(len, names), default=0), 28, width() - 12, least)
     blocks = max(10, width() - room - 1 - (0 if below else beside))
     shown = []
     for name, line, cost in zip(names, series.lines, costs, strict=True):

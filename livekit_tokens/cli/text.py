@@ -13,7 +13,8 @@ from itertools import groupby
 from livekit_tokens.core.reports import Group, Report
 from livekit_tokens.domain.money import dollars_shown
 from livekit_tokens.domain.periods import Period
-from livekit_tokens.domain.summary import RecordLine, ServiceLine, SessionSummary, cost_text, estimated_cost_text
+from livekit_tokens.domain.receipts import cost_text, estimated_cost_text
+from livekit_tokens.domain.summary import RecordLine, ServiceLine, SessionSummary
 from livekit_tokens.domain.times import Micros, rfc3339, seconds_text, to_datetime
 from livekit_tokens.domain.totals import Totals
 from livekit_tokens.domain.usage import UsageRecord

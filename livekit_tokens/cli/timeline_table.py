@@ -9,7 +9,8 @@ from livekit_tokens.cli.table import cell, marks
 from livekit_tokens.cli.text import plain, quantities, time_text
 from livekit_tokens.core.reports import Event, Timeline
 from livekit_tokens.domain.money import dollars
-from livekit_tokens.domain.summary import RecordLine, cost_text
+from livekit_tokens.domain.receipts import cost_text
+from livekit_tokens.domain.summary import RecordLine
 from livekit_tokens.domain.times import Micros
 
 _WHAT = {"part_began": "begins", "joined": "joins", "left": "leaves", "part_ended": "ends"}

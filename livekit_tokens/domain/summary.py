@@ -11,6 +11,7 @@ from types import MappingProxyType
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.money import Nanos, dollars, dollars_shown, dollars_text
 from livekit_tokens.domain.pricing import UNPRICED, Price
+from livekit_tokens.domain.receipts import receipt_line, units_text
 from livekit_tokens.domain.sessions import Part, Status, Stay, call_time, state_of, why_ended
 from livekit_tokens.domain.times import Micros, rfc3339, seconds_text, to_datetime, to_micros
 from livekit_tokens.domain.totals import Totals, cost_per_minute
@@ -158,7 +159,7 @@ class SessionSummary:
         a_minute = self._cost_per_minute()
         rate = "" if a_minute is None else f", {dollars_shown(a_minute)} a minute"
         lines = [f"{self.session_id} {lasted}: {receipt_line(self.totals)}{rate}"]
-        lines += [f"  {s.service} {s.model}: {_quantities(s.totals)}{receipt_line(s.totals)}" for s in self.services]
+        lines += [f"  {s.service} {s.model}: {units_text(s.totals)}{receipt_line(s.totals)}" for s in self.services]
         return "\n".join(lines)
 
 
@@ -205,47 +206,6 @@ def service_order(service: str | None, *rest: str | None) -> tuple[object, ...]:
     """Where a line stands: the transcriber first, then the agent, then the rest by name."""
     place = _FIRST.index(service) if service in _FIRST else len(_FIRST)
     return (place, service or "", *(name or "" for name in rest))
-
-
-def receipt_line(totals: Totals) -> str:
-    """Requests, tokens, cost, and what of them is estimated, failed or not known."""
-    facts = [_counted(totals.requests, "request"), _counted(totals.total_tokens, "token"), cost_text(totals)]
-    if totals.estimated_requests or totals.estimated_tokens:
-        facts.append(
-            f"estimated {totals.estimated_requests:,} of {_counted(totals.requests, 'request')}"
-            f" and {totals.estimated_tokens:,} of {_counted(totals.total_tokens, 'token')}{estimated_cost_text(totals)}"
-        )
-    if totals.unknown_requests:
-        facts.append(f"{totals.unknown_requests:,} unknown")
-    if totals.failed_requests:
-        facts.append(f"{totals.failed_requests:,} failed")
-    return ", ".join(facts)
-
-
-def cost_text(totals: Totals) -> str:
-    """`$0.012346`, rounded for reading; `unpriced` where nothing has a price, and the unpriced share beside a part."""
-    if totals.unpriced_requests and not totals.cost:
-        return "unpriced"
-    share = f" ({totals.unpriced_requests:,} unpriced)" if totals.unpriced_requests else ""
-    return f"{dollars_shown(totals.cost)}{share}"
-
-
-def estimated_cost_text(totals: Totals) -> str:
-    """`, $0.000120 of $0.004262`, to be put behind what else is estimated; empty where that has no price."""
-    if not totals.estimated_cost:
-        return ""
-    return f", {dollars_shown(totals.estimated_cost)} of {dollars_shown(totals.cost)}"
-
-
-def _quantities(totals: Totals) -> str:
-    """Every unit by name; those that only inform are marked with a tilde."""
-    billed = [f"{name} {totals.units[name]:,}" for name in u.REGISTRY if totals.units.get(name)]
-    told = [f"~{name} {totals.informational[name]:,}" for name in u.REGISTRY if totals.informational.get(name)]
-    return ", ".join(billed + told) + ("; " if billed or told else "")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _short_seconds(length: timedelta) -> str:

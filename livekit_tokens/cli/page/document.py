@@ -15,8 +15,8 @@ from livekit_tokens.cli.text import period_text, plain, pruned_text, time_text
 from livekit_tokens.core.reports import Overview, SeriesLine, Top
 from livekit_tokens.domain.money import NANOS_PER_DOLLAR, Nanos, dollars
 from livekit_tokens.domain.periods import read_zone
+from livekit_tokens.domain.receipts import cost_text
 from livekit_tokens.domain.shares import shares_of
-from livekit_tokens.domain.summary import cost_text
 from livekit_tokens.domain.times import Micros, to_datetime
 from livekit_tokens.domain.totals import Totals
 

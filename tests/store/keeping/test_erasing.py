@@ -250,6 +250,22 @@ async def test_a_late_part_without_a_display_name_is_told_without_the_one_that_w
     assert "{'n': 'x'}" in left
 
 
+async def test_a_late_stay_frees_the_labels_of_a_part_that_came_before_it(filled, connection):
+    """Until the stay came, nobody knew that its tags and its agent name somebody who is forgotten."""
+    await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
+    labels = {"tags": {"for": "Ann Unusual", "env": "prod"}, "tenant": "acme", "agent_name": "Desk of Ann Unusual"}
+    visited = part("0d" * 16, "lobby_z", user="bob", room="lobby", **labels)
+    first = batch(parts=[visited], source=AWAY)
+    assert await connection.apply(first)
+    late = Stay(visited.key, "PA_9", "ann-4711", "Ann Unusual", START)
+    assert await connection.apply(batch(stays=[late], source=AWAY, before=first.after))
+
+    assert "unusual" not in await everything(filled)
+    async with filled.reader() as conn:
+        of_part = sa.select(parts.c.user_id, parts.c.tags).where(parts.c.key == bytes.fromhex(visited.key))
+        assert tuple((await conn.execute(of_part)).one()) == ("bob", {"env": "prod"})
+
+
 async def test_others_keep_their_names_when_somebody_is_forgotten(filled, connection):
     """A late part of somebody else's, in whose session nobody was who is forgotten, is as it was."""
     await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
