@@ -58,14 +58,14 @@ class Table:
         limits = self._limits(rows, width)
         if _least_width(rows, limits) > width:
             return [line for row in (*self._rows, *feet) for line in self._by_itself(row, width, styled=styled)]
+        # Folded here: tabulate would look at every cell of a long table, most of which have room enough.
+        folded = [[_folded(cell, limit) for cell, limit in zip(row, limits, strict=True)] for row in rows]
         text = tabulate(
-            rows,
+            folded,
             tablefmt="plain",
             disable_numparse=True,
             colalign=[column.align for column in self._columns],
             preserve_whitespace=True,
-            maxcolwidths=limits,
-            break_on_hyphens=False,
         )
         lines = [line.rstrip() for line in text.split("\n")]
         if styled:
@@ -90,6 +90,12 @@ class Table:
         while limit and sum(min(widest[number], max(limit, few)) for number, few in least.items()) > room:
             limit -= 1
         return [max(limit, least[number]) if number in least else None for number in range(len(widest))]
+
+
+def _folded(cell: str, limit: int | None) -> str:
+    if limit is None or (len(cell) <= limit and cell.isascii()) or wcswidth(cell) <= limit:
+        return cell
+    return "\n".join(wrap(cell, limit, break_on_hyphens=False))
 
 
 def _least_width(rows: Sequence[Sequence[str]], limits: Sequence[int | None]) -> int:
