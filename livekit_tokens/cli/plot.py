@@ -84,7 +84,8 @@ def _lines(series: Series, of: str) -> list[str]:
     for name, line, cost in zip(names, series.lines, costs, strict=True):
         values = _joined([_MEASURES[of](point) for point in line.points], blocks)
         small = "".join(_BLOCKS[-(-value * (len(_BLOCKS) - 1) // max(highest, 1))] for value in values)
-        shown += [f"{name[:room]:<{room}} {small}", f"  {cost}"] if below else [f"{name[:room]:<{room}} {small} {cost}"]
+        short = name if len(name) <= room else f"{name[: room - 1]}…"
+        shown += [f"{short:<{room}} {small}", f"  {cost}"] if below else [f"{short:<{room}} {small} {cost}"]
     return shown
 
 
