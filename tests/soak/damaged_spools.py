@@ -26,6 +26,9 @@ from tests.soak.writer import Writing, write
 GOAL = "lost = counted, 0 twice"
 _NEVER_S = 60.0
 
+Harm = Callable[[list[Path], random.Random], None]
+"""What is done to the segments of a spool, in their order."""
+
 
 @dataclass(frozen=True)
 class Damage:
@@ -37,24 +40,36 @@ class Damage:
     without_trace: int
 
 
-def damaged_spools(worlds: Worlds, result: Result, runs: int, seed: int, say: Callable[[str], None]) -> None:
+Say = Callable[[str], None]
+
+
+def damaged_spools(worlds: Worlds, result: Result, runs: int, seed: int, say: Say) -> None:
     """A run: a writer that has drained nothing is killed, its spool is damaged, and taken over."""
+    _harmed(worlds, result, runs, seed, say, damage_lines)
+
+
+def missing_segments(worlds: Worlds, result: Result, runs: int, seed: int, say: Say) -> None:
+    """The same, but whole segments in the middle are gone."""
+    _harmed(worlds, result, runs, seed, say, remove_segments)
+
+
+def _harmed(worlds: Worlds, result: Result, runs: int, seed: int, say: Say, harm: Harm) -> None:
     rng = random.Random(seed)
     result.goal = GOAL
     at_the_end = 0
     for run in range(runs):
         with worlds.new() as world:
-            told = _dead_writer(world, rng)
+            told = _dead_writer(world, rng, harm)
             (folder,) = (path for path in world.root.iterdir() if not path.name.startswith("."))
-            damage = damage_spool(folder, rng)
+            damage = harmed(folder, rng, harm)
             recover(world, result, rng)
             at_the_end += _compare(world, told, damage, result)
         say(f"{run + 1} of {runs} spools")
     result.notes.append(f"{at_the_end} of the lost stood at a spool's very end, and nothing is left of them")
 
 
-def _dead_writer(world: World, rng: random.Random) -> Told:
-    segment_bytes = rng.choice((6_000, 1_000_000))
+def _dead_writer(world: World, rng: random.Random, harm: Harm) -> Told:
+    segment_bytes = rng.choice((6_000, 1_000_000)) if harm is damage_lines else 3_000
     writer = Victim(write, Writing(world, rng.getrandbits(32), gather_s=_NEVER_S, segment_bytes=segment_bytes))
     writer.wait_for("writing")
     time.sleep(rng.uniform(0.1, 0.3))
@@ -85,15 +100,26 @@ def _in_flight_only(told: Told) -> set[str]:
 # -- the damage --------------------------------------------------------------------------------------------------------
 
 
-def damage_spool(folder: Path, rng: random.Random) -> Damage:
+def damage_lines(segments: list[Path], rng: random.Random) -> None:
     """Damage some places of a dead spool."""
-    before = list(_records_in(folder))
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in segments:
         if rng.random() < 0.8:
             raw = bytearray(path.read_bytes())
             for _ in range(rng.randint(1, 4)):
                 _damage(raw, rng)
             path.write_bytes(raw)
+
+
+def remove_segments(segments: list[Path], rng: random.Random) -> None:
+    """Of those in the middle, one to three."""
+    for path in rng.sample(segments[1:-1], min(rng.randint(1, 3), len(segments) - 2)):
+        path.unlink()
+
+
+def harmed(folder: Path, rng: random.Random, harm: Harm) -> Damage:
+    """What that did to a dead spool."""
+    before = list(_records_in(folder))
+    harm(sorted(folder.glob("*.jsonl")), rng)
     after = {request for _, request in _records_in(folder)}
     last = max((said.get("seq", 0) for said in _lines_in(folder)), default=0)
     return Damage(

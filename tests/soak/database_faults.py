@@ -116,7 +116,7 @@ def deleted(world: World, seconds: float) -> None:
 
 def replaced(world: World, seconds: float) -> None:
     """A backup of some time ago is moved to where the database was."""
-    backup = _backup(world)
+    backup = backup_of(world)
     time.sleep(seconds / 3)
     for path in _companions(world):  # as SQLite's own advice for a restore says
         path.unlink(missing_ok=True)
@@ -126,7 +126,7 @@ def replaced(world: World, seconds: float) -> None:
 
 def moved_over(world: World, seconds: float) -> None:
     """The same by somebody who has not read SQLite's advice: the WAL of the old file stays beside the new one."""
-    backup = _backup(world)
+    backup = backup_of(world)
     time.sleep(seconds / 3)
     backup.replace(world.database)
     time.sleep(seconds / 3)
@@ -134,7 +134,7 @@ def moved_over(world: World, seconds: float) -> None:
 
 def restored(world: World, seconds: float) -> None:
     """A backup of some time ago is written back into the same file by SQLite's own backup."""
-    backup = _backup(world)
+    backup = backup_of(world)
     time.sleep(seconds / 3)
     with closing(sqlite3.connect(backup)) as source, closing(sqlite3.connect(world.database, timeout=30)) as target:
         source.backup(target)
@@ -157,7 +157,7 @@ def corrupt(world: World, seconds: float) -> None:
 
 def yesterdays(world: World, seconds: float) -> None:
     """A backup is restored that is older than what the spools still keep."""
-    backup = _backup(world)
+    backup = backup_of(world)
     time.sleep(max(2.0, seconds / 2))
     for path in _companions(world):
         path.unlink(missing_ok=True)
@@ -184,7 +184,7 @@ def _companions(world: World) -> list[Path]:
     return [world.database.with_name(world.database.name + end) for end in ("-wal", "-shm", "-journal")]
 
 
-def _backup(world: World) -> Path:
+def backup_of(world: World) -> Path:
     backup = world.folder / "backup.db"
     with closing(sqlite3.connect(world.database, timeout=30)) as source, closing(sqlite3.connect(backup)) as target:
         source.backup(target)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+from livekit_tokens.core import spool
 from tests.soak.audit import audit
+from tests.soak.database_faults import backup_of
 from tests.soak.processes import Victim
 from tests.soak.recovery import recover
 from tests.soak.result import Result
@@ -37,10 +41,40 @@ def orphaned_spools(worlds: Worlds, result: Result, spools: int, seed: int, say:
     result.notes.append(f"{spools} spools were home after {took:.1f} s, with three takers and a living writer at once")
 
 
-def _dead(world: World, spools: int, rng: random.Random) -> Told:
+def late_and_restored(worlds: Worlds, result: Result, spools: int, seed: int, say: Callable[[str], None]) -> None:
+    """`spools` sources died long before the replay window; they are brought home, and then the ledger is restored to
+    what it was before: they must come once more.
+    """
+    rng = random.Random(seed)
+    with worlds.new() as world:
+        # Somebody has made the ledger before.
+        told = Victim(write, Writing(world, rng.getrandbits(32), records=50)).end(60)
+        backup = backup_of(world)
+        told.add(_dead(world, spools, rng, ended=True))
+        _age(world, 2 * spool.REPLAY_SECONDS)
+        recover(world, result, rng)
+        say("they are home")
+        _put_back(world, backup)
+        recover(world, result, rng)
+        audit(world, told, result, runs=1)
+
+
+def _age(world: World, seconds: float) -> None:
+    at = time.time() - seconds
+    for path in world.root.rglob("*.jsonl"):
+        os.utime(path, (at, at))
+
+
+def _put_back(world: World, backup: Path) -> None:
+    for path in world.folder.glob(f"{world.database.name}-*"):
+        path.unlink()
+    backup.replace(world.database)
+
+
+def _dead(world: World, spools: int, rng: random.Random, *, ended: bool = False) -> Told:
     told = Told()
     for left in range(spools, 0, -_A_PROCESS):
-        victim = Victim(die_with_many, Writing(world, rng.getrandbits(32)), min(_A_PROCESS, left))
+        victim = Victim(die_with_many, Writing(world, rng.getrandbits(32)), min(_A_PROCESS, left), ended)
         victim.wait_for("all written", within=60)
         told.add(victim.kill())
     return told

@@ -1,8 +1,9 @@
-"""The spool folder cannot be written any more, or is removed, while calls go on."""
+"""The spool folder cannot be written any more, or is removed, or nothing can be opened, while calls go on."""
 
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,20 @@ def read_only_spools(world: World, seconds: float) -> None:
     time.sleep(seconds)
     for folder in folders:
         folder.chmod(0o755)
+
+
+def no_descriptors(world: World, seconds: float) -> None:
+    """The living writers may open nothing more for a while, as where the host's own code has used them all up."""
+    pids = [head.pid for folder in _of_the_living(world) if (head := spool.head_of(folder, _newest(folder)))]
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = [(pid, resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, most))) for pid in pids]
+    time.sleep(seconds)
+    for pid, limit in limits:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+
+
+def _newest(folder: Path) -> int:
+    return spool.segments_of(folder)[-1]
 
 
 def removed_spools(worlds: Worlds, result: Result, seconds: int, seed: int, say: Say) -> None:

@@ -264,13 +264,17 @@ def hold_calls(teller: Teller, writing: Writing, calls: tuple[tuple[int, int], .
     writer.end()
 
 
-def die_with_many(teller: Teller, writing: Writing, sources: int) -> None:
-    """A child's work: several sources, each with calls that go on; nothing is drained; then be ready to be killed."""
+def die_with_many(teller: Teller, writing: Writing, sources: int, ended: bool) -> None:
+    """A child's work: several sources, each with calls that go on, or have all `ended`; nothing is drained; then be
+    ready to be killed.
+    """
     for number in range(sources):
         source = Source(secrets.token_hex(8), HOST, os.getpid(), now())
         load = Load(Recorder(writing.world.root, source, now), teller, writing.seed + number, 0.0)
         while load.written < 20:
             load.step()
+        if ended:
+            load.end()
     teller.moment("all written")
     time.sleep(60)
 
