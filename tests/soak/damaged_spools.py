@@ -25,6 +25,7 @@ from tests.soak.writer import Writing, write
 
 GOAL = "lost = counted, 0 twice"
 _NEVER_S = 60.0
+_LEAST_SEGMENTS = 6
 
 Harm = Callable[[list[Path], random.Random], None]
 """What is done to the segments of a spool, in their order."""
@@ -73,6 +74,8 @@ def _dead_writer(world: World, rng: random.Random, harm: Harm) -> Told:
     writer = Victim(write, Writing(world, rng.getrandbits(32), gather_s=_NEVER_S, segment_bytes=segment_bytes))
     writer.wait_for("writing")
     time.sleep(rng.uniform(0.1, 0.3))
+    while harm is remove_segments and len(list(world.root.glob("*/*.jsonl"))) < _LEAST_SEGMENTS and writer.running:
+        time.sleep(0.05)
     return writer.kill()
 
 
@@ -112,7 +115,7 @@ def damage_lines(segments: list[Path], rng: random.Random) -> None:
 
 def remove_segments(segments: list[Path], rng: random.Random) -> None:
     """Of those in the middle, one to three."""
-    for path in rng.sample(segments[1:-1], min(rng.randint(1, 3), len(segments) - 2)):
+    for path in rng.sample(segments[1:-1], rng.randint(1, 3)):
         path.unlink()
 
 

@@ -15,8 +15,6 @@ from tests.soak.worlds import World
 
 WAYS = {"return": (0, 0), "sys.exit": (3, 0), "exception": (1, 1), "loop's end": (0, 0), "os._exit": (4, 0)}
 """Of each way the exit code, and how many tracebacks are the host's own."""
-BRINGS_HOME = frozenset(WAYS) - {"os._exit"}
-"""After these the interpreter's own end brings everything into the ledger."""
 
 
 def main(way: str, folder: str, url: str, seed: str, pipe: str) -> None:
