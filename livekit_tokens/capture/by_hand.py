@@ -109,7 +109,8 @@ class ByHand:
             "idempotency_key": described.key_of(idempotency_key),
             "error": described.error_of(error),
         }
-        spender, in_call = self._spender(described.id_of(session_id))
+        alone = spending.calls_of_bare_thread()
+        spender, in_call = self._spender(described.id_of(session_id), alone[0] if len(alone) == 1 else None)
         read = _Reading(in_call)
         told = {
             "model": _model(model, in_call),
@@ -135,9 +136,9 @@ class ByHand:
             return writer.tell(record)
         return self._process_of().told.once(writer.part.session_id, record, writer.tell)
 
-    def _spender(self, session_id: str | None) -> tuple[Spender, bool]:
-        """Who pays, and whether that is a call."""
-        found = self._whose() if session_id is None else spending.whose_is(session_id)
+    def _spender(self, session_id: str | None, alone: Payer | None = None) -> tuple[Spender, bool]:
+        """Who pays, and whether that is a call; `alone`: the one that this thread works for without a context."""
+        found = self._whose(alone) if session_id is None else spending.whose_is(session_id)
         if found is not None:
             return spending.spender_of(found), not found.payer.by_hand
         process = self._process_of()
@@ -151,10 +152,8 @@ class ByHand:
         user = process.naming.identities.identity(self._user)
         return Spender(process.closed_parts.of(session_id, user, process), None, spending.labelled()), False
 
-    def _whose(self) -> Spending | None:
-        found = spending.whose()
-        if found is None and len(alone := spending.calls_of_bare_thread()) == 1:
-            found = Spending(alone[0])
+    def _whose(self, alone: Payer | None) -> Spending | None:
+        found = spending.whose() or (Spending(alone) if alone is not None else None)
         if self._payer is None or (found is not None and found.payer is self._payer):
             return found
         return Spending(self._payer)

@@ -174,13 +174,12 @@ def whose() -> Spending | None:
 def calls_of_bare_thread() -> list[Payer]:
     """The calls that a thread may work for which was given no context, as `loop.run_in_executor` gives none.
 
-    Those of this process's jobs that are open, else those that are over: mostly one, as LiveKit gives each job a
-    process of its own. None in the main thread and where a loop runs: these have a context wherever a call does.
+    The open ones of this process's jobs: mostly one, as LiveKit gives each job a process of its own. None in the main
+    thread and where a loop runs: these have a context wherever a call does. Ask where the money is spent, no later.
     """
     if told() is not None or threading.current_thread() is threading.main_thread() or is_in_loop():
         return []
-    calls = [p for p in payers() if not p.by_hand and p.is_of_this_process and p.job is not None]
-    return [payer for payer in calls if not payer.over] or calls
+    return [p for p in payers() if not (p.by_hand or p.over) and p.is_of_this_process and p.job is not None]
 
 
 def whose_is(session_id: str) -> Spending | None:

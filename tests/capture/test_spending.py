@@ -192,7 +192,7 @@ async def test_tasks_and_threads_that_asyncio_starts_inherit_it() -> None:
 
 
 async def test_a_bare_thread_works_for_the_calls_of_this_processs_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`loop.run_in_executor` hands no context on. A call that goes on goes before one that is over."""
+    """`loop.run_in_executor` hands no context on. What is over is over."""
     monkeypatch.setattr(spending, "_payers", WeakSet())
 
     async def found() -> list[str]:
@@ -207,6 +207,8 @@ async def test_a_bare_thread_works_for_the_calls_of_this_processs_jobs(monkeypat
     assert await found() == ["first", "second"]
     first.live.fix("done")
     assert await found() == ["second"]
+    second.live.fix("done")
+    assert await found() == []
     assert spending.calls_of_bare_thread() == []  # here is a loop
     del no_jobs, thread, second
 

@@ -11,8 +11,13 @@ import openai
 import pytest
 
 from livekit_tokens.capture import spending
+from livekit_tokens.capture.by_hand import ByHand
+from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.spending import Payer, Spending
+from livekit_tokens.capture.wire import counting, watch
+from livekit_tokens.capture.writing import ClosedPart
 from livekit_tokens.core import faults
+from livekit_tokens.runtime import new_key, now
 from tests.capture.wire.conftest import Paper
 from tests.capture.wire.provider import Provider
 
@@ -64,3 +69,22 @@ async def test_a_request_in_a_thread_without_a_context_is_the_only_calls(
     assert [len(paper.records) for paper in papers] == ([1] if calls == 1 else [0] * calls)
     expected = ["a request was made in a thread that several calls may have started; not counted"]
     assert noted == expected * (len(payers) == 2)
+
+
+async def test_a_metered_client_of_nobodys_is_not_a_calls_that_goes_on_beside_it(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose it is, is asked where no loop runs; but the request was made in one."""
+    monkeypatch.setattr(spending, "_payers", WeakSet())
+    call, told = Paper(), []
+    call.part = replace(call.part, job="job_1")
+    payer = Payer(lambda: call)
+    by_hand = ByHand(lambda: process)
+    process = Process.of_nobody(now, new_key)
+    monkeypatch.setattr(ClosedPart, "write", lambda *given: told.append(given[1]) or 1)
+    async with openai.AsyncOpenAI(base_url=provider.base_url, api_key="not-a-key") as client:
+        metered = watch.meter(client, by_hand.spender)
+        await metered.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hello"}])
+    assert await asyncio.to_thread(counting.settle, None, 5.0)
+    assert (len(told), call.written) == (1, [])
+    assert payer.job == "job_1"
