@@ -182,6 +182,8 @@ def _chat_chunk(reading: Reading, chunk: dict[str, Any]) -> None:
         delta = _dict(_dict(choice).get("delta"))
         reading.said(delta.get("content"))
         reading.said(delta.get("refusal"))
+        # Not OpenAI's, but of its protocol: DeepSeek's and vLLM's name, and Groq's and OpenRouter's.
+        reading.said(delta.get("reasoning_content") or delta.get("reasoning"))
         audio = _dict(delta.get("audio"))
         reading.spoke(audio.get("data"))
         reading.said(audio.get("transcript"))

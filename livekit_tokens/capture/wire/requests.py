@@ -81,6 +81,7 @@ class _Body(msgspec.Struct):
     tools: list[msgspec.Raw] | None = None
     input: msgspec.Raw = _ABSENT
     response_format: msgspec.Raw = _ABSENT
+    audio: msgspec.Raw = _ABSENT
 
 
 _read_body = msgspec.json.Decoder(_Body).decode
@@ -102,7 +103,15 @@ def read_json(endpoint: Endpoint, path: str, body: bytes) -> Asked | None:
         counts["messages_count"] = _messages(told)
     if endpoint.kind == "speech":
         return Asked(endpoint, model[:_LONGEST_NAME], {}, len(_text(told.input)), _text(told.response_format))
-    return Asked(endpoint, model[:_LONGEST_NAME], counts)
+    media = _spoken_format(told.audio) if endpoint.kind == "chat" else ""
+    return Asked(endpoint, model[:_LONGEST_NAME], counts, media=media)
+
+
+def _spoken_format(audio: msgspec.Raw) -> str:
+    """Of an answer that is spoken as well: its pieces of audio do not say what is in them."""
+    wanted = msgspec.json.decode(audio) if audio else None
+    found = wanted.get("format") if isinstance(wanted, dict) else None
+    return found if isinstance(found, str) else ""
 
 
 def _messages(told: _Body) -> int:

@@ -53,6 +53,12 @@ def test_a_streams_usage_id_and_model_are_read() -> None:
     assert (reading.tokens, reading.finished) == (3, True)
 
 
+def test_reasoning_that_is_streamed_is_output_whatever_it_is_called() -> None:
+    """Providers that show it bill it as output; one that has both names says the same by both."""
+    told = chunk(reasoning_content="a b "), chunk(reasoning="c "), chunk(reasoning="d ", reasoning_content="d ")
+    assert read("chat", SSE, events(*told, chunk(content="e"))).tokens == 5
+
+
 def test_usage_before_the_end_of_an_answer_is_no_bill() -> None:
     """Some servers tell it with every piece, or put zeros where they have not counted yet."""
     early = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}

@@ -57,6 +57,17 @@ def test_model_messages_and_tools_are_read() -> None:
         assert told.counts == {"messages_count": count}
 
 
+def test_the_format_of_a_spoken_answer_is_read() -> None:
+    """By it the length of its audio is known, where it is cut off."""
+    told = asked("/v1/chat/completions", {"model": "gpt-4o-audio-preview", "audio": {"format": "pcm16"}})
+    assert told is not None
+    assert told.media == "pcm16"
+    for audio in (None, {}, "pcm16"):
+        told = asked("/v1/chat/completions", {"model": "gpt-4o", "audio": audio})
+        assert told is not None
+        assert told.media == ""
+
+
 def test_of_a_text_to_be_spoken_its_length_is_kept() -> None:
     told = asked("/v1/audio/speech", {"input": "Grüß Gott", "model": "tts-1", "response_format": "pcm"})
     assert told is not None
