@@ -191,9 +191,12 @@ class Account:
         exchange, asked, reading = self._exchange, self._asked, self._reading
         assert exchange.ending is not None
         ended, ending, error = exchange.ending
+        status, headers = exchange.head or (None, {})
+        if reading is not None and reading.is_foreign and status is not None and status < 300:
+            self._writer.unpend(self._pend.id)
+            return
         if reading is None or reading.usage is None or vocabulary.is_ready(asked.model):
             self._count_prompt()
-        status, headers = exchange.head or (None, {})
         record = outcome.settled(
             Seen(
                 record=self._pend.record,

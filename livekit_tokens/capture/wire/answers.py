@@ -52,6 +52,8 @@ class Reading:
         self.usage: Mapping[str, Any] | None = None
         self.so_far: Mapping[str, Any] | None = None
         """Usage that came before the end of a stream: some servers tell it with every piece."""
+        self.is_foreign = False
+        """It is no answer of this protocol: somebody else's path was like one of OpenAI's."""
         self.answered = False
         """A model's answer is complete; what it came to may follow."""
         self.request_id: str | None = None

@@ -30,7 +30,7 @@ def body_of(kind: Kind, content_type: str, reading: Reading) -> Body:
         return _Events(kind, reading)
     if kind == "speech" and media != "application/json":
         return _Audio(reading)
-    return _Text(reading) if media.startswith("text/") else _Whole(reading)
+    return _Text(reading) if kind == "transcription" and media.startswith("text/") else _Whole(reading)
 
 
 class _Audio:
@@ -75,7 +75,12 @@ class _Answer(msgspec.Struct):
     duration: object = None
     choices: msgspec.Raw = _ABSENT
     output: msgspec.Raw = _ABSENT
+    data: msgspec.Raw = _ABSENT
     error: object = None
+
+    @property
+    def is_of_openais_protocol(self) -> bool:
+        return any((self.usage, self.text is not None, self.duration, self.error, self.choices, self.output, self.data))
 
 
 _TOLD = ("id", "model", "service_tier", "status", "background")
@@ -99,8 +104,10 @@ class _Whole:
             answer = _read_answer(body)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             self._reading.usage = usage_near_the_end(body)
+            self._reading.is_foreign = bool(body) and not body.lstrip().startswith(b"{")
             return
         self._reading.finished = True
+        self._reading.is_foreign = not answer.is_of_openais_protocol
         usage = answer.usage
         if usage is None and isinstance(answer.duration, (int, float)):  # a transcription, `verbose_json`
             usage = {"type": "duration", "seconds": answer.duration}

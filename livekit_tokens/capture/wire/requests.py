@@ -82,19 +82,29 @@ class _Body(msgspec.Struct):
     input: msgspec.Raw = _ABSENT
     response_format: msgspec.Raw = _ABSENT
     audio: msgspec.Raw = _ABSENT
+    prompt: msgspec.Raw = _ABSENT
+    previous_response_id: msgspec.Raw = _ABSENT
+    conversation: msgspec.Raw = _ABSENT
+
+    def asks(self, kind: Kind) -> bool:
+        """Whether there is what a request of this kind must have."""
+        if kind == "chat":
+            return self.messages is not None
+        stored = (self.prompt, self.previous_response_id, self.conversation) if kind == "responses" else ()
+        return any((self.input, *stored))
 
 
 _read_body = msgspec.json.Decoder(_Body).decode
 
 
 def read_json(endpoint: Endpoint, path: str, body: bytes) -> Asked | None:
-    """Read a JSON body. None where it names no model: then it is not a request of this protocol."""
+    """Read a JSON body. None where it names no model, or asks it nothing: it is not a request of this protocol."""
     try:
         told = _read_body(body)
     except msgspec.MsgspecError:
         return None
     model = told.model or _deployment_in(path)
-    if not model:
+    if not model or not told.asks(endpoint.kind):
         return None
     counts: dict[str, int] = {}
     if told.tools:

@@ -52,6 +52,9 @@ class Paper:
     def more(self, more: More) -> None:
         self.progress[more.id] = more
 
+    def unpend(self, pending: str) -> None:
+        self.pending.pop(pending)
+
     def write(self, record: UsageRecord, settles: str | None = None, also_known_as: str | None = None) -> int:
         if settles is not None:
             self.pending.pop(settles)

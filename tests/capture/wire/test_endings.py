@@ -227,6 +227,38 @@ async def test_a_redirect_that_is_followed_by_hand_costs_nothing_and_its_goal_is
     assert (asked.model, asked.metadata, asked.provenance) == ("gpt-4o", {"messages_count": 1}, "reported")
 
 
+# -- answers of somebody else -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "body"),
+    [
+        ("/surveys/7/responses", "application/json", b'{"stored": true, "id": "s1"}'),
+        ("/surveys/7/responses", "text/html; charset=utf-8", b"<html>Thank you</html>"),
+        ("/places/embeddings", "application/json", b"[]"),
+    ],
+)
+async def test_an_answer_of_another_protocol_is_no_request(
+    tracked: Paper, path: str, content_type: str, body: bytes
+) -> None:
+    """An app's own server may have such a path, and such fields."""
+    headers = {"content-type": content_type}
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, headers=headers, content=body))
+    async with httpx2.AsyncClient(transport=transport) as client:
+        await client.post(f"https://app.example{path}", json={"model": "T3", "input": "very good"})
+    assert tracked.records == []
+    assert not tracked.pending
+
+
+@pytest.mark.parametrize(
+    "answer", [{"choices": []}, {"object": "response", "output": []}, {"data": []}, {"error": {"type": "x"}}]
+)
+async def test_an_answer_of_this_protocol_without_figures_is_a_request(tracked: Paper, answer: Any) -> None:
+    async with client_of(200, answer) as client:
+        await client.post("https://app.example/v1/responses", json={"model": "m", "input": "very good"})
+    assert len(tracked.records) == 1
+
+
 # -- answers that nobody reads ----------------------------------------------------------------------------------------
 
 

@@ -59,11 +59,12 @@ def test_model_messages_and_tools_are_read() -> None:
 
 def test_the_format_of_a_spoken_answer_is_read() -> None:
     """By it the length of its audio is known, where it is cut off."""
-    told = asked("/v1/chat/completions", {"model": "gpt-4o-audio-preview", "audio": {"format": "pcm16"}})
+    spoken: Any = {"model": "gpt-4o-audio-preview", "messages": [{}]}
+    told = asked("/v1/chat/completions", spoken | {"audio": {"format": "pcm16"}})
     assert told is not None
     assert told.media == "pcm16"
     for audio in (None, {}, "pcm16"):
-        told = asked("/v1/chat/completions", {"model": "gpt-4o", "audio": audio})
+        told = asked("/v1/chat/completions", spoken | {"audio": audio})
         assert told is not None
         assert told.media == ""
 
@@ -84,6 +85,26 @@ def test_a_deployment_stands_in_the_path_where_no_model_is_named() -> None:
 def test_what_names_no_model_is_not_of_this_protocol(body: Any) -> None:
     """An app's own `/responses` is nobody's bill."""
     assert asked("/forms/7/responses", body) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/surveys/7/responses", {"answer": "yes"}),
+        ("/v1/responses", {"messages": []}),
+        ("/v1/chat/completions", {"input": "x"}),
+        ("/v1/embeddings", {"texts": ["x"]}),
+        ("/v1/audio/speech", {"text": "x"}),
+    ],
+)
+def test_what_asks_for_nothing_of_this_protocol_is_not_of_it(path: str, body: Any) -> None:
+    """Whatever else it calls its `model`."""
+    assert asked(path, {"model": "T3"} | body) is None
+
+
+@pytest.mark.parametrize("field", ["input", "prompt", "previous_response_id", "conversation"])
+def test_a_response_may_be_asked_for_without_an_input_of_its_own(field: str) -> None:
+    assert asked("/v1/responses", {"model": "gpt-4.1", field: "x"}) is not None
 
 
 def test_a_form_tells_model_and_length_of_its_audio() -> None:
