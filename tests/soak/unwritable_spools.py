@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from livekit_tokens.core import spool
+from livekit_tokens.core.reading import head_of
 from tests.soak.database_faults import database_fault
 from tests.soak.result import Result
 from tests.soak.worlds import World, Worlds
@@ -29,7 +30,7 @@ def read_only_spools(world: World, seconds: float) -> None:
 
 def no_descriptors(world: World, seconds: float) -> None:
     """The living writers may open nothing more for a while, as where the host's own code has used them all up."""
-    pids = [head.pid for folder in _of_the_living(world) if (head := spool.head_of(folder, _newest(folder)))]
+    pids = [head.pid for folder in _of_the_living(world) if (head := head_of(folder, _newest(folder)))]
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     limits = [(pid, resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, most))) for pid in pids]
     time.sleep(seconds)
