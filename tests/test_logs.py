@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+import pytest
+
+from livekit_tokens.core import faults
 from tests.test_runtime import RECORD, run
 
 CALL = RECORD.replace("level=logging.WARNING", "level=logging.INFO, format='%(levelname)s %(message)s'")
@@ -54,3 +58,14 @@ def test_a_driver_whose_level_the_host_has_set_keeps_it(tmp_path: Path) -> None:
     """Who wants to see statements asks for them by the driver's name."""
     before = "logging.getLogger('aiosqlite').setLevel(logging.DEBUG)"
     assert "DEBUG aiosqlite executing" in run(tmp_path, CALLER.format(before=before)).stderr
+
+
+def test_a_hosts_handler_that_raises_does_not_reach_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault is counted in any case; what becomes of its line is the host's affair."""
+
+    def refuse(record: logging.LogRecord) -> bool:
+        raise RuntimeError
+
+    monkeypatch.setattr(faults.logger, "filters", [refuse])
+    faults.note("nobody can be told")
+    assert faults.counts()["nobody can be told"] == 1

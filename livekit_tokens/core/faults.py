@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections import Counter
+from contextlib import suppress
 
 logger = logging.getLogger("livekit_tokens")
 
@@ -30,10 +31,11 @@ def note(kind: str, error: BaseException | None = None, **fields: object) -> Non
         if now - _last_said.get(kind, -_QUIET_SECONDS) < _QUIET_SECONDS:
             return
         _last_said[kind] = now
-    logger.warning("%s%s", kind, said, extra={"fault": kind, "count": count, **fields})
-    if error is not None and logger.isEnabledFor(logging.DEBUG):
-        # Where, but not the error's own words: another library's may quote what was said.
-        logger.debug("%s came from:\n%s", kind, "".join(traceback.format_tb(error.__traceback__)))
+    with suppress(Exception):  # a filter or a handler of the host's may raise
+        logger.warning("%s%s", kind, said, extra={"fault": kind, "count": count, **fields})
+        if error is not None and logger.isEnabledFor(logging.DEBUG):
+            # Where, but not the error's own words: another library's may quote what was said.
+            logger.debug("%s came from:\n%s", kind, "".join(traceback.format_tb(error.__traceback__)))
 
 
 def counts() -> dict[str, int]:
