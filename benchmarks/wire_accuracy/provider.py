@@ -88,7 +88,7 @@ class Provider:
         self.breaks_at: int | None = None
         self.base_url = ""
         self.arrived = asyncio.Event()
-        self._sent: dict[str, list[list[str]]] = {}
+        self._sent: dict[tuple[str, str], list[list[str]]] = {}
         self._responses: dict[str, list[str]] = {}
         self._runner: web.AppRunner | None = None
 
@@ -124,16 +124,18 @@ class Provider:
         text = " ".join(self.chance.choices(self.sentences, k=self.chance.randint(1, 5)))
         return [self.encoding.decode([token]) for token in self.encoding.encode_ordinary(text)]
 
-    def _prompt(self, model: str, messages: list[str], tools: list[Json]) -> dict[str, int]:
+    def _prompt(self, path: str, model: str, messages: list[str], tools: list[Json]) -> dict[str, int]:
         """A prompt's units: what was a prompt before, and it begins with, is cached, in whole blocks.
 
-        It never misses: how often a real one does is not published, and an estimate's bounds allow for it.
+        It never misses, and chats and responses share nothing: neither is published of a real one, and an estimate's
+        bounds allow for it.
         """
         own = self.ways.framing + sum(self.count(_signature(tool)) + self.ways.tool for tool in tools)
         sizes = [4 + self.count(message) for message in messages]
         tokens = 3 + own + sum(sizes)
-        known = max((_common(messages, sent) for sent in self._sent.setdefault(model, [])), default=0)
-        self._sent[model].append(messages)
+        before = self._sent.setdefault((path, model), [])
+        known = max((_common(messages, sent) for sent in before), default=0)
+        before.append(messages)
         cached = own + sum(sizes[:known]) if known else 0
         cached = cached // CACHE_BLOCK * CACHE_BLOCK if tokens >= CACHED_FROM else 0
         return {"input_text": tokens - cached} | ({"cached_input_text": cached} if cached else {})
@@ -187,7 +189,9 @@ class Provider:
         body = await request.json()
         messages = [_said(message) for message in body["messages"]]
         await asyncio.sleep(self.ways.latency)
-        entry = self._billed("chat", body["model"], **self._prompt(body["model"], messages, body.get("tools") or []))
+        entry = self._billed(
+            "chat", body["model"], **self._prompt("chat", body["model"], messages, body.get("tools") or [])
+        )
         await asyncio.sleep(self.ways.thinking)
         texts, name = self._answer(), f"chatcmpl-{len(self.bill)}"
         await asyncio.sleep(self.ways.latency)
@@ -245,7 +249,7 @@ class Provider:
         await asyncio.sleep(self.ways.latency)
         before = self._responses.get(body.get("previous_response_id") or "", [])
         items = before + [_said(item) for item in body["input"]]
-        prompt = self._prompt(body["model"], items, body.get("tools") or [])
+        prompt = self._prompt("responses", body["model"], items, body.get("tools") or [])
         entry = self._billed("responses", body["model"], **prompt)
         name, texts = f"resp_{len(self.bill)}", self._answer()
         response = {"id": name, "object": "response", "created_at": 1, "model": entry.model, "output": [], "tools": []}

@@ -58,10 +58,14 @@ class Told(NamedTuple):
 
 
 class _Conversation(NamedTuple):
-    """What a response was billed as: the next one that goes on from it is given all of it again."""
+    """What a response was billed as: the next one that goes on from it is given all of it again.
+
+    `root`: the mark of the prompt that all of them go on from, which was sent whole.
+    """
 
     input: int
     whole: int
+    root: int = 0
 
 
 _NOTHING = _Conversation(0, 0)
@@ -80,6 +84,8 @@ class Calibration:
         self._bills: dict[_Way, Bill] = {}
         self._conversations: dict[str, _Conversation] = {}
         self._beginnings: dict[tuple[str, str, int], None] = {}
+        self._gone_on: dict[tuple[str, str, int], int] = {}
+        """By the prompt that responses have gone on from: the longest that the last of them were given."""
         self._hits: dict[_Way, float] = {}
         self._writes: dict[_Way, float] = {}
 
@@ -90,8 +96,10 @@ class Calibration:
         more = 0 if bill is None else bill.billed - bill.counted
         tokens = max(0, prompt.tokens + before.whole + more)
         cacheable = 0
-        if tokens >= CACHED_FROM and (known := self._known(provider, model, prompt)) + before.input:
-            cacheable = min(tokens, known + (before.input or more)) // CACHED_IN_STEPS_OF * CACHED_IN_STEPS_OF
+        if tokens >= CACHED_FROM and (known := self._known(provider, model, prompt, before, more)):
+            cacheable = min(tokens, known) // CACHED_IN_STEPS_OF * CACHED_IN_STEPS_OF
+        if before.root:
+            _put(self._gone_on, (provider, model, before.root), tokens, _REMEMBERED)
         cached = round(cacheable * self._hits.get(_way(provider, model, prompt), _prior(provider)))
         for beginning in prompt.beginnings:
             _put(self._beginnings, (provider, model, beginning.mark), None, _BEGINNINGS)
@@ -113,15 +121,24 @@ class Calibration:
         if fresh := written + told.units.get("input_text", 0):
             _put(self._writes, _way(provider, model, prompt), written / fresh, _REMEMBERED)
         if told.response is not None:
-            conversation = _Conversation(billed, billed + u.output_tokens(told.units))
+            root = self._before(prompt).root if prompt.previous is not None else prompt.mark
+            conversation = _Conversation(billed, billed + u.output_tokens(told.units), root)
             _put(self._conversations, told.response, conversation, _REMEMBERED)
 
     def _before(self, prompt: Prompt) -> _Conversation:
         return self._conversations.get(prompt.previous, _NOTHING) if prompt.previous is not None else _NOTHING
 
-    def _known(self, provider: str, model: str, prompt: Prompt) -> int:
-        """Tokens of its longest beginning that was sent before."""
-        return max((b.tokens for b in prompt.beginnings if (provider, model, b.mark) in self._beginnings), default=0)
+    def _known(self, provider: str, model: str, prompt: Prompt, before: _Conversation, more: int) -> int:
+        """Tokens of its longest beginning that the provider has had before, as billed: `more` than counted.
+
+        A conversation that responses went on from by their ids is sent whole again where that is broken off: then all
+        of it is known up to what the last of them was given.
+        """
+        sent = [b for b in prompt.beginnings if (provider, model, b.mark) in self._beginnings]
+        known = max((b.tokens for b in sent), default=0)
+        if before.input or known:
+            known += before.input or more
+        return max([known, *(self._gone_on.get((provider, model, b.mark), 0) for b in sent)])
 
 
 def _prior(provider: str) -> float:

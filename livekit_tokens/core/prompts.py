@@ -57,6 +57,11 @@ class Prompt(NamedTuple):
     beginnings: tuple[Beginning, ...] = ()
     """By which a later prompt that begins the same is known: providers serve that part from their cache."""
 
+    @property
+    def mark(self) -> int:
+        """What the whole of it is told by."""
+        return self.beginnings[-1].mark if self.beginnings else 0
+
 
 def prompt_of(body: Body, model: str, count: Count) -> Prompt:
     """The prompt of a chat completion (`messages`) or of a response (`input`)."""

@@ -176,3 +176,18 @@ def test_of_a_cut_prompt_as_much_was_written_to_the_cache_as_of_the_last_one() -
     assert estimate.units == {"input_text": 500, "cache_write_text": 1500}
     assert estimate.low == {}
     assert estimate.high == {"input_text": 2100, "cache_write_text": 2100}
+
+
+def test_a_conversation_that_is_sent_whole_again_is_known_as_far_as_responses_went_on_from_it() -> None:
+    """Its socket was closed: the next response cannot go on from the last one, and is given everything; the provider
+    has had it all before."""
+    calibration = Calibration()
+    first = Prompt(1500, 0, beginnings=(Beginning(1, 700), Beginning(2, 1500)))
+    told = Told({"input_text": 1500, "output_text": 40}, "resp_1")
+    calibration.learn("openai", "gpt-4.1", first, calibration.expect("openai", "gpt-4.1", first), told)
+    second = Prompt(300, 0, "resp_1", (Beginning(3, 300),))
+    assert calibration.expect("openai", "gpt-4.1", second).tokens == 1840
+    again = Prompt(1900, 0, beginnings=(*first.beginnings, Beginning(4, 1540), Beginning(5, 1840), Beginning(6, 1900)))
+    assert calibration.expect("openai", "gpt-4.1", again).cacheable == 1840 // 128 * 128
+    other = Prompt(1900, 0, beginnings=(Beginning(1, 700), Beginning(9, 1900)))
+    assert calibration.expect("openai", "gpt-4.1", other).cacheable == 700 // 128 * 128
