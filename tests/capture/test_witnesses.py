@@ -7,6 +7,7 @@ import gc
 import weakref
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextvars import copy_context
 from types import SimpleNamespace
 from typing import Any
 
@@ -223,7 +224,7 @@ async def test_a_model_that_the_wire_does_not_see_speaks_beside_a_hosts_own_that
 
 
 async def test_a_request_that_was_made_before_its_component_was_followed_is_told_once(provider: Provider) -> None:
-    """As of a stream that was open when its session was tracked; what is known of it goes with its part."""
+    """As of a stream that was open when its session was tracked."""
     watch.install()
     paper, model = Paper(), mind(provider)
     payer = Payer(lambda paper=paper: paper)
@@ -236,9 +237,19 @@ async def test_a_request_that_was_made_before_its_component_was_followed_is_told
     assert reported(paper.records) == billed(provider)
     (record,) = paper.records
     assert record.metadata["messages_count"] == 0  # as the wire tells it
-    spending.spend(None)
-    left = weakref.ref(paper)
-    del payer, witness, paper, begun, model
+
+
+def test_what_was_seen_outside_of_a_marked_call_goes_with_its_part() -> None:
+    """A process may serve many calls in its life."""
+
+    def ask() -> weakref.ref[Paper]:
+        paper = Paper()
+        spending.spend(Spending(Payer(lambda: paper), "greeter"))
+        witnesses.see_outside("chat_completion", "openai")
+        assert paper in witnesses._outside
+        return weakref.ref(paper)
+
+    left = copy_context().run(ask)
     gc.collect()
     assert left() is None
 

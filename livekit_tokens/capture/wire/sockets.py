@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -60,10 +60,10 @@ def _ws_connect(before: Callable[..., Any], follow: Follow) -> Callable[..., Any
     def ws_connect(session: Any, url: Any, **options: Any) -> Any:
         place = urlsplit(str(url))
         if place.path.endswith("/responses"):
-            began, trips = monotonic(), _TO_OPEN.get(place.scheme, 3)
+            began, trips = time.monotonic(), _TO_OPEN.get(place.scheme, 3)
 
             def opened(socket: Any) -> None:
-                _Responses(follow, place.netloc, (monotonic() - began) / trips).on(socket)
+                _Responses(follow, place.netloc, (time.monotonic() - began) / trips).on(socket)
 
             return Made(before(session, url, **options), opened)
         if place.path.endswith("/realtime") and parse_qs(place.query).get("intent") == ["transcription"]:
