@@ -23,7 +23,8 @@ _CACHING = ("openai", "azure", "livekit")
 """Who caches prompts without being asked to."""
 
 _REMEMBERED = 256
-_BEGINNINGS = 4096
+_BEGINNINGS = 1 << 14
+"""About 2 MB at most: a process that serves many conversations at once must still know each from its last prompt."""
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -83,7 +84,8 @@ class Calibration:
     def __init__(self) -> None:
         self._bills: dict[_Way, Bill] = {}
         self._conversations: dict[str, _Conversation] = {}
-        self._beginnings: dict[tuple[str, str, int], None] = {}
+        self._beginnings: dict[int, None] = {}
+        """Hashes: of provider, model and mark."""
         self._gone_on: dict[tuple[str, str, int], int] = {}
         """By the prompt that responses have gone on from: the longest that the last of them were given."""
         self._hits: dict[_Way, float] = {}
@@ -102,7 +104,7 @@ class Calibration:
             _put(self._gone_on, (provider, model, before.root), tokens, _REMEMBERED)
         cached = round(cacheable * self._hits.get(_way(provider, model, prompt), _prior(provider)))
         for beginning in prompt.beginnings:
-            _put(self._beginnings, (provider, model, beginning.mark), None, _BEGINNINGS)
+            _put(self._beginnings, hash((provider, model, beginning.mark)), None, _BEGINNINGS)
         written = round((tokens - cached) * self._writes.get(_way(provider, model, prompt), 0.0))
         return Expected(
             tokens, cached, cacheable, calibrated=bill is not None or before is not _NOTHING, written=written
@@ -134,11 +136,12 @@ class Calibration:
         A conversation that responses went on from by their ids is sent whole again where that is broken off: then all
         of it is known up to what the last of them was given.
         """
-        sent = [b for b in prompt.beginnings if (provider, model, b.mark) in self._beginnings]
-        known = max((b.tokens for b in sent), default=0)
+        known = max(
+            (b.tokens for b in prompt.beginnings if hash((provider, model, b.mark)) in self._beginnings), default=0
+        )
         if before.input or known:
             known += before.input or more
-        return max([known, *(self._gone_on.get((provider, model, b.mark), 0) for b in sent)])
+        return max([known, *(self._gone_on.get((provider, model, b.mark), 0) for b in prompt.beginnings)])
 
 
 def _prior(provider: str) -> float:

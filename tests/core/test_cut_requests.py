@@ -149,11 +149,11 @@ def test_what_goes_on_is_set_right_by_what_went_on() -> None:
 
 def test_what_is_remembered_is_bounded() -> None:
     calibration = Calibration()
-    for number in range(10_000):
+    for number in range(20_000):
         learn(calibration, Prompt(1, number, None, (Beginning(number, 1),)), f"resp_{number}", input_text=2)
     assert not calibration.expect("openai", "gpt-4o", Prompt(1, 0)).calibrated
-    assert calibration.expect("openai", "gpt-4o", Prompt(1, 9999)).calibrated
-    assert max(len(kept) for kept in vars(calibration).values()) <= 4096
+    assert calibration.expect("openai", "gpt-4o", Prompt(1, 19_999)).calibrated
+    assert max(len(kept) for kept in vars(calibration).values()) <= 1 << 14
 
 
 def test_what_the_provider_had_told_before_the_cut_is_the_least() -> None:
