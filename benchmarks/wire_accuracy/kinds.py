@@ -35,8 +35,8 @@ FIGURES_FOLLOW = ("responses socket cancelled",)
 """What is cut, and still brings its figures."""
 NO_SIGN = "no sign"
 """What was billed, and cut before anything that says so had reached the client."""
-TIMES = {"preemptive generation": 2, "chat killed": 2}
-"""How often a kind is done in one round: of these many come to their end before they are cut."""
+TIMES = {"preemptive generation": 2, "chat killed": 2, "realtime transcription cut": 2}
+"""How often a kind is done in one round: many of these come to their end, or show no sign, before they are cut."""
 
 
 def kind(name: str) -> Callable[[Kind], Kind]:
