@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 RECORD = """
+from livekit_tokens import runtime as process; process.EXIT_SECONDS = 30  # however busy the machine is
 import logging, os, sys
 logging.basicConfig(level=logging.WARNING)
 from livekit_tokens.runtime import runtime, new_key, now
@@ -340,8 +341,7 @@ def test_records_that_no_folder_could_take_are_told_as_lost(tmp_path: Path) -> N
 def test_a_process_that_ends_by_itself_finds_a_ledger_by_its_hosts_name(tmp_path: Path, postgres_url: str) -> None:
     """Nothing that looks up an address may need a thread that cannot be started any more."""
     url = postgres_url.replace("127.0.0.1", "localhost")
-    short = "from livekit_tokens import runtime as own; own.EXIT_SECONDS = 30; record('short')"
-    run(tmp_path, RECORD + short, LIVEKIT_TOKENS_DATABASE_URL=url)
+    run(tmp_path, RECORD + "record('short')", LIVEKIT_TOKENS_DATABASE_URL=url)
     code = f"""
 import asyncio, asyncpg
 async def main():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CALL = """
+from livekit_tokens import runtime as process; process.EXIT_SECONDS = 30  # however busy the machine is
 import os, sys
 from livekit_tokens.runtime import new_key, now, runtime
 from livekit_tokens.domain.sessions import Part
