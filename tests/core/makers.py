@@ -8,7 +8,7 @@ from pathlib import Path
 from livekit_tokens.core.estimates.output import Usual
 from livekit_tokens.core.estimates.prompt import Expected
 from livekit_tokens.core.ledger import Source
-from livekit_tokens.core.lines import Line, Pend
+from livekit_tokens.core.lines import Line, Pend, Use
 from livekit_tokens.core.reading import readings
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.sessions import Part
@@ -46,3 +46,19 @@ def a_pend(name: str = "r1.1", at: int = 6_000_000) -> Pend:
 def lines_in(folder: Path, segment: int = 1) -> list[Line]:
     """Every readable line of a spool from the beginning of a segment on."""
     return [found.line for reading in readings(folder, segment) for found in reading.lines]
+
+
+def a_use(seq: int) -> Use:
+    """The line of a record without a part of its own, told by its number."""
+    return Use(
+        seq,
+        UsageRecord(
+            part="0" * 32,
+            at=seq,
+            service="agent",
+            provider="openai",
+            model="gpt-realtime",
+            operation="realtime_response",
+            units={"input_text": seq},
+        ),
+    )

@@ -12,23 +12,7 @@ from livekit_tokens.core import reading, spool
 from livekit_tokens.core.ledger import Checkpoint
 from livekit_tokens.core.lines import Head, More, PartLine, Use, records_in, to_bytes
 from livekit_tokens.core.reading import Reading, agrees, head_of, read, readings
-from livekit_tokens.domain.usage import UsageRecord
-from tests.core.makers import a_part, a_pend
-
-
-def a_use(seq: int) -> Use:
-    return Use(
-        seq,
-        UsageRecord(
-            part="0" * 32,
-            at=seq,
-            service="agent",
-            provider="openai",
-            model="gpt-realtime",
-            operation="realtime_response",
-            units={"input_text": seq},
-        ),
-    )
+from tests.core.makers import a_part, a_pend, a_use
 
 
 def lines_of(found: Reading) -> list[object]:

@@ -11,23 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livekit_tokens.core import spool
-from livekit_tokens.core.lines import Use, from_bytes, to_bytes
-from livekit_tokens.domain.usage import UsageRecord
-
-
-def a_use(seq: int) -> Use:
-    return Use(
-        seq,
-        UsageRecord(
-            part="0" * 32,
-            at=seq,
-            service="agent",
-            provider="openai",
-            model="gpt-realtime",
-            operation="realtime_response",
-            units={"input_text": seq},
-        ),
-    )
+from livekit_tokens.core.lines import from_bytes, to_bytes
+from tests.core.makers import a_use
 
 
 def test_a_line_comes_back_as_it_was_written() -> None:

@@ -103,6 +103,14 @@ def tracked(paper: Paper) -> Iterator[Paper]:
     spending.spend(None)
 
 
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The kinds of faults that are noted meanwhile, each time."""
+    kinds: list[str] = []
+    monkeypatch.setattr(faults, "note", lambda kind, *_, **__: kinds.append(kind))
+    return kinds
+
+
 def wav(seconds: float, rate: int = 16_000) -> bytes:
     made = BytesIO()
     with wave.open(made, "wb") as file:

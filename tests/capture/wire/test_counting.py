@@ -9,7 +9,6 @@ import httpx2
 import pytest
 
 from livekit_tokens.capture.wire import account, counting
-from livekit_tokens.core import faults
 from tests.capture.wire.conftest import Paper
 
 ASKED: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
@@ -18,13 +17,6 @@ USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
 class Panic(BaseException):
     """As pyo3's `PanicException` is, of a vocabulary written in Rust: no `Exception`."""
-
-
-@pytest.fixture
-def noted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    kinds: list[str] = []
-    monkeypatch.setattr(faults, "note", lambda kind, *_, **__: kinds.append(kind))
-    return kinds
 
 
 async def ask() -> None:
@@ -69,10 +61,10 @@ def test_a_thread_that_has_died_is_started_again_and_said(monkeypatch: pytest.Mo
     wait, first, second = made._wait, Request(), Request()
 
     def die() -> None:
-        made._wait = wait  # type: ignore[method-assign]
+        made._wait = wait
         raise MemoryError
 
-    made._wait = die  # type: ignore[method-assign]
+    made._wait = die
     made.follow(first)
     assert died.wait(5.0)
     assert made._thread is not None

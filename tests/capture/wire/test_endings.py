@@ -17,7 +17,6 @@ import pytest
 
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.wire import counting, tee
-from livekit_tokens.core import faults
 from tests.capture.wire.conftest import Paper, moment
 from tests.capture.wire.provider import Provider
 
@@ -148,10 +147,8 @@ async def test_a_hooks_error_about_another_request_says_nothing_of_ours(tracked:
 
 
 async def test_an_answer_that_cannot_be_followed_is_the_hosts_all_the_same(
-    provider: Provider, tracked: Paper, monkeypatch: pytest.MonkeyPatch
+    provider: Provider, tracked: Paper, monkeypatch: pytest.MonkeyPatch, noted: list[str]
 ) -> None:
-    noted: list[str] = []
-    monkeypatch.setattr(faults, "note", lambda kind, *_, **__: noted.append(kind))
     monkeypatch.setattr(tee, "_over_already", lambda *_: 1 / 0)
     async with client_of(200, ANSWER, reads) as client:
         assert (await client.post(COMPLETIONS, json=ASKED)).json() == ANSWER
@@ -190,13 +187,11 @@ async def test_without_figures_such_a_request_is_unknown_once(provider: Provider
 
 
 async def test_a_request_that_cannot_be_read_is_recorded_as_its_answer_tells(
-    provider: Provider, tracked: Paper, monkeypatch: pytest.MonkeyPatch
+    provider: Provider, tracked: Paper, monkeypatch: pytest.MonkeyPatch, noted: list[str]
 ) -> None:
     """A fault of ours is noted once, not at every look."""
     from livekit_tokens.capture.wire import watch
 
-    noted: list[str] = []
-    monkeypatch.setattr(faults, "note", lambda kind, *_, **__: noted.append(kind))
     monkeypatch.setattr(watch, "read_json", lambda *_: 1 / 0)
     provider.pause = 0.05
     async with openai.AsyncOpenAI(base_url=provider.base_url, api_key="x") as client:

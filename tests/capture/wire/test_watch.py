@@ -22,7 +22,6 @@ from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.capture.spending import Payer, Spending
 from livekit_tokens.capture.wire import account, counting, watch
 from livekit_tokens.capture.wire.answers import Reading
-from livekit_tokens.core import faults
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.pending import estimated
 from livekit_tokens.core.recorder import Recorder
@@ -76,10 +75,8 @@ def test_another_ones_patch_on_top_of_ours_stays() -> None:
 
 
 async def test_a_request_that_cannot_be_followed_goes_out_all_the_same(
-    provider: Provider, tracked: Paper, monkeypatch: pytest.MonkeyPatch
+    provider: Provider, tracked: Paper, monkeypatch: pytest.MonkeyPatch, noted: list[str]
 ) -> None:
-    noted: list[str] = []
-    monkeypatch.setattr(faults, "note", lambda kind, *_, **__: noted.append(kind))
     monkeypatch.setattr(watch, "follow", lambda *_: 1 / 0)
     async with openai.AsyncOpenAI(base_url=provider.base_url, api_key="x") as client:
         answer = await client.chat.completions.create(**ASKED)
@@ -117,11 +114,9 @@ async def test_nothing_of_a_settled_request_is_kept(provider: Provider, tracked:
 
 
 async def test_an_answer_that_cannot_be_read_is_recorded_as_unknown(
-    provider: Provider, tracked: Paper, monkeypatch: pytest.MonkeyPatch
+    provider: Provider, tracked: Paper, monkeypatch: pytest.MonkeyPatch, noted: list[str]
 ) -> None:
     """It happened, it is billed, and it is no longer pending."""
-    noted: list[str] = []
-    monkeypatch.setattr(faults, "note", lambda kind, *_, **__: noted.append(kind))
     monkeypatch.setattr(account, "Reading", lambda *_: 1 / 0)
     async with openai.AsyncOpenAI(base_url=provider.base_url, api_key="x") as client:
         await client.chat.completions.create(**ASKED)

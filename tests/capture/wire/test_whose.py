@@ -16,7 +16,6 @@ from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.spending import Payer, Spending
 from livekit_tokens.capture.wire import counting, watch
 from livekit_tokens.capture.writing import ClosedPart
-from livekit_tokens.core import faults
 from livekit_tokens.runtime import new_key, now
 from tests.capture.wire.conftest import Paper
 from tests.capture.wire.provider import Provider
@@ -53,12 +52,10 @@ async def test_two_calls_and_an_unrelated_app_share_a_process_and_a_client(provi
 
 @pytest.mark.parametrize("calls", [0, 1, 2])
 async def test_a_request_in_a_thread_without_a_context_is_the_only_calls(
-    provider: Provider, monkeypatch: pytest.MonkeyPatch, calls: int
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, noted: list[str], calls: int
 ) -> None:
     """`loop.run_in_executor` hands no context on. Of several calls nobody knows whose it is, and `doctor` tells."""
-    noted: list[str] = []
     monkeypatch.setattr(spending, "_payers", WeakSet())
-    monkeypatch.setattr(faults, "note", lambda kind, *_, **__: noted.append(kind))
     papers = [Paper() for _ in range(calls)]
     for number, paper in enumerate(papers):
         paper.part = replace(paper.part, job=f"job_{number}")
