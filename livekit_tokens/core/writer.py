@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from livekit_tokens.core import faults, spool
+from livekit_tokens.core.files import OPEN, copied, folder_synced, rewrite, synced
 from livekit_tokens.core.lines import Line, Use, to_bytes
 
 WAITING_BYTES = 8 << 20
@@ -21,7 +22,6 @@ WAITING_BYTES = 8 << 20
 _RETRY_SECONDS = 0.2
 _AT_ONCE = 32
 """Lines that waited for a failing disk are written so many at a time, so that nobody waits for all of them."""
-_OPEN = os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -115,7 +115,7 @@ class SpoolWriter:
                 done, fd, segment = not self._waiting, self._fd, self._segment
             if not self._sync_retired() or fd < 0:
                 return False
-            if not _synced(fd):
+            if not synced(fd):
                 self._distrust(segment)
                 return False
             return self._name_synced(segment) and done
@@ -180,7 +180,7 @@ class SpoolWriter:
         """
         try:
             segment = max(self._segment, behind) + 1
-            fd = os.open(self._path(segment), _OPEN, 0o600)
+            fd = os.open(self._path(segment), OPEN, 0o600)
         except OSError as error:
             faults.note("spool cannot begin a new segment", error)
             if self._fd < 0:
@@ -224,13 +224,13 @@ class SpoolWriter:
     def _is_on_disk(self, segment: int, fd: int) -> bool:
         if fd >= 0:
             try:
-                return _synced(fd)
+                return synced(fd)
             finally:
                 os.close(fd)
         if segment == self._segment:  # no new one could be begun; this one is still written to
             return False
         try:
-            _rewrite(self._path(segment))
+            rewrite(self._path(segment))
         except FileNotFoundError:  # it is in the ledger, and needed no more
             return True
         except OSError as error:
@@ -250,7 +250,7 @@ class SpoolWriter:
     def _name_synced(self, segment: int) -> bool:
         """A file is found again after a power cut only if its folder was synced, too, and the folder's own."""
         if segment > self._entered:
-            done = [_folder_synced(path) for path in (self.folder, self.folder.parent)]
+            done = [folder_synced(path) for path in (self.folder, self.folder.parent)]
             self._entered = segment if all(done) else self._entered
         return segment <= self._entered
 
@@ -266,7 +266,7 @@ class SpoolWriter:
                 if not self._is_locked():
                     self._lock_fd = spool.lock_again(self.folder, self._lock_fd)
                 if not self._is_there():
-                    self._fd = _copied(self._fd, self._path(self._segment))
+                    self._fd = copied(self._fd, self._path(self._segment))
                 self._entered = 0
             except OSError as error:
                 faults.note("the spool was removed from under this process and cannot be put back", error)
@@ -282,60 +282,3 @@ class SpoolWriter:
 
 def _encoded(line: Line) -> _Encoded:
     return to_bytes(line), line.seq if type(line) is Use else 0
-
-
-def _synced(fd: int) -> bool:
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        faults.note("spool could not be synced", error)
-        return False
-    return True
-
-
-def _folder_synced(path: Path) -> bool:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        faults.note("spool could not be synced", error)
-        return False
-    try:
-        return _synced(fd)
-    finally:
-        os.close(fd)
-
-
-def _copied(fd: int, path: Path) -> int:
-    """A new file there with all that the open one holds, which is closed."""
-    made = _copy(fd, path)
-    os.close(fd)
-    return made
-
-
-def _copy(fd: int, path: Path) -> int:
-    made = os.open(path, _OPEN | os.O_EXCL, 0o600)
-    try:
-        rest = os.pread(fd, os.fstat(fd).st_size, 0)
-        while rest:
-            rest = rest[os.write(made, rest) :]
-    except OSError:
-        os.close(made)
-        path.unlink(missing_ok=True)
-        raise
-    return made
-
-
-def _rewrite(path: Path) -> None:
-    """Write a file anew in its own place, and on the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    again = path.with_suffix(".again")
-    try:
-        again.unlink(missing_ok=True)
-        made = _copy(fd, again)
-        try:
-            os.fsync(made)
-        finally:
-            os.close(made)
-        again.replace(path)
-    finally:
-        os.close(fd)
