@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -30,6 +31,7 @@ MODULE = "github.com/livekit/livekit-server"
 API_KEY = "devkey"
 API_SECRET = "a-secret-of-at-least-thirty-two-characters"  # noqa: S105
 BUILD_SECONDS = 900
+SAY_SECONDS = 5.0
 
 Say = Callable[[str], object]
 
@@ -82,7 +84,7 @@ def _go_build(go: str, folder: Path, say: Say) -> Path:
     built = folder / "livekit-server"
     command = [go, "build", "-v", "-o", str(built), f"{MODULE}/cmd/server"]
     env = {"GOFLAGS": "-mod=mod", "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "auto")}
-    build = Child("go build", command, env=env, cwd=folder, echo=lambda line: say(f"  {line}"))
+    build = Child("go build", command, env=env, cwd=folder, echo=_now_and_then(say))
     try:
         code = build.wait(BUILD_SECONDS)
     except subprocess.TimeoutExpired:
@@ -92,6 +94,19 @@ def _go_build(go: str, folder: Path, say: Say) -> Path:
     if code != 0:
         raise NoLiveKitServer(f"building livekit-server failed: {build.tail(1)}")
     return built
+
+
+def _now_and_then(say: Say) -> Say:
+    """Of the 900 lines of a build, one every few seconds shows that it goes on."""
+    next_at = 0.0
+
+    def heard(line: str) -> None:
+        nonlocal next_at
+        if (now := time.monotonic()) >= next_at:
+            next_at = now + SAY_SECONDS
+            say(f"  {line}")
+
+    return heard
 
 
 class LiveKitServer:
