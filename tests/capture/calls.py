@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
-from livekit.agents import Agent, AgentSession, function_tool
+from livekit.agents import Agent, AgentSession, ModelSettings, function_tool, llm
 from livekit.agents.types import APIConnectOptions
 
 from livekit_tokens.capture import tracking
@@ -72,6 +73,22 @@ class Greeter(Agent):
         return Closer(llm=self.next_llm) if self.next_llm else Closer()
 
     next_llm: Script | None = None
+
+
+class Listener(Greeter):
+    """Keeps what its model has said so far, as far as the client has read it."""
+
+    def __init__(self, **own: Any) -> None:
+        super().__init__(**own)
+        self.read = ""
+
+    async def llm_node(
+        self, chat_ctx: llm.ChatContext, tools: list[llm.Tool], model_settings: ModelSettings
+    ) -> AsyncIterator[llm.ChatChunk]:
+        async for chunk in Agent.default.llm_node(self, chat_ctx, tools, model_settings):
+            assert isinstance(chunk, llm.ChatChunk)
+            self.read += (chunk.delta and chunk.delta.content) or ""
+            yield chunk
 
 
 class Closer(Agent):

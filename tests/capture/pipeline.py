@@ -214,8 +214,8 @@ class Speaker(io.AudioOutput):
             self.on_playback_finished(playback_position=seconds, interrupted=interrupted)
 
 
-async def until(true: Callable[[], object], seconds: float = 5.0) -> None:
-    """Wait for what must come."""
+async def until(true: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait for what must come, however busy the machine is."""
     async with asyncio.timeout(seconds):
         while not true():
             await asyncio.sleep(0.005)

@@ -20,7 +20,7 @@ from livekit_tokens import feature
 from livekit_tokens.demo.plan import QUICK
 from livekit_tokens.demo.provider import Provider
 from livekit_tokens.domain.usage import UsageRecord
-from tests.capture.calls import NO_WAIT, Call, Closer, Greeter
+from tests.capture.calls import NO_WAIT, Call, Closer, Greeter, Listener
 from tests.capture.chat_provider import ChatProvider
 from tests.capture.pipeline import RATE, SILENCE, Ear, Script, Voice, until
 
@@ -521,12 +521,13 @@ async def test_a_refused_and_a_cut_chat_completion(chat: ChatProvider) -> None:
     """The refusal is a failed request; the cut one is billed by the provider, and estimated by what had come."""
     call = Call(llm=openai_llm(chat))
     call.session.conn_options.llm_conn_options = NO_WAIT
-    await call.start(Greeter())
+    listener = Listener()
+    await call.start(listener)
     chat.refusals = 1
     await call.say()
-    chat.hesitation = 5.0
+    listener.read, chat.hesitation = "", 60.0
     handle = call.session.generate_reply(user_input="Tell me more.")
-    await asyncio.sleep(0.2)
+    await until(lambda: len(listener.read.split()) == len(chat.answer.split()) - 1)
     await handle.interrupt(force=True)
     await call.end()
     assert [(record.success, record.provenance) for record in call.records] == [
