@@ -1,9 +1,9 @@
 """What is billed for a call by its minutes and is no model's: LiveKit's agent minutes, and SIP.
 
 Only where PRICES_FILE has a price for them. A record for the part's own length and one for each telephone's stay,
-written when the part ends, by whoever ends it. Their keys make them count once: also where the owner was killed in
-between and somebody else ended the part, and where two parts of a session saw the same telephone (the agent and a
-transcriber of its own): the first that ends tells of it.
+written when the part ends, by whoever ends it. Their keys make them count once, also where the owner was killed in
+between and somebody else ended the part. A telephone that two parts of a session saw (the agent and a transcriber of
+its own, or the agent that it was handed to) is told by both under one key: the ledger counts each moment of it once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 
 from livekit_tokens.domain.pricing import AGENT_MINUTES, SIP, Charge
 from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.domain.stretches import LEAST_MS, STRETCH_KEY
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -25,25 +26,28 @@ def charges_of(part: Part, stays: Iterable[Stay], wanted: Collection[Charge]) ->
     """
     if not wanted or part.ended_at is None:
         return []
-    agent = [(AGENT_MINUTES, part.key, part.ended_at - part.started_at)] if part.room else []
-    phones = [(SIP, stay.sid, _length(stay, part.ended_at)) for stay in stays if stay.part == part.key and stay.sip]
+    agent = [(AGENT_MINUTES, part.key, part.started_at, part.ended_at)] if part.room else []
+    phones = [
+        (SIP, stay.sid, stay.joined_at, _left_at(stay, part.ended_at))
+        for stay in stays
+        if stay.part == part.key and stay.sip
+    ]
     return [
         UsageRecord(
             part=part.key,
-            at=part.ended_at,
+            at=until,
             service=provider,
             provider=provider,
             model=model,
             operation=OPERATION,
-            units={"session_ms": length // 1000},
+            units={"session_ms": (until - since) // 1000},
             provenance="estimated",
-            idempotency_key=f"{OPERATION}/{whose}/{model}",
+            idempotency_key=f"{STRETCH_KEY}{whose}/{model}",
         )
-        for (provider, model), whose, length in (*agent, *phones)
-        if (provider, model) in wanted and length >= 1000
+        for (provider, model), whose, since, until in (*agent, *phones)
+        if (provider, model) in wanted and until - since >= LEAST_MS * 1000
     ]
 
 
-def _length(stay: Stay, ended_at: Micros) -> Micros:
-    left_at = ended_at if stay.left_at is None else min(stay.left_at, ended_at)
-    return max(0, left_at - stay.joined_at)
+def _left_at(stay: Stay, ended_at: Micros) -> Micros:
+    return ended_at if stay.left_at is None else min(stay.left_at, ended_at)

@@ -51,7 +51,7 @@ class Remains:
     stays: dict[tuple[str, str], Stay] = field(default_factory=dict)
     pending: dict[str, Pend] = field(default_factory=dict)
     progress: dict[str, More] = field(default_factory=dict)
-    charged: set[str | None] = field(default_factory=set)
+    charged: set[tuple[str, str | None]] = field(default_factory=set)
 
 
 def newest_format(folder: Path) -> int:
@@ -106,7 +106,7 @@ def _fold(remains: Remains, line: Line) -> None:
             _active(remains, line.record.part, line.record.at)
             remains.pending.pop(line.settles or "", None)
             if line.record.operation == charges.OPERATION:
-                remains.charged.add(line.record.idempotency_key)
+                remains.charged.add((line.record.part, line.record.idempotency_key))
         case Pend():
             remains.pending[line.id] = line
             remains.progress.pop(line.id, None)
@@ -137,7 +137,7 @@ def missing_end(remains: Remains, session_charges: SessionCharges = no_charges) 
         at = remains.active_at[part.key]
         whole = ended(part, at, ABANDONED, abandoned=True)
         for charge in charges.charges_of(whole, remains.stays.values(), session_charges(at)):
-            if charge.idempotency_key not in remains.charged:
+            if (charge.part, charge.idempotency_key) not in remains.charged:
                 seq += 1
                 end.append(Use(seq, charge))
         end.extend(

@@ -14,12 +14,14 @@ from livekit_tokens.core.ledger import Batch, Checkpoint
 from livekit_tokens.core.lines import Late
 from livekit_tokens.domain.pricing import Price, Pricing
 from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.domain.stretches import is_stretch
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.domain.usage import EXPORTED_KEY, UsageRecord
+from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.store.keeping.forgotten import without_forgotten
+from livekit_tokens.store.once import told_first
 from livekit_tokens.store.rows import Numbered, Row, last_parts, last_stays, part_row, record_rows, unannounced
 from livekit_tokens.store.schema import records as records_table
-from livekit_tokens.store.statements import Statements, advance, checkpoints, end_in_gap, records_numbered, sessions_of
+from livekit_tokens.store.statements import Statements, advance, checkpoints, end_in_gap, records_numbered
 from livekit_tokens.store.sums import sum_rows
 
 _Line = TypeVar("_Line", Part, Stay, UsageRecord)
@@ -114,8 +116,9 @@ async def apply(
             await _write(conn, statements, ready)
         if batch.late:
             await conn.execute(statements.late_figures, [_late_row(batch.source.id, late) for late in batch.late])
-        if keyed and (first := await _told_first(conn, statements, keyed)):
-            await _write(conn, statements, make_ready(first, [keyed_prices[seq] for seq, _ in first]))
+        if keyed and (first := await told_first(conn, statements, keyed)):
+            prices = [pricing(record) if is_stretch(record) else keyed_prices[seq] for seq, record in first]
+            await _write(conn, statements, make_ready(first, prices))
     known.update(part.key for part in batch.parts)
     known.update(record.part for _, record in batch.records)
     return True
@@ -175,28 +178,6 @@ async def _end_others(conn: AsyncConnection, source: str, still_open: Iterable[s
 
 def _late_row(source: str, late: Late) -> dict[str, object]:
     return {"source": source, "seq": late.of, "at": late.at, "units": dict(late.units)}
-
-
-async def _told_first(conn: AsyncConnection, statements: Statements, keyed: list[Numbered]) -> list[Numbered]:
-    """The records whose idempotency key their session has not seen, here or from any other process."""
-    keys = sorted({bytes.fromhex(record.part) for _, record in keyed})
-    sessions = {row.key: row.session_id for row in await conn.execute(sessions_of, {"keys": keys})}
-    first: dict[bytes, Numbered] = {}
-    for seq, record in keyed:
-        session = sessions[bytes.fromhex(record.part)]
-        first.setdefault(digest(session, record.idempotency_key or ""), (seq, record))
-    rows = [
-        {"digest": told, "part": bytes.fromhex(record.part), "seq": seq}
-        for told, (seq, record) in sorted(first.items())
-    ]
-    fresh = {row.digest for row in await conn.execute(statements.first_told, rows)}
-    return [numbered for told, numbered in first.items() if told in fresh]
-
-
-def digest(session_id: str, idempotency_key: str) -> bytes:
-    # A record that a ledger has exported is the same one in whichever session it is put.
-    whose = "" if idempotency_key.startswith(EXPORTED_KEY) else session_id
-    return hashlib.sha256(f"{whose}\0{idempotency_key}".encode()).digest()
 
 
 async def _write(conn: AsyncConnection, statements: Statements, ready: Prepared) -> None:

@@ -185,6 +185,9 @@ idempotency = sa.Table(
     sa.Column("digest", sa.LargeBinary(32), primary_key=True),
     sa.Column("part", Key, nullable=False),
     sa.Column("seq", Big, nullable=False),
+    # Of a stretch of time: what has been told of it so far.
+    sa.Column("since", Big),
+    sa.Column("until", Big),
 )
 
 late_figures = sa.Table(

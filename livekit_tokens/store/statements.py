@@ -71,6 +71,20 @@ records_numbered = sa.select(records.c.part, records.c.seq, records.c.at).where(
     records.c.seq.between(sa.bindparam("first"), sa.bindparam("last")),
 )
 
+stretches_told = (
+    sa.select(idempotency.c.digest, idempotency.c.since, idempotency.c.until)
+    .where(idempotency.c.digest.in_(sa.bindparam("digests", expanding=True)))
+    .order_by(idempotency.c.digest)
+    .with_for_update()
+)
+"""In one order, and held until the commit: two processes that saw the same telephone may tell of it at once."""
+
+extend_stretch = (
+    sa.update(idempotency)
+    .where(idempotency.c.digest == sa.bindparam("of"))
+    .values(since=sa.bindparam("whole_since"), until=sa.bindparam("whole_until"))
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Statements:

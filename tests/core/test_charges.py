@@ -13,7 +13,7 @@ from livekit_tokens.core import spool
 from livekit_tokens.core.charges import charges_of
 from livekit_tokens.core.lines import Use
 from livekit_tokens.core.recorder import Recorder
-from livekit_tokens.core.remains import append, missing_end, read_remains
+from livekit_tokens.core.remains import append, finish_line, missing_end, read_remains
 from livekit_tokens.core.takeover import take_over
 from livekit_tokens.domain.pricing import AGENT_MINUTES, SIP, Charge
 from livekit_tokens.domain.sessions import Part, Stay, ended
@@ -66,6 +66,7 @@ def test_a_part_with_a_room_is_charged_by_its_length_and_its_telephones() -> Non
         "estimated",
     )
     assert [record.units["session_ms"] for record in sip] == [60_000, 180_000]
+    assert [record.at for record in sip] == [BEGIN + MINUTE, BEGIN + 5 * MINUTE]
     assert len({record.idempotency_key for record in records}) == 3
 
 
@@ -133,6 +134,24 @@ async def test_a_charge_that_the_dead_owner_has_written_is_not_written_again(tmp
     assert charged(ledger) == {"agent-minutes": 60_000}
 
 
+async def test_a_telephone_that_goes_on_in_a_second_part_of_one_process_is_charged_in_both(tmp_path: Path) -> None:
+    """The first part wrote what it saw; what the killed second one saw is its own record, under the same key."""
+    recorder = a_charging_recorder(tmp_path, (SIP,))
+    other = replace(CALL, key="f" * 32)
+    recorder.put_part(CALL)
+    recorder.put_stay(a_stay("PA_1", BEGIN))
+    over = ended(CALL, BEGIN + MINUTE, None)
+    for charge in recorder.charges(over):
+        recorder.record(charge)
+    recorder.put_part(over)
+    recorder.put_part(other)
+    recorder.put_stay(a_stay("PA_1", BEGIN + MINUTE, part=other.key))
+    recorder.record(a_record(BEGIN + 3 * MINUTE, other.key))
+    recorder.disown()
+    await take_over(tmp_path, ledger := MemoryLedger(), session_charges=lambda _: (SIP,))
+    assert charged(ledger) == {"sip": 60_000 + 120_000}
+
+
 async def test_a_taker_who_is_killed_himself_is_repeated_harmlessly(tmp_path: Path) -> None:
     """Wherever what he wrote was cut off: each charge stands once in the spool, and the part is closed."""
     recorder = a_charging_recorder(tmp_path)
@@ -144,8 +163,9 @@ async def test_a_taker_who_is_killed_himself_is_repeated_harmlessly(tmp_path: Pa
     left = await read_remains(recorder.folder)
     append(recorder.folder, left, missing_end(left, lambda _: BOTH), None)
     whole = segment.read_bytes()
-    for cut in range(before, len(whole) + 1, 7):
+    for cut in (*range(before, len(whole), 7), len(whole) - 1, len(whole)):
         segment.write_bytes(whole[:cut])
+        finish_line(recorder.folder)
         again = await read_remains(recorder.folder)
         if cut > before:
             append(recorder.folder, again, missing_end(again, lambda _: BOTH), None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from livekit_tokens.core.ledger import START as FIRST
-from livekit_tokens.core.ledger import Checkpoint, Source
+from livekit_tokens.core.ledger import Checkpoint
 from livekit_tokens.core.lines import Late
 from livekit_tokens.domain import units
 from livekit_tokens.domain.pricing import UNPRICED, Price, unpriced
@@ -212,51 +211,6 @@ async def test_a_stand_in_never_replaces_a_part(ledger, connection):
 
     assert [row["session_id"] for row in await rows(ledger, schema.parts)] == ["room_abc"]
     await fresh.aclose()
-
-
-async def test_an_idempotency_key_counts_once_per_session(ledger, connection):
-    """In one batch, in a later one, by another source and by another part of the session; not in another session."""
-    keyed = record(idempotency_key="order-1")
-    first = batch(keyed, keyed, record(idempotency_key="order-2"), record(), parts=[part()])
-    assert await connection.apply(first)
-    assert await connection.apply(batch(keyed, record(), before=first.after))
-    second = Source("source-2", "host", 8, START)
-    same_session = batch(replace(keyed, part=OTHER_KEY), source=second, parts=[part(OTHER_KEY)])
-    assert await connection.apply(same_session)
-    elsewhere = "0c" * 16
-    other_session = batch(
-        replace(keyed, part=elsewhere), source=second, before=same_session.after, parts=[part(elsewhere, "other")]
-    )
-    assert await connection.apply(other_session)
-
-    stored = [(row["part"][0], row["seq"]) for row in await rows(ledger, schema.records, "part", "seq")]
-    assert stored == [(10, 1), (10, 3), (10, 4), (10, 6), (12, 2)]
-    assert sum(row["requests"] for row in await rows(ledger, schema.sums)) == 5
-    digests = {row["digest"] for row in await rows(ledger, schema.idempotency)}
-    assert digests == {
-        hashlib.sha256(text.encode()).digest()
-        for text in ("room_abc\0order-1", "room_abc\0order-2", "other\0order-1")
-    }  # fmt: skip
-
-
-async def test_two_processes_that_tell_the_same_key_at_once_count_it_once(ledger):
-    """The database decides, whichever commits first."""
-    connections = [await ledger.connect() for _ in range(4)]
-    keyed = [record(idempotency_key=f"k{n}") for n in range(20)]
-    told = [
-        batch(
-            *(replace(r, part=f"{n:032x}") for r in keyed),
-            source=Source(f"s{n}", "h", n, START),
-            parts=[part(f"{n:032x}")],
-        )
-        for n in range(4)
-    ]
-    assert all(await asyncio.gather(*(c.apply(b) for c, b in zip(connections, told, strict=True))))
-
-    assert len(await rows(ledger, schema.records)) == 20
-    assert sum(row["requests"] for row in await rows(ledger, schema.sums)) == 20
-    for connection in connections:
-        await connection.aclose()
 
 
 async def test_a_price_is_fixed_with_the_record(database_url):

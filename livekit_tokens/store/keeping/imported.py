@@ -20,9 +20,9 @@ from livekit_tokens.domain.growth import Known, growth_key
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.units import Units
 from livekit_tokens.store.connection import StoreLedger
-from livekit_tokens.store.ingest import digest
 from livekit_tokens.store.keeping.forgotten import KEY, recall
 from livekit_tokens.store.keeping.pruned import pruned_until
+from livekit_tokens.store.once import digest
 from livekit_tokens.store.schema import idempotency, parts, records
 from livekit_tokens.store.values import part_of
 from livekit_tokens.store.writing import StoreConnection
