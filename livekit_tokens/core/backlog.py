@@ -220,7 +220,7 @@ def _size_from(folder: Path, at: Checkpoint) -> int:
     size = 0
     for number in spool.segments_of(folder):
         if number >= at.segment:
-            size += spool.segment_path(folder, number).stat().st_size - (at.offset if number == at.segment else 0)
+            size += spool.size_of(folder, number) - (at.offset if number == at.segment else 0)
     return max(0, size)
 
 

@@ -68,42 +68,51 @@ class SpoolDrain:
         """Where the ledger has the source to, as far as it was asked."""
         return self._known
 
-    async def drain(self, *, ended: bool = False, replay_seconds: float = spool.REPLAY_SECONDS) -> Drained:
+    async def drain(self, *, ended: Checkpoint | None = None, replay_seconds: float = spool.REPLAY_SECONDS) -> Drained:
         """Bring everything that the spool holds now. Raises what the connection raises; nothing is half done then.
 
-        What the ledger has for good, is kept for `replay_seconds` more. `ended`: no owner writes any more.
+        What the ledger has for good, is kept for `replay_seconds` more. `ended`: no owner writes any more, and this is
+        where it was seen to end; what is not found up to there is lost.
         """
         done = Drained()
         for _ in range(_MOST_REFUSALS):
-            if await self._bring(done):
+            if await self._bring(done, ended):
                 break
             self._at = None
         else:
             raise LedgerUnavailable("another writer keeps moving this source's checkpoint")
         if self._followed is not None:
             await self._followed.catch_up()
-        await self._acknowledge(replay_seconds, ended=ended)
+        await self._acknowledge(replay_seconds, ended=ended is not None)
         return done
 
-    async def _bring(self, done: Drained) -> bool:
+    async def _bring(self, done: Drained, ended: Checkpoint | None) -> bool:
         """False: the ledger's checkpoint is not where it was followed to (another drain, a restored backup)."""
         confirmed = self._at is None
-        at = self._at or await self._begin()
-        while True:
+        at, more = self._at or await self._begin(), True
+        while more:
             reading = read(self._folder, at.segment, at.offset, self._piece)
             batch = await self._batch(at, reading)
             if _brings_something(batch):
-                if not await self._connection.apply(batch):
+                if not await self._apply(batch, done):
                     return False
                 confirmed = True
-                self._brought(batch, done)
             self._at = at = batch.after
             done.damaged += len(reading.damaged)
             if reading.damaged:
                 faults.note("damaged lines in a spool were passed over", source=self._source.id)
-            if not reading.more:
-                # Nothing was brought: a ledger that was restored meanwhile must not wait for this source's next record.
-                return confirmed or await self._connection.checkpoint(self._source.id) == self._known
+            more = reading.more
+        if ended is not None and at < ended:
+            return await self._miss(at, ended, done)
+        # Nothing was brought: a ledger that was restored meanwhile must not wait for this source's next record.
+        return confirmed or await self._connection.checkpoint(self._source.id) == self._known
+
+    async def _miss(self, at: Checkpoint, ended: Checkpoint, done: Drained) -> bool:
+        """The end that was there is not: somebody has just removed the spool, and no line behind it will say so."""
+        self._at = ended
+        lost = max(0, ended.seq - at.seq)
+        batch = Batch(self._source, self._known, ended, (), (), (), lost=lost, still_open=frozenset())
+        return await self._apply(batch, done)
 
     async def _begin(self) -> Checkpoint:
         """Where to go on: at the ledger's checkpoint, if that is a place of this spool."""
@@ -122,7 +131,9 @@ class SpoolDrain:
         self._at = at
         return at
 
-    def _brought(self, batch: Batch, done: Drained) -> None:
+    async def _apply(self, batch: Batch, done: Drained) -> bool:
+        if not await self._connection.apply(batch):
+            return False
         self._known = batch.after
         done.records += len(batch.records)
         done.lost += batch.lost
@@ -131,6 +142,7 @@ class SpoolDrain:
         if batch.lost:
             faults.note("records of a spool are lost", source=self._source.id, lost=batch.lost)
         _say(batch)
+        return True
 
     async def _acknowledge(self, replay_seconds: float, *, ended: bool) -> None:
         """Note what the ledger has for good, and remove what it has had for long enough.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from livekit_tokens.core.ledger import Checkpoint
 from livekit_tokens.core.lines import Head, Line, from_bytes, number_in, records_in
-from livekit_tokens.core.spool import segment_path, segments_of
+from livekit_tokens.core.spool import segment_path, segments_of, size_of
 
 READ_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 16
@@ -112,7 +112,7 @@ def agrees(folder: Path, known: Checkpoint) -> bool:
     path = segment_path(folder, known.segment)
     if not path.exists():  # it has gone with its replay window, or nothing of it was ever on this disk
         return next_segment(folder, known.segment) is not None
-    size, numbers, span = path.stat().st_size, [], _HEAD_BYTES
+    size, numbers, span = size_of(folder, known.segment), [], _HEAD_BYTES
     if size < known.offset or known.offset == 0:
         return size >= known.offset
     while True:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from livekit_tokens.core import charges, spool
-from livekit_tokens.core.ledger import Checkpoint, Source
+from livekit_tokens.core.ledger import START, Checkpoint, Source
 from livekit_tokens.core.lines import (
     FORMAT,
     Head,
@@ -44,6 +45,8 @@ class Remains:
     """
 
     source: Source | None = None
+    segment: int = START.segment
+    offset: int = 0
     seq: int = 0
     damaged: int = 0
     parts: dict[str, Part] = field(default_factory=dict)
@@ -52,6 +55,11 @@ class Remains:
     pending: dict[str, Pend] = field(default_factory=dict)
     progress: dict[str, More] = field(default_factory=dict)
     charged: set[tuple[str, str | None]] = field(default_factory=set)
+
+    @property
+    def place(self) -> Checkpoint:
+        """The end of what was read."""
+        return Checkpoint(self.segment, self.offset, self.seq)
 
 
 def newest_format(folder: Path) -> int:
@@ -78,6 +86,7 @@ async def _folded(folder: Path, segment: int) -> Remains:
     remains = Remains()
     for reading in readings(folder, segment, limit=_PIECE_BYTES):
         _fold_all(remains, reading)
+        remains.segment, remains.offset = reading.segment, reading.offset
         await asyncio.sleep(_PAUSE_SECONDS)
     return remains
 
@@ -154,24 +163,32 @@ def finish_line(folder: Path) -> None:
     given again. A torn one is left as it is.
     """
     for number in spool.segments_of(folder)[-1:]:
-        tail = spool.segment_path(folder, number).read_bytes().rpartition(b"\n")[2]
-        if tail and from_bytes(tail) is not None:
-            _write(spool.segment_path(folder, number), b"\n")
+        path = spool.segment_path(folder, number)
+        with suppress(FileNotFoundError):  # somebody removes the spool
+            tail = path.read_bytes().rpartition(b"\n")[2]
+            if tail and from_bytes(tail) is not None:
+                _write(path, b"\n")
 
 
-def append(folder: Path, remains: Remains, end: list[Line], known: Checkpoint | None) -> None:
+def append(folder: Path, remains: Remains, end: list[Line], known: Checkpoint | None) -> Checkpoint:
     """Write the missing end where the drain will read it: behind what is there, and behind the ledger's checkpoint.
 
     The ledger is ahead of the spool when a power cut took the spool's end and not the ledger's. It begins with a head
-    and all that is open, as a segment does: the head counts what was damaged just before it.
+    and all that is open, as a segment does: the head counts what was damaged just before it. Answers where the spool
+    ends now, or would, had it not been removed meanwhile.
     """
-    source, number = remains.source, spool.segments_of(folder)[-1]
+    source, number = remains.source, remains.place.segment
     assert source is not None
-    if known is not None and known > end_of(folder, remains):
+    if known is not None and known > remains.place:
         number = known.segment + 1
     head = Head(source.id, source.host, source.pid, source.started_at, number, remains.seq, source.ledger, FORMAT)
     # The dead owner's last line may be torn.
-    _write(spool.segment_path(folder, number), b"\n" + b"".join(map(to_bytes, [head, *_open(remains), *end])))
+    raw = b"\n" + b"".join(map(to_bytes, [head, *_open(remains), *end]))
+    last = max((line.seq for line in end if isinstance(line, Use)), default=remains.seq)
+    try:
+        return Checkpoint(number, _write(spool.segment_path(folder, number), raw), last)
+    except FileNotFoundError:
+        return Checkpoint(number, remains.offset + len(raw), last)
 
 
 def _open(remains: Remains) -> Iterator[Line]:
@@ -182,16 +199,11 @@ def _open(remains: Remains) -> Iterator[Line]:
     yield from (more for more in remains.progress.values() if more.id in remains.pending)
 
 
-def end_of(folder: Path, remains: Remains) -> Checkpoint:
-    """The place after the spool's last byte."""
-    number = spool.segments_of(folder)[-1]
-    return Checkpoint(number, spool.segment_path(folder, number).stat().st_size, remains.seq)
-
-
-def _write(path: Path, raw: bytes) -> None:
-    """Behind what is there, and on the disk."""
+def _write(path: Path, raw: bytes) -> int:
+    """Behind what is there, and on the disk; answers the file's length."""
     flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     with os.fdopen(os.open(path, flags, 0o600), "ab") as file:
         file.write(raw)
         file.flush()
         os.fsync(file.fileno())
+        return file.tell()

@@ -67,9 +67,9 @@ def forget(folder: Path, noted: Acknowledged, now: float, replay_seconds: float 
     Oldest first: whoever is killed meanwhile leaves no hole behind.
     """
     *older, newest = spool.segments_of(folder) or [0]
-    kept, gone = _size(folder, newest), []
+    kept, gone = spool.size_of(folder, newest), []
     for number in reversed(older):
-        kept += _size(folder, number)
+        kept += spool.size_of(folder, number)
         is_enough = kept > spool.REPLAY_BYTES or _is_past(noted, number, now, replay_seconds)
         if number in noted.since and is_enough:
             gone.append(number)
@@ -85,13 +85,6 @@ def is_past(folder: Path, noted: Acknowledged, now: float, replay_seconds: float
 def _is_past(noted: Acknowledged, number: int, now: float, replay_seconds: float) -> bool:
     # A time that lies further ahead than the window is long was another clock's.
     return number in noted.since and not -replay_seconds <= now - noted.since[number] < replay_seconds
-
-
-def _size(folder: Path, number: int) -> int:
-    try:
-        return spool.segment_path(folder, number).stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def _write(folder: Path, noted: Acknowledged) -> None:

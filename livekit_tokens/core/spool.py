@@ -31,7 +31,19 @@ def segment_path(folder: Path, number: int) -> Path:
 
 def segments_of(folder: Path) -> list[int]:
     """Numbers of the segments that are there, ascending."""
-    return sorted(int(path.stem) for path in folder.glob("*.jsonl") if path.stem.isdigit())
+    try:
+        found = list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    return sorted(int(path.stem) for path in found if path.suffix == ".jsonl" and path.stem.isdigit())
+
+
+def size_of(folder: Path, number: int) -> int:
+    """A segment's bytes; 0 where it is not there, or not any more."""
+    try:
+        return segment_path(folder, number).stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def create(root: Path, source: str) -> tuple[Path, int]:
@@ -136,7 +148,8 @@ def is_at(fd: int, path: Path) -> bool:
 def remove(folder: Path) -> None:
     """Remove a source's folder, whose lock the caller holds; it vanishes from the host's folder at once."""
     gone = folder.with_name(f".gone-{folder.name}")
-    folder.rename(gone)
+    with suppress(FileNotFoundError):  # somebody else has removed it
+        folder.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)
 
 
@@ -172,4 +185,4 @@ def has_let_go(folder: Path) -> None:
 
 def is_empty(folder: Path) -> bool:
     """Whether its owner had written nothing at all."""
-    return all(segment_path(folder, number).stat().st_size == 0 for number in segments_of(folder))
+    return not any(size_of(folder, number) for number in segments_of(folder))

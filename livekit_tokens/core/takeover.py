@@ -19,7 +19,7 @@ from livekit_tokens.core import faults, replay, spool
 from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.ledger import Checkpoint, Ledger, LedgerConnection
 from livekit_tokens.core.lines import FORMAT, PartLine, Use
-from livekit_tokens.core.remains import append, end_of, finish_line, missing_end, newest_format, read_remains
+from livekit_tokens.core.remains import append, finish_line, missing_end, newest_format, read_remains
 from livekit_tokens.domain.errors import LedgerTooNew, LedgerUnavailable
 from livekit_tokens.domain.pricing import SessionCharges, no_charges
 
@@ -163,15 +163,16 @@ class _Taking:
         if self.known is not None:
             # The last records' lines may have been damaged since they were drained.
             remains.seq = max(remains.seq, self.known.seq)
-            if self.known > end_of(self.folder, remains):
+            if self.known > remains.place:
                 remains.pending.clear()  # their records may be in the ledger already
         end = missing_end(remains, self.session_charges)
+        ended = remains.place
         if end or damaged:
-            append(self.folder, remains, end, self.known)
+            ended = append(self.folder, remains, end, self.known)
             self.recovered.parts += sum(isinstance(line, PartLine) for line in end)
             self.recovered.estimated += sum(isinstance(line, Use) and line.settles is not None for line in end)
         drain = SpoolDrain(self.folder, remains.source, connection, piece=_DRAIN_BYTES, logs=self.logs)
-        done = await drain.drain(ended=True, replay_seconds=self.replay_seconds)
+        done = await drain.drain(ended=ended, replay_seconds=self.replay_seconds)
         self.recovered.sources += bool(end or done.records or done.lost)
         self.recovered.records += done.records
         self.recovered.damaged += done.damaged
@@ -191,7 +192,9 @@ class _Taking:
 
     def _leave_unread(self) -> None:
         """Nothing in it can be read: if there is nothing, it goes; else somebody must look."""
-        if spool.is_empty(self.folder):
+        if not self.folder.exists():
+            faults.note("a spool was removed before it was taken over; what it held is lost", source=self.folder.name)
+        elif spool.is_empty(self.folder):
             self._remove()
         else:
             self.recovered.unreadable.append(str(self.folder))

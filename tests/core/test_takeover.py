@@ -463,6 +463,59 @@ async def test_a_record_lost_at_the_very_end_of_a_killed_process_is_counted(tmp_
     assert (ledger.lost, ledger.seqs()) == (1, [1, 3])
 
 
+@pytest.mark.parametrize("brought", [0, 3])
+@pytest.mark.parametrize(("step", "ends_open"), [("append", True), ("SpoolDrain", True), ("SpoolDrain", False)])
+async def test_a_spool_that_is_removed_while_it_is_taken_over_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, brought: int, *, ends_open: bool
+) -> None:
+    """Its numbers had been read: nobody else will ever say that they were there. None of its calls seems to go on."""
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    recorder.put_part(a_part())
+    for _ in range(brought):
+        recorder.record(a_record())
+    if brought:
+        await SpoolDrain(recorder.folder, recorder.source, ledger).drain()
+    for _ in range(5):
+        recorder.record(a_record())
+    if ends_open:
+        recorder.pend(a_pend())
+    else:
+        recorder.put_part(ended(a_part(), 9_000_000, "done"))
+    killed(recorder)
+    after = getattr(takeover, step)
+
+    def removed_before(*args: object, **named: object) -> object:
+        shutil.rmtree(recorder.folder)
+        return after(*args, **named)
+
+    monkeypatch.setattr(takeover, step, removed_before)
+    recovered = await take_over(tmp_path, ledger)
+    assert (recovered.lost, ledger.lost) == (5 + ends_open, 5 + ends_open)
+    assert (recovered.unreadable, ledger.seqs()) == ([], list(range(1, brought + 1)))
+    assert [part.status for part in ledger.parts.values()] in ([], ["abandoned"])
+
+
+async def test_what_is_removed_of_a_spool_while_it_is_taken_over_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One segment of it, when the end stands behind it already."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 1000)
+    recorder = a_recorder(tmp_path)
+    recorder.put_part(a_part())
+    while len(spool.segments_of(recorder.folder)) < 4:
+        recorder.record(a_record())
+    killed(recorder)
+
+    def removed_before(*args: object, **named: object) -> SpoolDrain:
+        spool.segment_path(recorder.folder, 4).unlink()
+        return SpoolDrain(*args, **named)
+
+    monkeypatch.setattr(takeover, "SpoolDrain", removed_before)
+    recovered = await take_over(tmp_path, ledger := MemoryLedger())
+    assert (len(ledger.records) + ledger.lost, recovered.lost) == (recorder.records, ledger.lost)
+    assert ledger.lost > 0
+
+
 async def test_a_damaged_line_of_something_else_is_no_lost_record(tmp_path: Path) -> None:
     """Progress that a request in flight had told of: its estimate is a little less exact."""
     recorder = killed(a_call(tmp_path))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from livekit_tokens.core import spool
+from livekit_tokens.core.lines import Head
 from livekit_tokens.core.reading import head_of
 from tests.soak.database_faults import database_fault
 from tests.soak.result import Result
@@ -30,16 +30,12 @@ def read_only_spools(world: World, seconds: float) -> None:
 
 def no_descriptors(world: World, seconds: float) -> None:
     """The living writers may open nothing more for a while, as where the host's own code has used them all up."""
-    pids = [head.pid for folder in _of_the_living(world) if (head := head_of(folder, _newest(folder)))]
+    pids = _of_the_living(world).values()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     limits = [(pid, resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, most))) for pid in pids]
     time.sleep(seconds)
     for pid, limit in limits:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
-
-
-def _newest(folder: Path) -> int:
-    return spool.segments_of(folder)[-1]
 
 
 def removed_spools(worlds: Worlds, result: Result, seconds: int, seed: int, say: Say) -> None:
@@ -59,10 +55,14 @@ def removed_spools(worlds: Worlds, result: Result, seconds: int, seed: int, say:
         database_fault(world, result, removed, seconds, seed, say, counts_losses=True)
 
 
-def _of_the_living(world: World) -> Iterator[Path]:
-    for folder in spool.sources_of(world.root):
-        lock = spool.try_lock(folder)
-        if lock is None:
-            yield folder
-        else:
-            os.close(lock)
+def _of_the_living(world: World) -> dict[Path, int]:
+    """Their spools and processes. A lock that is held says too little: it may be a taker's, of a dead one's spool."""
+    heads = {folder: _head(folder) for folder in spool.sources_of(world.root)}
+    return {
+        folder: head.pid for folder, head in heads.items() if head is not None and Path(f"/proc/{head.pid}").exists()
+    }
+
+
+def _head(folder: Path) -> Head | None:
+    """Of the oldest segment that says it: the newest may just be begun."""
+    return next(filter(None, (head_of(folder, number) for number in spool.segments_of(folder))), None)
