@@ -123,7 +123,7 @@ class Contracts:
             # A fallback is for what nobody has priced: not for what this file prices itself.
             fallback = _last(self.fallbacks, asked)
             if not own and fallback is not None:
-                return _fallen(fallback, published(fallback.use_provider, fallback.use, asked.at))
+                return _fallen(fallback, asked, published(fallback.use_provider, fallback.use, asked.at))
             if not own:
                 raise
             card = Card(asked.provider, asked.model, {}, "")
@@ -142,7 +142,7 @@ class Contracts:
             return published(asked.provider, asked.model, asked.at)
         card = published(asked.provider, deployment.is_model, asked.at)
         source = f"{card.source}; {deployment.where}"
-        return replace(_times(card, 1 + deployment.surcharge / 100), source=source, note=None)
+        return replace(_times(card, 1 + deployment.surcharge / 100), model=asked.model, source=source, note=None)
 
     def _discounted(self, card: Card, asked: Asked) -> Card:
         discount = _last(self.discounts, asked)
@@ -158,9 +158,9 @@ def _last(terms: Sequence[_Term], asked: Asked) -> _Term | None:
     return next((term for term in reversed(terms) if term.holds(asked)), None)
 
 
-def _fallen(fallback: Fallback, card: Card) -> Card:
+def _fallen(fallback: Fallback, asked: Asked, card: Card) -> Card:
     source, note = f"{card.source}; {fallback.where}", f"fallback: priced as {fallback.use}"
-    return replace(card, source=source, note=note)
+    return replace(card, provider=asked.provider, model=asked.model, source=source, note=note)
 
 
 def _with(card: Card, own: Mapping[str, OwnPrice]) -> Card:

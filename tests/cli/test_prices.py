@@ -149,6 +149,23 @@ def test_the_users_own_prices_are_in_list_show_and_diff(prices) -> None:
     assert all(len(line) <= 80 for line in prices("diff")[1].splitlines())
 
 
+def test_a_deployment_is_shown_under_its_own_name(prices) -> None:
+    """As its records name it, whatever model it is; who asks need not say that it is Azure's."""
+    deployment = "[[deployment]]\nmodel = 'my-gpt4o'\nis = 'gpt-4o'\nkind = 'data-zone'\n"
+    code, out, _ = prices("show", "my-gpt4o", "--json", file=deployment)
+    (model,) = json.loads(out)["models"]
+    assert (code, model["provider"], model["model"]) == (0, "azure", "my-gpt4o")
+    assert model["prices"]["input_text"]["usd"] == "2.75"
+
+
+def test_what_falls_back_is_shown_under_the_name_that_was_asked_for(prices) -> None:
+    """And says whose price it is."""
+    fallback = "[[fallback]]\nprovider = 'gateway.example'\nmodel = '*'\nuse = 'gpt-4o'\n"
+    _, out, _ = prices("show", "theirs", "--provider", "gateway.example", file=fallback)
+    assert out.splitlines()[0].startswith("gateway.example")
+    assert "gateway.example theirs: fallback: priced as gpt-4o" in out
+
+
 def test_diff_says_what_we_have_otherwise_than_the_library_and_why(prices) -> None:
     """The three that are known to be wrong or disputed there."""
     _, out, _ = prices("diff", "--json")
