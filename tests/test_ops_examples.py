@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from livekit_tokens.cli.app import app
+from livekit_tokens.prices.prices_file import check
 
 OPS = Path(__file__).parents[1] / "examples" / "ops"
 COMMANDS = sorted(
@@ -33,3 +34,10 @@ def test_a_line_of_an_example_can_be_run(command):
     assert done.exit_code == 0
     for option in re.findall(r"--[a-z-]+", command):
         assert option in done.output
+
+
+def test_the_prices_file_can_be_used_whole():
+    """Each entry, and there is one of every kind."""
+    contracts, complaints = check(OPS / "prices.toml")
+    assert not complaints
+    assert all((contracts.prices, contracts.discounts, contracts.deployments, contracts.fallbacks))
