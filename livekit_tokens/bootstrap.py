@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from livekit_tokens.core import faults, homes
+from livekit_tokens.core.clock import now
 from livekit_tokens.core.takeover import Recovered, take_over
-from livekit_tokens.runtime import UnopenedLedger, daily_logs, new_key, now, price_book, running, runtime
+from livekit_tokens.runtime import UnopenedLedger, daily_logs, new_key, price_book, running, runtime
 from livekit_tokens.settings import Settings, load_settings
 from livekit_tokens.store.address import ledger_id
 

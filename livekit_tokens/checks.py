@@ -8,9 +8,10 @@ from functools import partial
 from livekit_tokens import origins
 from livekit_tokens.capture import preloaded
 from livekit_tokens.core import backlog, findings, homes, installed, places
+from livekit_tokens.core.clock import now
 from livekit_tokens.core.findings import Check, Finding
 from livekit_tokens.prices import condition as prices
-from livekit_tokens.runtime import new_key, now
+from livekit_tokens.runtime import new_key
 from livekit_tokens.settings import Settings
 from livekit_tokens.store import condition
 from livekit_tokens.store.address import ledger_id
@@ -28,7 +29,9 @@ def checks(settings: Settings, complaints: Sequence[str], *, live: bool = False)
 
     def waiting() -> Iterator[Finding]:
         known = partial(condition.checkpoints_of, url)
-        return backlog.look_at_spools(roots, homes.host(), ledger_id(url), known, now())
+        return backlog.look_at_spools(
+            roots, homes.host(), ledger_id(url), known, now(), stale_after=settings.stale_after
+        )
 
     return [
         Check("versions", installed.look_at_versions),

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from livekit_tokens.bootstrap import recover
 from livekit_tokens.core import homes
+from livekit_tokens.core.clock import now
 from livekit_tokens.domain.errors import BadSetting, LedgerUnavailable
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.runtime import daily_logs, new_key, now, price_book
+from livekit_tokens.runtime import daily_logs, new_key, price_book
 from livekit_tokens.settings import Settings
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ async def restore(settings: Settings, file: Path, *, replace: bool, on_rows: OnR
     from livekit_tokens.store.keeping import copies  # noqa: PLC0415
 
     async with _ledger(settings) as ledger:
-        return await copies.restore(ledger, file, now(), on_rows, replace=replace)
+        return await copies.restore(ledger, file, now() - settings.stale_after, on_rows, replace=replace)
 
 
 async def prune(

@@ -5,11 +5,11 @@ Only imports, and what they compute: no threads, no loops, no sockets, no files 
 
 from __future__ import annotations
 
-import time
 from importlib import import_module
 
 from livekit_tokens.capture.wire import tee
 from livekit_tokens.core import vocabulary
+from livekit_tokens.core.clock import now
 from livekit_tokens.prices import published
 from livekit_tokens.settings import load_settings
 from livekit_tokens.store.connection import StoreLedger
@@ -30,5 +30,5 @@ for _name in FIRST_USES:
     import_module(_name)
 tee.libraries()
 vocabulary.load()
-published.load(time.time_ns() // 1000)
+published.load(now())
 StoreLedger(load_settings()[0].database_url).prepare()

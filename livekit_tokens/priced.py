@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import cache
 
 from livekit_tokens import runtime
+from livekit_tokens.core.clock import now
 from livekit_tokens.domain.given import units_of
 from livekit_tokens.domain.money import dollars
 from livekit_tokens.domain.providers import provider_of
@@ -38,7 +39,7 @@ def cost(
     Raises BadSetting for two ways at once, ImpossibleUsage for impossible figures, ValueError for a naive `at`.
     """
     counts = (input_tokens, output_tokens, cached_tokens, audio_seconds, characters)
-    moment = runtime.now() if at is None else to_micros(at)
+    moment = now() if at is None else to_micros(at)
     if all(given is None for given in (usage, units, *counts)):
         return None
     found = units_of(

@@ -8,9 +8,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from livekit_tokens.core import faults, homes
+from livekit_tokens.core.clock import now
 from livekit_tokens.core.reports import Reports, open_reports
 from livekit_tokens.settings import Settings, read_settings
-from livekit_tokens.store.connection import StoreLedger, wall_clock
+from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.queries import StoredUsage
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ async def open_ledger(settings: Settings | None = None) -> AsyncIterator[Reports
     book = cache(lambda: _prices(settings))
     try:
         yield open_reports(
-            StoredUsage(ledger), now=wall_clock, timezone=settings.timezone, pricing=lambda record: book().price(record)
+            StoredUsage(ledger), now=now, timezone=settings.timezone, pricing=lambda record: book().price(record)
         )
     finally:
         await ledger.aclose()

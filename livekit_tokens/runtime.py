@@ -14,16 +14,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from livekit_tokens.capture.wire import counting
-from livekit_tokens.core import faults, homes, spool
+from livekit_tokens.core import faults, homes
 from livekit_tokens.core.background import Background
 from livekit_tokens.core.chores import Chores
+from livekit_tokens.core.clock import now
+from livekit_tokens.core.files import make_folder
 from livekit_tokens.core.health import Health
 from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
 from livekit_tokens.core.recorder import Recorder, Recording, Unrecorded
 from livekit_tokens.core.syncing import Syncing
 from livekit_tokens.domain import sessions
 from livekit_tokens.domain.pricing import Prices
-from livekit_tokens.domain.times import Micros
 from livekit_tokens.settings import Settings, load_settings
 from livekit_tokens.store.address import ledger_id
 
@@ -39,11 +40,6 @@ _HOLD_SECONDS = 0.1
 """How long a fork may wait for the ledger to be let go; it may be a call's loop that forks."""
 EXIT_SECONDS = 2.0
 """How long a process that ends by itself waits for the ledger; what is not there by then follows from the spool."""
-
-
-def now() -> Micros:
-    """The wall clock, in UTC microseconds."""
-    return time.time_ns() // 1000
 
 
 def new_key() -> str:
@@ -197,7 +193,7 @@ def _recorder(settings: Settings, prices: Prices, on_written: Callable[[], None]
     for home in homes.homes(settings.spool_dir):
         try:
             root = home / source.host
-            spool.make_folder(root)
+            make_folder(root)
             homes.check_home(home, settings.spool_dir)
             return Recorder(root, source, now, on_written, prices=prices)
         except OSError as error:

@@ -20,6 +20,7 @@ from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.identity import IDENTITY, Identities, Kept, Source, read_source
 from livekit_tokens.domain.misnamed import Misnamed, misnamed
 from livekit_tokens.domain.periods import read_zone
+from livekit_tokens.domain.times import SECOND, Micros
 from livekit_tokens.store.address import address_of
 
 FILE = Path("livekit-tokens.toml")
@@ -31,6 +32,7 @@ _ACCEPTED = {
     "spool_dir": "a folder's path",
     "enabled": "true or false",
     "rejoin_grace_seconds": "a number of seconds from 0 to 3600",
+    "stale_after_seconds": "a number of seconds from 1 to 86400",
     "user_identity": "plain, hashed (with USER_IDENTITY_KEY) or none",
     "user_identity_key": "a secret text",
     "user_from": "identity, attribute:NAME (such as attribute:sip.phoneNumber) or metadata:FIELD",
@@ -88,6 +90,7 @@ class Settings(BaseSettings):
     spool_dir: Path = Field(default_factory=lambda: user_data_dir() / "spool")
     enabled: bool = True
     rejoin_grace_seconds: float = Field(default=15.0, ge=0, le=3600, allow_inf_nan=False)
+    stale_after_seconds: float = Field(default=300.0, ge=1, le=86_400, allow_inf_nan=False)
     user_identity_key: SecretStr = SecretStr("")
     user_identity: Kept = "plain"
     user_from: Annotated[Source, NoDecode, BeforeValidator(_read_source)] = IDENTITY
@@ -142,6 +145,11 @@ class Settings(BaseSettings):
     def _has_its_key(cls, value: Kept, info: ValidationInfo) -> Kept:
         Identities(value, info.data.get("user_identity_key", SecretStr("")).get_secret_value())
         return value
+
+    @property
+    def stale_after(self) -> Micros:
+        """What waits for longer is a fault to `doctor`; a ledger that nobody has written for longer may be replaced."""
+        return round(self.stale_after_seconds * SECOND)
 
     @property
     def identities(self) -> Identities:

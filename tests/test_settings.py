@@ -40,13 +40,14 @@ def test_the_environment_is_read(monkeypatch):
     monkeypatch.setenv("LIVEKIT_TOKENS_SPOOL_DIR", "~/spool")
     monkeypatch.setenv("LIVEKIT_TOKENS_ENABLED", "no")
     monkeypatch.setenv("LIVEKIT_TOKENS_REJOIN_GRACE_SECONDS", "60")
+    monkeypatch.setenv("LIVEKIT_TOKENS_STALE_AFTER_SECONDS", "90")
     monkeypatch.setenv("LIVEKIT_TOKENS_TIMEZONE", "Asia/Kathmandu")
     monkeypatch.setenv("LIVEKIT_TOKENS_TAGS", "env=prod, version = 1.4,")
     monkeypatch.setenv("LIVEKIT_TOKENS_LOG_LEVEL", "")
     settings = read_settings()
     assert settings.database_url == "sqlite:////tmp/x.db"
     assert settings.spool_dir == Path.home() / "spool"
-    assert (settings.enabled, settings.rejoin_grace_seconds) == (False, 60)
+    assert (settings.enabled, settings.rejoin_grace_seconds, settings.stale_after) == (False, 60, 90_000_000)
     assert (settings.timezone, settings.tags) == ("Asia/Kathmandu", {"env": "prod", "version": "1.4"})
     assert settings.log_level == "INFO"
 

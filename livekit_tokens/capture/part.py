@@ -204,6 +204,8 @@ class LivePart(PartWriter):
         except TimeoutError:
             faults.note(_UNSYNCED, part=self._part.key)
         await self._flush(DRAIN_SECONDS)
+        if waits := self._process.health().waits:
+            self._say(f"not all is in the ledger yet: {waits}")
         await self._price_all()
         summary = self.summary()
         self._say(str(summary))

@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 from livekit_tokens.cli.ledger import usable_settings
 from livekit_tokens.cli.outcome import Failed, awaited
+from livekit_tokens.core.clock import now
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.demo.filling import Filled, fill
 from livekit_tokens.demo.traffic import traffic
 from livekit_tokens.domain.periods import DAY, HOUR, Period, read_moment, read_zone
 from livekit_tokens.domain.times import Micros, rfc3339
-from livekit_tokens.runtime import now, price_book
+from livekit_tokens.runtime import price_book
 from livekit_tokens.settings import Settings
 from livekit_tokens.store.connection import StoreLedger
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from livekit_tokens.core import faults, spool
 from livekit_tokens.core.chores import EVERY_SECONDS, Chores
+from livekit_tokens.core.clock import now
 from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.health import Faults, leave_faults
 from livekit_tokens.core.ledger import Ledger, LedgerConnection
@@ -246,8 +247,7 @@ class Background:
         counts = faults.counts()
         if counts != self._told_faults:
             self._told_faults = counts
-            at = time.time_ns() // 1000
-            leave_faults(self._recorder.folder, Faults(at, counts, faults.last(), self._recorder.unkept))
+            leave_faults(self._recorder.folder, Faults(now(), counts, faults.last(), self._recorder.unkept))
 
     async def _make_room(self, drain: SpoolDrain) -> None:
         """The spool's disk is full: what is in the ledger already is no longer kept for replays."""

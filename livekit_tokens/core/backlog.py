@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,6 @@ from livekit_tokens.core.places import size_text
 from livekit_tokens.core.reading import head_of, readings
 from livekit_tokens.core.remains import Remains, missing_end, newest_format, read_remains
 from livekit_tokens.domain.times import SECOND, Micros
-
-LATE: Micros = 300 * SECOND
-"""Records and orphans that wait for longer are a fault: living processes drain within seconds, and look for
-orphans every 5 minutes."""
 
 _MOST_READ = 64 << 20
 _SUBJECT = "spool"
@@ -47,11 +42,17 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """What the spools are held against: a ledger by its name (`Source.ledger`), how far it has them, the time."""
+    """What the spools are held against: a ledger by its name (`Source.ledger`), how far it has them, the time, and for
+    how long records and orphans may wait: living processes drain within seconds, and look for orphans every 5 minutes.
+    """
 
     ledger: str
     known: Known
     now: Micros
+    stale_after: Micros
+
+    def is_stale(self, since: Micros) -> bool:
+        return self.now - since > self.stale_after
 
     def checkpoint(self, source: str) -> Checkpoint | None:
         return self.known.get(source) if self.known is not None else None
@@ -61,11 +62,17 @@ class Against:
 
 
 def look_at_spools(
-    roots: Sequence[Path], host: str, ledger: str, checkpoints: Callable[[list[str]], Known], now: Micros
+    roots: Sequence[Path],
+    host: str,
+    ledger: str,
+    checkpoints: Callable[[list[str]], Known],
+    now: Micros,
+    *,
+    stale_after: Micros,
 ) -> Iterator[Finding]:
     """One line for each living process and each orphan under `<root>/<host>`; what is in the ledger, in one line."""
     folders = [folder for root in roots for folder in spool.sources_of(root / host) if folder.is_dir()]
-    against = Against(ledger, checkpoints([folder.name for folder in folders]) if folders else {}, now)
+    against = Against(ledger, checkpoints([folder.name for folder in folders]) if folders else {}, now, stale_after)
     done = []
     for folder in folders:
         if (yield from _look_at(folder, against)):
@@ -84,11 +91,11 @@ def _look_at(folder: Path, against: Against) -> Generator[Finding, None, bool]:
     try:
         lock = spool.try_lock(folder)
         if lock is not None:
-            os.close(lock)  # at once: only whether it could be had was the question
+            spool.unlock(lock)  # at once: only whether it could be had was the question
             return (yield from _look_at_dead(folder, against))
         if folder.exists():
             yield _living(folder, against)
-            yield from _faults_of(folder, against.now)
+            yield from _faults_of(folder, against)
     except FileNotFoundError:  # brought home and removed by another process just now
         return False
     except OSError as fault:
@@ -108,20 +115,20 @@ def _living(folder: Path, against: Against) -> Finding:
         return Finding("note", subject, told, "if that is not meant, give both the same DATABASE_URL")
     if against.known is None:
         return _undecided(subject, waiting)
-    if waiting.oldest is not None and against.now - waiting.oldest > LATE:
+    if waiting.oldest is not None and against.is_stale(waiting.oldest):
         todo = f"{_LOOK_AT_LEDGER}; that process's log says why it waits"
         return Finding("fault", subject, waiting.told(against.now), todo)
     return Finding("ok", subject, waiting.told(against.now))
 
 
-def _faults_of(folder: Path, now: Micros) -> Iterator[Finding]:
+def _faults_of(folder: Path, against: Against) -> Iterator[Finding]:
     """What a living process has noted of its own faults: a fault while it is new, or where records were lost."""
     if (found := faults_in(folder)) is None:
         return
     kinds = ", ".join(f"{kind} ({count:,})" for kind, count in sorted(found.counts.items()))
     lost = f"{_counted(found.unkept, 'record')} could not be kept; " if found.unkept else ""
-    told = f"{lost}{kinds}; the last {_age(now - found.at)} ago: {found.last}"
-    state: State = "fault" if found.unkept or now - found.at < LATE else "note"
+    told = f"{lost}{kinds}; the last {_age(against.now - found.at)} ago: {found.last}"
+    state: State = "fault" if found.unkept or not against.is_stale(found.at) else "note"
     yield Finding(state, f"faults of {folder.name}", told, "that process's log says more")
 
 
@@ -174,7 +181,7 @@ def _orphan(folder: Path, remains: Remains, waiting: Waiting, against: Against) 
     else:
         told = f"the process is dead; {waiting.told(against.now)}, {unclosed}"
         todo = "livekit-tokens recover"
-    if against.now - _written_at(folder) > LATE:
+    if against.is_stale(_written_at(folder)):
         return Finding("fault", subject, told, todo)
     todo += " (any process of this host that tracks calls does it by itself within 5 minutes)"
     return Finding("note", subject, told, todo)

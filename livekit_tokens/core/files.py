@@ -1,4 +1,4 @@
-"""A segment's file: brought to the disk, put back, written anew."""
+"""A segment's file: brought to the disk, put back, written anew; and the folder that a file is in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from livekit_tokens.core import faults
 
 OPEN = os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
 """How a segment is opened to be written."""
+
+
+def make_folder(path: Path) -> None:
+    """A folder that its owner alone may look into, and likewise those on the way that are not there yet."""
+    for folder in (*reversed(path.parents), path):
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def synced(fd: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -76,7 +75,7 @@ def _forget(folder: Path, known: Checkpoint) -> None:
         if replay.is_finished(folder, known):
             spool.remove(folder)
     finally:
-        os.close(lock)
+        spool.unlock(lock)
 
 
 def _holds(folder: Path, sought: list[bytes]) -> bool:

@@ -18,7 +18,7 @@ _MOST_BYTES = 64 << 10
 class Health:
     """Of this process, since it began to track.
 
-    `records` were written; `unkept` more could be written neither to the disk nor into memory, and are lost;
+    `records` were recorded, of which `unkept` could be written neither to the disk nor into memory, and are lost;
     `waiting_bytes` of lines are in memory because the disk refuses them. `behind` records are in the spool and not in
     the ledger yet, the oldest of them for `lag_seconds`. `faults` are counted by kind; `last_error` is the last one's
     kind and reason. `ledger_error` is why the ledger cannot be written now.
@@ -36,6 +36,18 @@ class Health:
     @property
     def failures(self) -> int:
         return sum(self.faults.values())
+
+    @property
+    def waits(self) -> str | None:
+        """What is not in the ledger, and why, in one line; None: all is."""
+        told = {
+            f"records not in the ledger: {self.behind:,}, the oldest for {self.lag_seconds:.0f} s": self.behind,
+            f"bytes in memory, as the spool's disk refuses them: {self.waiting_bytes:,}": self.waiting_bytes,
+            f"records lost: {self.unkept:,}": self.unkept,
+        }
+        there = [text for text, amount in told.items() if amount]
+        why = self.ledger_error or self.last_error
+        return "; ".join([*there, f"last error: {why}"] if why else there) if there else None
 
     def to_dict(self) -> dict[str, object]:
         return {

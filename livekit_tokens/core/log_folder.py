@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from livekit_tokens.core.spool import make_folder
+from livekit_tokens.core.files import make_folder
 
 _LOCK = ".appending"
 _NAME = re.compile(r"token_usage_(\d{4}-\d\d-\d\d)\.jsonl(\.gz)?")

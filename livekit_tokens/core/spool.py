@@ -13,6 +13,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from livekit_tokens.core.files import make_folder
+
 SEGMENT_BYTES = 4 << 20
 REPLAY_SECONDS = 3600
 REPLAY_BYTES = 64 << 20
@@ -62,13 +64,6 @@ def create(root: Path, source: str) -> tuple[Path, int]:
         os.close(lock)
         raise
     return folder, lock
-
-
-def make_folder(path: Path) -> None:
-    """A folder that its owner alone may look into, and likewise those on the way that are not there yet."""
-    for folder in (*reversed(path.parents), path):
-        if not folder.exists():
-            folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def lock_path(folder: Path) -> Path:

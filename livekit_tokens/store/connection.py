@@ -6,7 +6,6 @@ snapshot each, and never write.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
+from livekit_tokens.core.clock import now
 from livekit_tokens.domain.errors import LedgerUnavailable, NoLedger
 from livekit_tokens.domain.pricing import Pricing, unpriced
 from livekit_tokens.domain.times import Micros
@@ -26,19 +26,13 @@ if TYPE_CHECKING:
     from livekit_tokens.store.writing import StoreConnection
 
 
-def wall_clock() -> Micros:
-    return time.time_ns() // 1000
-
-
 class StoreLedger:
     """The ledger at `database_url`. Raises BadSetting at once for a URL that cannot be used; opens nothing yet.
 
     `pricing` fixes each record's price when it is inserted.
     """
 
-    def __init__(
-        self, database_url: str, *, pricing: Pricing = unpriced, clock: Callable[[], Micros] = wall_clock
-    ) -> None:
+    def __init__(self, database_url: str, *, pricing: Pricing = unpriced, clock: Callable[[], Micros] = now) -> None:
         self.address = address_of(database_url)
         self._pricing = pricing
         self._clock = clock

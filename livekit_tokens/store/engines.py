@@ -16,6 +16,7 @@ import aiosqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from livekit_tokens.core.files import make_folder
 from livekit_tokens.store.address import PostgresAddress
 
 if TYPE_CHECKING:
@@ -57,18 +58,11 @@ def make_private(path: Path) -> Identity:
     """
     if (found := identity_of(path)) is not None:
         return found
-    make_folders(path)
+    make_folder(path.parent)
     with suppress(FileExistsError):  # another process was first
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600))
     made = path.stat()
     return made.st_dev, made.st_ino
-
-
-def make_folders(path: Path) -> None:
-    """The folders of a file, their owner's alone where they are made here."""
-    for folder in reversed(path.parents):
-        if not folder.exists():
-            folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def sqlite_engine(path: Path, mode: str) -> AsyncEngine:

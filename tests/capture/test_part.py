@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+import pytest
+
 from livekit_tokens.capture.part import LivePart, Process
+from livekit_tokens.core.health import Health
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.sessions import Part
@@ -15,6 +19,21 @@ from tests.core.cards import Cards
 
 async def flush(_: float) -> bool:
     return True
+
+
+@pytest.mark.parametrize("behind", [0, 3])
+async def test_what_waits_at_the_end_of_a_call_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, behind: int
+) -> None:
+    """With the reason, for who has a log and no hand on the machine; where all is in the ledger, nothing."""
+    health = Health(records=9, behind=behind, lag_seconds=4, ledger_error="database is locked")
+    process = Process(Recorder(tmp_path, Source("s", "here", 1, 0), now), flush, now, new_key, health=lambda: health)
+    live = LivePart(Part(new_key(), "room_1", now()), process, agent=lambda: None)
+    with caplog.at_level(logging.INFO, "livekit_tokens"):
+        await live.finish("user_initiated", now())
+    said = [line.getMessage() for line in caplog.records if "not all is in the ledger" in line.getMessage()]
+    told = "records not in the ledger: 3, the oldest for 4 s; last error: database is locked"
+    assert said == ([f"not all is in the ledger yet: {told}"] if behind else [])
 
 
 async def test_the_final_summary_is_priced_although_the_call_was_over_before_its_prices_came(tmp_path: Path) -> None:

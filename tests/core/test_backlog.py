@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from livekit_tokens.core.ledger import Checkpoint
 from livekit_tokens.core.lines import FORMAT, Head, from_bytes, to_bytes
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.takeover import take_over
+from livekit_tokens.domain.times import SECOND, Micros
 from tests.core.makers import a_part, a_record, a_recorder
 from tests.core.memory_ledger import MemoryLedger
 
@@ -32,9 +34,9 @@ def dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return recorder
 
 
-def found_by(tmp_path: Path, ledger: MemoryLedger) -> list[Finding]:
+def found_by(tmp_path: Path, ledger: MemoryLedger, stale_after: Micros = 300 * SECOND) -> list[Finding]:
     now = time.time_ns() // 1000
-    return list(look_at_spools([tmp_path], "here", "", lambda _: ledger.at, now))
+    return list(look_at_spools([tmp_path], "here", "", lambda _: ledger.at, now, stale_after=stale_after))
 
 
 def test_what_waits_is_counted_behind_a_hole_too(dead: Recorder) -> None:
@@ -57,6 +59,13 @@ def test_a_spool_of_a_newer_version_is_named(dead: Recorder, tmp_path: Path) -> 
     (found,) = found_by(tmp_path, MemoryLedger())
     assert (found.state, found.subject, found.todo) == ("note", f"spool {dead.folder.name}", "upgrade livekit-tokens")
     assert f"in format {FORMAT + 1}" in found.told
+
+
+def test_what_waits_for_longer_than_it_may_is_a_fault(dead: Recorder, tmp_path: Path) -> None:
+    """Until then the next process is about to bring it home."""
+    os.utime(spool.segment_path(dead.folder, spool.segments_of(dead.folder)[-1]), times=(0, time.time() - 60))
+    states = [found_by(tmp_path, MemoryLedger(), seconds * SECOND)[0].state for seconds in (50, 70)]
+    assert states == ["fault", "note"]
 
 
 def test_a_spool_that_is_in_the_ledger_to_its_end_needs_no_line_of_its_own(dead: Recorder, tmp_path: Path) -> None:

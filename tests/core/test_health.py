@@ -28,6 +28,19 @@ def test_a_disk_that_refuses_them_is_no_further_fault(tmp_path: Path) -> None:
     leave_faults(tmp_path / "gone", Faults(1, {}, None))
 
 
+def test_what_waits_is_told_in_one_line_with_the_reason() -> None:
+    """Only where something does."""
+    assert Health(records=7, faults={"a": 2}, last_error="a").waits is None
+    assert (
+        Health(records=7, behind=3, lag_seconds=12.3, waiting_bytes=4096, unkept=2, last_error="disk full").waits
+        == "records not in the ledger: 3, the oldest for 12 s; "
+        "bytes in memory, as the spool's disk refuses them: 4,096; records lost: 2; last error: disk full"
+    )
+    assert Health(behind=1, lag_seconds=2, last_error="old", ledger_error="database is locked").waits == (
+        "records not in the ledger: 1, the oldest for 2 s; last error: database is locked"
+    )
+
+
 def test_health_as_json_names_everything() -> None:
     """As the REST route and the tests of others read it."""
     assert Health(records=3, behind=1, lag_seconds=0.12345, faults={"a": 2, "b": 1}, last_error="b").to_dict() == {

@@ -9,6 +9,7 @@ import typer
 
 from livekit_tokens.cli.options import Json
 from livekit_tokens.cli.outcome import FAILED, Failed, warn
+from livekit_tokens.core.clock import now
 
 if TYPE_CHECKING:
     from livekit_tokens.prices.contracts import Contracts
@@ -19,7 +20,6 @@ def diff(json: Json = False) -> None:
     from livekit_tokens.cli.ledger import print_json, usable_settings  # noqa: PLC0415
     from livekit_tokens.cli.prices.tables import differences_text  # noqa: PLC0415
     from livekit_tokens.prices import comparison, prices_file  # noqa: PLC0415
-    from livekit_tokens.runtime import now  # noqa: PLC0415 - pydantic takes its time
 
     path, at = usable_settings().prices_file, now()
     ours = list(comparison.from_library(at))

@@ -10,6 +10,7 @@ import typer
 
 from livekit_tokens.cli.options import Json
 from livekit_tokens.cli.outcome import Failed
+from livekit_tokens.core.clock import now
 
 if TYPE_CHECKING:
     from livekit_tokens.domain.pricing import Card
@@ -120,6 +121,5 @@ def _moment(at: str | None) -> Micros:
     from datetime import UTC  # noqa: PLC0415
 
     from livekit_tokens.domain.periods import read_moment  # noqa: PLC0415
-    from livekit_tokens.runtime import now  # noqa: PLC0415
 
     return now() if at is None else read_moment(at, UTC)

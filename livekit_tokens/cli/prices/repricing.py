@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from livekit_tokens.cli.options import Json, Model, Provider, Until, Zone
+from livekit_tokens.core.clock import now
 from livekit_tokens.domain.errors import BadSetting
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ def reprice(  # noqa: PLR0917 - typer's way to name options
     from livekit_tokens.cli.outcome import awaited  # noqa: PLC0415
     from livekit_tokens.core.repricing import Asked  # noqa: PLC0415
     from livekit_tokens.domain.periods import between, read_moment, read_zone  # noqa: PLC0415
-    from livekit_tokens.runtime import now  # noqa: PLC0415
 
     settings = usable_settings()
     zone = read_zone(tz or settings.timezone)

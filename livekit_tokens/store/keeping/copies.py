@@ -16,12 +16,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from livekit_tokens.core.files import make_folder
 from livekit_tokens.domain.erasure import Forgotten
 from livekit_tokens.domain.errors import LedgerUnavailable, NoLedger
-from livekit_tokens.domain.times import MINUTE, Micros, rfc3339
+from livekit_tokens.domain.times import Micros, rfc3339
 from livekit_tokens.store.address import SqliteAddress
 from livekit_tokens.store.connection import StoreLedger
-from livekit_tokens.store.engines import make_folders
 from livekit_tokens.store.faults import told
 from livekit_tokens.store.keeping.erasing import forget_again, forgotten_by, remembered
 from livekit_tokens.store.keeping.files import (
@@ -42,9 +42,6 @@ from livekit_tokens.store.schema import metadata, parts, sources
 
 OnRows = Callable[[int], None]
 """Is told how many rows are copied."""
-
-LIVING_MICROS: Micros = 5 * MINUTE
-"""A ledger that was written within this time has a process that writes."""
 
 _PAGE = 2000
 
@@ -69,21 +66,23 @@ async def backup(ledger: StoreLedger, file: Path, keep: int, on_rows: OnRows) ->
     return Copied(str(file), found.size, found.revision, found.rows)
 
 
-async def restore(ledger: StoreLedger, file: Path, now: Micros, on_rows: OnRows, *, replace: bool = False) -> Copied:
+async def restore(
+    ledger: StoreLedger, file: Path, living_since: Micros, on_rows: OnRows, *, replace: bool = False
+) -> Copied:
     """Put a backup in the ledger's place, whole or not at all; whom the ledger had forgotten stays forgotten.
 
     The backup is made ready beside the ledger: upgraded, and without these people. What follows is one step, which an
     interruption comes before or after. Processes that write notice, and tell again what is in their spools and not in
     the backup. Raises LedgerUnavailable for a file that is no whole backup, and, unless `replace`, over a ledger that
-    is newer than the backup or is being written; LedgerTooNew for a backup of a newer version.
+    is newer than the backup or is being written (since `living_since`); LedgerTooNew for a backup of a newer version.
     """
     with told(file):
         found = await to_the_end(looked_at, file)
         is_current(found.revision, file)
         if not replace:
-            await _refuse_over(ledger, file, now)
+            await _refuse_over(ledger, file, living_since)
     place = ledger.address.path if isinstance(ledger.address, SqliteAddress) else file
-    make_folders(place)
+    make_folder(place.parent)
     with told(place), unfinished(place.with_name(f"{place.name}.restored")) as ready:
         await to_the_end(copy_file, file, ready)
         forgotten = await remembered(ledger)
@@ -127,7 +126,7 @@ def _refuse_to_write_over(ledger: StoreLedger, file: Path, keep: int) -> None:
         raise LedgerUnavailable(f"{file} is there already; give another name, or --keep N to keep the last N")
 
 
-async def _refuse_over(ledger: StoreLedger, file: Path, now: Micros) -> None:
+async def _refuse_over(ledger: StoreLedger, file: Path, living_since: Micros) -> None:
     try:
         async with ledger.reader() as conn:
             written = (await conn.execute(sa.select(sa.func.max(sources.c.updated_at)))).scalar_one()
@@ -137,7 +136,7 @@ async def _refuse_over(ledger: StoreLedger, file: Path, now: Micros) -> None:
     if written is None:
         return
     way = "--replace puts the backup in its place all the same"
-    if is_open or now - written < LIVING_MICROS:
+    if is_open or written > living_since:
         last = f"last at {rfc3339(written)}" + (", with a call open" if is_open else "")
         raise LedgerUnavailable(f"the ledger at {ledger.address} is being written ({last}): end the agents, or {way}")
     with closing(connected(file, "ro")) as copy:
