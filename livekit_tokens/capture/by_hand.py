@@ -82,7 +82,9 @@ class ByHand:
 
         An `idempotency_key` counts once per session, whoever repeats it. In a call, what OpenAI's clients ask is
         counted by itself; recorded by hand as well in the same session, with its answer's `id` or `_request_id` as
-        `request_id`, it still counts once, whichever comes first. Each of the two ids is good for one record.
+        `request_id`, it still counts once, whichever comes first. Each of the two ids is good for one record. Figures
+        that are told before their witness could only estimate take that estimate's place; told after it, they are kept
+        beside it.
 
         Returns the record; for what is told already, the one that counts. Raises BadSetting for what cannot be
         meant: more than one of the three, a naive `at`, no model. Figures that cannot be read raise ImpossibleUsage;
@@ -121,7 +123,8 @@ class ByHand:
             "metadata": read(lambda: described.labels(metadata)) or {},
         }
         told |= _figures(spent, read, told)
-        written = self._write(spender, spender.new_record(**told | {n: v for n, v in said.items() if v is not None}))
+        record = spender.new_record(**told | {name: value for name, value in said.items() if value is not None})
+        written = spender.writer.tell(record)
         if not in_call and (process := self._process_of()).waits_for_disk and not process.recorder.sync():
             faults.note("usage recorded by hand is not on disk yet")
         return written
@@ -129,12 +132,6 @@ class ByHand:
     def spender(self) -> Spender:
         """Who pays for what is spent here and now: the call or the session that is open, else nobody's session."""
         return self._spender(None)[0]
-
-    def _write(self, spender: Spender, record: UsageRecord) -> UsageRecord:
-        writer = spender.writer
-        if record.idempotency_key is None:
-            return writer.tell(record)
-        return self._process_of().told.once(writer.part.session_id, record, writer.tell)
 
     def _spender(self, session_id: str | None, alone: Payer | None = None) -> tuple[Spender, bool]:
         """Who pays, and whether that is a call; `alone`: the one that this thread works for without a context."""

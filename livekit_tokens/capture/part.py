@@ -19,7 +19,6 @@ from livekit_tokens.core import faults
 from livekit_tokens.core.health import Health
 from livekit_tokens.core.lines import Pend
 from livekit_tokens.core.recorder import Recording, Unrecorded
-from livekit_tokens.core.told import Told
 from livekit_tokens.core.witnessed import Witnessed
 from livekit_tokens.domain.sessions import AFTERWARDS, Part, Stay, ended
 from livekit_tokens.domain.summary import ServiceLine, SessionSummary, summarize
@@ -83,7 +82,6 @@ class Process:
     health: Callable[[], Health] = Health
     open_parts: OpenParts = field(default_factory=OpenParts)
     closed_parts: ClosedParts = field(default_factory=ClosedParts)
-    told: Told = field(default_factory=Told)
     witnessed: Witnessed = field(default_factory=Witnessed)
 
     @classmethod

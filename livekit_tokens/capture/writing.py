@@ -86,9 +86,12 @@ class PartWriter:
         """Record for good what the app tells by hand, unless it has been seen; answers the record that counts."""
         written: list[int] = []
         counts = self._process.witnessed.tell(
-            self._part.session_id, record, lambda settles: written.append(self._record(record, settles))
+            self._part.session_id,
+            record,
+            lambda settles: written.append(self._record(record, settles)),
+            lambda of, units: self.late(Late(of, self.now(), units)),
         )
-        if written:
+        if written:  # and not before: whoever `on_usage` waits for may record by hand, too
             self._count(record)
         return counts
 

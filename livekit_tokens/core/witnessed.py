@@ -1,35 +1,47 @@
-"""Requests that are known by their provider's ids: one that a witness sees and its app records, too, counts once.
+"""Requests that come twice, and count once: seen by a witness and told by hand, or told again under their own key.
 
 In either order, and neither waits for the other: an app may record an answer whose stream is still open. Within one
-session, and by size: the servers of one's own give the same ids again.
+session, and by size: the servers of one's own give the same ids again. Of an idempotency key the ledger decides for
+good, whoever repeats it (`store/once.py`); here it is what this process shows live.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from livekit_tokens.domain.units import input_tokens, output_tokens
+from livekit_tokens.domain.units import Units, input_tokens, output_tokens
 from livekit_tokens.domain.usage import UsageRecord
 
-_REMEMBERED = 1024
+_MOST_IDS = 1024
+_MOST_KEYS = 4096
 
 _K = TypeVar("_K")
 _T = TypeVar("_T")
 
+_Known = tuple[str, str]
+"""A session, and an id or a key of a request in it."""
+
+
+class _Written(NamedTuple):
+    record: UsageRecord
+    seq: int
+
 
 class Witnessed:
-    """The latest requests of this process that had an id: as they were seen, and as they were told by hand.
+    """The latest requests of this process that had an id or a key: as they were seen, and as they were told by hand.
 
-    Each id of a request answers once. Not asked for is the provider, whom an app calls as it likes.
+    Each id of a request answers once; a key always. Not asked for is the provider, whom an app calls as it likes.
+    What is written is written before anybody else is answered: what counts is durable for them, too.
     """
 
-    def __init__(self, most: int = _REMEMBERED) -> None:
-        self._in_flight: _Latest[str, tuple[str, str] | None] = _Latest(most)
+    def __init__(self, most_ids: int = _MOST_IDS, most_keys: int = _MOST_KEYS) -> None:
+        self._in_flight: _Latest[str, tuple[str, str] | None] = _Latest(most_ids)
         """Session and model of a pending request, by its id in the spool; None once what was told has ended it."""
-        self._seen: _Latest[tuple[str, str], UsageRecord] = _Latest(most)
-        self._told: _Latest[tuple[str, str], UsageRecord] = _Latest(most)
+        self._seen: _Latest[_Known, _Written] = _Latest(most_ids)
+        self._told: _Latest[_Known, UsageRecord] = _Latest(most_ids)
+        self._keyed: _Latest[_Known, UsageRecord] = _Latest(most_keys)
         self._asking = threading.Lock()
 
     def begin(self, session: str, pending: str, model: str) -> bool:
@@ -57,34 +69,59 @@ class Witnessed:
             known_as = [(session, name) for name in ids]
             for key in known_as:
                 told = self._told.get(key)
-                if told is not None and told.units and record.provenance == "reported" and _is_same(record, told):
+                if told is not None and _is_known_by(told, record):
                     self._told.drop(key)
-                    self._remember(told, [other for other in known_as if other != key])
+                    self._remember(_Written(told, 0), [other for other in known_as if other != key])
                     return None
-            self._remember(record, known_as)
-            return write()
+            seq = write()
+            self._remember(_Written(record, seq), known_as)
+            return seq
 
-    def tell(self, session: str, record: UsageRecord, write: Callable[[str | None], object]) -> UsageRecord:
-        """The record that counts of a request that is told by hand: what was seen of it, else this, which is written.
+    def tell(
+        self,
+        session: str,
+        record: UsageRecord,
+        write: Callable[[str | None], object],
+        late: Callable[[int, Units], None],
+    ) -> UsageRecord:
+        """The record that counts of a request that is told by hand: what is known of it, else this, which is written.
 
         It is written with the pending request that it most likely ends, one of its model: so a process that is killed
-        before its witness has seen the end leaves it once. Without figures it leaves that one to its witness.
+        before its witness has seen the end leaves it once. Without figures it leaves that one to its witness. Figures
+        of what was seen, and could only be estimated, are `late`: of the record with that number.
         """
+        key = (session, record.idempotency_key) if record.idempotency_key else None
         with self._asking:
-            key = (session, record.request_id or "")
-            seen = self._seen.get(key)
-            if seen is not None and _is_same(seen, record):
-                self._seen.drop(key)
-                return seen
-            pending = self._pending(session, record.model) if record.request_id else None
-            if pending is not None and record.provenance == "unknown":
-                return record
-            if record.request_id:
-                self._told.put(key, record)
-            if pending is not None:
-                self._in_flight.put(pending, None)
-            write(pending)
+            counts = None if key is None else self._keyed.get(key)
+            if counts is None:
+                counts = self._tell(session, record, write, late)
+            if key is not None:
+                self._keyed.put(key, counts)
+            return counts
+
+    def _tell(
+        self,
+        session: str,
+        record: UsageRecord,
+        write: Callable[[str | None], object],
+        late: Callable[[int, Units], None],
+    ) -> UsageRecord:
+        key = (session, record.request_id or "")
+        seen = self._seen.get(key)
+        if seen is not None and _is_known_by(seen.record, record):
+            self._seen.drop(key)
+            if seen.record.provenance == "estimated" and record.units:
+                late(seen.seq, record.units)
+            return seen.record
+        pending = self._pending(session, record.model) if record.request_id else None
+        if pending is not None and record.provenance == "unknown":
             return record
+        if record.request_id:
+            self._told.put(key, record)
+        if pending is not None:
+            self._in_flight.put(pending, None)
+        write(pending)
+        return record
 
     def _pending(self, session: str, model: str) -> str | None:
         """Answers name their model with its date, requests mostly without."""
@@ -97,18 +134,24 @@ class Witnessed:
             None,
         )
 
-    def _remember(self, record: UsageRecord, keys: list[tuple[str, str]]) -> None:
+    def _remember(self, written: _Written, keys: list[_Known]) -> None:
         for key in keys:
-            self._seen.put(key, record)
+            self._seen.put(key, written)
 
 
-def _is_same(seen: UsageRecord, told: UsageRecord) -> bool:
-    """Ids alone are not enough: a provider may leave them empty or use them again.
+def _is_known_by(first: UsageRecord, second: UsageRecord) -> bool:
+    """Whether the second record of one id says nothing that is to be counted beside the first.
 
-    Who tells only counts does not know which of the tokens were cached, or thought: their sums are compared.
+    What has no figures adds none, and takes the place of none. An estimate is of the same request as the figures,
+    whatever its size. Of two that are reported ids alone are not enough: a provider may use them again. Who tells only
+    counts does not know which of the tokens were cached, or thought: their sums are compared.
     """
-    size = _tokens(told)
-    return not told.units or (_tokens(seen) == size if any(size) else seen.units == told.units)
+    if not (first.units and second.units):
+        return not second.units
+    if first.provenance != "reported" or second.provenance != "reported":
+        return True
+    size = _tokens(second)
+    return _tokens(first) == size if any(size) else first.units == second.units
 
 
 def _tokens(record: UsageRecord) -> tuple[int, int]:
@@ -116,7 +159,7 @@ def _tokens(record: UsageRecord) -> tuple[int, int]:
 
 
 class _Latest(Generic[_K, _T]):
-    """Values by key; the oldest give way."""
+    """Values by key; those that were put longest ago give way."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -132,6 +175,7 @@ class _Latest(Generic[_K, _T]):
         return iter(self._values.items())
 
     def put(self, key: _K, value: _T) -> None:
+        self._values.pop(key, None)
         self._values[key] = value
         if len(self._values) > self._most:
             del self._values[next(iter(self._values))]

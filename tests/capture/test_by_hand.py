@@ -26,7 +26,7 @@ from livekit_tokens.capture.usage_session import UsageSession
 from livekit_tokens.capture.wire import counting
 from livekit_tokens.core import faults, prompts, vocabulary
 from livekit_tokens.core.ledger import Source
-from livekit_tokens.core.lines import PartLine, Use
+from livekit_tokens.core.lines import Late, PartLine, Use
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.remains import read_remains
 from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
@@ -467,3 +467,49 @@ async def test_a_stream_that_is_recorded_inside_its_own_loop_counts_once(world: 
     assert world.records == [told]
     assert final.totals.requests == 1
     assert world.recorder._pending == {}  # nothing of it is in flight any more
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_stream_that_tells_no_figures_and_is_recorded_by_hand_counts_once(
+    world: World, client: openai.AsyncOpenAI, early: bool
+) -> None:
+    """Told before its end, what was told counts; after it the estimate does, and what was told is kept beside it."""
+    vocabulary.load("o200k")
+    asked: Any = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    with fake_job_context(job_id=f"hand_10_{early}") as ctx:
+        own = world.track(ctx=ctx)
+        stream = await client.chat.completions.create(**asked)
+        name = (await anext(stream)).id
+        if not early:
+            async for _ in stream:
+                pass
+            assert await asyncio.to_thread(counting.settle, None, 5.0)
+        told = world.record_usage(model="gpt-4.1", input_tokens=12, output_tokens=400, request_id=name)
+        await stream.close()
+    final = await own.aclose()
+    assert world.records == [told]
+    assert final.totals.requests == 1
+    assert told.provenance == ("reported" if early else "estimated")
+    late = [line.units for line in lines_in(world.recorder.folder) if isinstance(line, Late)]
+    assert late == ([] if early else [{"input_text": 12, "output_text": 400}])
+
+
+async def test_on_usage_may_wait_for_a_thread_that_records_under_a_key(world: World) -> None:
+    """Nobody else's recording waits for the host's own code."""
+    waited: list[bool] = []
+
+    def records_elsewhere(_: UsageRecord) -> None:
+        if not waited:
+            waited.append(False)
+            other = threading.Thread(target=world.record_usage, kwargs={**counts, "session_id": "t"}, daemon=True)
+            other.start()
+            other.join(5)
+            waited[:] = [not other.is_alive()]
+
+    counts: dict[str, Any] = {"model": "gpt-4.1", "input_tokens": 1}
+    with fake_job_context(job_id="hand_11") as ctx:
+        own = world.track(ctx=ctx, on_usage=records_elsewhere)
+        counts["idempotency_key"] = "theirs"
+        world.record_usage(**{**counts, "idempotency_key": "ours"})
+        await own.aclose()
+    assert waited == [True]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
+
+import pytest
 
 from livekit_tokens.core.witnessed import Witnessed
 from livekit_tokens.domain.usage import UsageRecord
@@ -18,7 +22,7 @@ def record(units: dict[str, int], request_id: str | None = "chatcmpl-1", **field
 
 
 def see(witnessed: Witnessed, *records: UsageRecord, session: str = "a", also: str | None = None) -> list[UsageRecord]:
-    """Those that were written."""
+    """Those that were written; they are numbered from 1."""
     written: list[UsageRecord] = []
     for one in records:
         ids = [name for name in (one.request_id, also) if name]
@@ -33,13 +37,14 @@ class App:
         self.witnessed, self.session = witnessed, session
         self.written: list[UsageRecord] = []
         self.ended: list[str] = []
+        self.late: list[tuple[int, Any]] = []
 
     def tell(self, told: UsageRecord) -> UsageRecord:
         def write(pending: str | None) -> None:
             self.written.append(told)
             self.ended += [pending] if pending else []
 
-        return self.witnessed.tell(self.session, told, write)
+        return self.witnessed.tell(self.session, told, write, lambda seq, units: self.late.append((seq, units)))
 
 
 def test_who_tells_the_sums_need_not_know_their_parts() -> None:
@@ -90,14 +95,46 @@ def test_another_sessions_request_of_that_id_is_another() -> None:
     assert see(app.witnessed, told, session="b") == [told]
 
 
-def test_neither_an_estimate_nor_what_was_told_without_figures_takes_the_place_of_figures() -> None:
-    """What is known best is written."""
-    app, estimate, seen = App(Witnessed()), record(SEEN, provenance="estimated"), record(SEEN)
+@pytest.mark.parametrize("provenance", ["estimated", "unknown"])
+def test_figures_that_were_told_take_the_place_of_what_its_witness_could_only_estimate(provenance: Any) -> None:
+    """By either id, and whatever the estimate's size: a stream that tells no figures, recorded before its end."""
+    app, told = App(Witnessed()), record({"input_text": 12, "output_text": 5})
+    app.tell(told)
+    units = {"input_text": 9, "output_text": 6} if provenance == "estimated" else {}
+    assert see(app.witnessed, record(units, request_id="req_1", provenance=provenance), also="chatcmpl-1") == []
+    assert app.tell(record(told.units, request_id="req_1")) is told
+    assert app.written == [told]
+
+
+def test_figures_that_are_told_of_an_estimate_are_kept_beside_it() -> None:
+    """It is written already, and is what counts; once."""
+    app, estimate = App(Witnessed()), record({"input_text": 9, "output_text": 6}, provenance="estimated")
+    see(app.witnessed, record(SEEN, request_id="chatcmpl-2"), estimate)
+    assert app.tell(record({"input_text": 12, "output_text": 5})) is estimate
+    assert (app.written, app.late) == ([], [(2, {"input_text": 12, "output_text": 5})])
+    see(app.witnessed, estimate)
+    assert app.tell(record({}, provenance="unknown")) is estimate
+    assert len(app.late) == 1
+
+
+def test_what_had_no_figures_takes_the_place_of_none() -> None:
+    """In either order: what was spent is counted, whoever knows it."""
+    app, figures = App(Witnessed()), record(SEEN, request_id="chatcmpl-2")
+    see(app.witnessed, record({}, provenance="unknown"))
     app.tell(record(SEEN))
-    assert see(app.witnessed, estimate) == [estimate]
-    app.tell(record({}, request_id="chatcmpl-2"))
-    other = record(SEEN, request_id="chatcmpl-2")
-    assert see(app.witnessed, seen, other) == [other]
+    app.tell(record({}, request_id="chatcmpl-2", provenance="unknown"))
+    assert len(app.written) == 2
+    assert see(app.witnessed, figures) == [figures]
+
+
+def test_of_what_nobody_knows_the_size_one_record_is_enough() -> None:
+    """In either order."""
+    app, nothing, again = App(Witnessed()), record({}, provenance="unknown"), record({}, "2", provenance="unknown")
+    app.tell(nothing)
+    assert see(app.witnessed, nothing) == []
+    see(app.witnessed, again)
+    assert app.tell(record({}, "2", provenance="unknown")) is again
+    assert app.written == [nothing]
 
 
 def test_what_is_told_of_a_request_in_flight_ends_it() -> None:
@@ -134,8 +171,53 @@ def test_seconds_and_characters_are_compared_as_they_are() -> None:
 
 def test_only_the_latest_are_remembered() -> None:
     """Memory is bounded."""
-    app = App(Witnessed(most=2))
+    app = App(Witnessed(most_ids=2))
     see(app.witnessed, *(record(SEEN, request_id=name) for name in "abc"))
     for name in "abc":
         app.tell(record(SEEN, request_id=name))
     assert [told.request_id for told in app.written] == ["a"]
+
+
+def keyed(key: str, at: int = 0) -> UsageRecord:
+    return UsageRecord("0" * 32, at, "tool", "openai", "m", "o", {}, idempotency_key=key)
+
+
+def test_the_first_of_a_key_counts_in_each_session() -> None:
+    """A repetition is not written, and gets the record that counts."""
+    app = App(Witnessed())
+    elsewhere = App(app.witnessed, session="b")
+    first, again, other = keyed("k", 1), keyed("k", 2), keyed("k", 3)
+    assert app.tell(first) is app.tell(again) is first
+    assert elsewhere.tell(other) is other
+    assert (app.written, elsewhere.written) == ([first], [other])
+
+
+def test_what_has_been_seen_counts_for_its_key_too() -> None:
+    """Told again under its key alone, it is still what was seen."""
+    app = App(Witnessed())
+    (seen,) = see(app.witnessed, record(SEEN))
+    assert app.tell(record(SEEN, idempotency_key="k")) is seen
+    assert app.tell(keyed("k")) is seen
+    assert app.written == []
+
+
+def test_only_the_latest_keys_are_remembered() -> None:
+    """Memory is bounded; the ledger decides for good."""
+    app = App(Witnessed(most_keys=2))
+    for key in ("a", "b", "a", "c", "a", "b"):
+        app.tell(keyed(key))
+    assert [told.idempotency_key for told in app.written] == ["a", "b", "c", "b"]
+
+
+def test_threads_that_repeat_a_key_at_once_write_it_once() -> None:
+    """And none of them goes on before it is written."""
+    app = App(Witnessed())
+    together = threading.Barrier(8)
+
+    def repeat(number: int) -> bool:
+        together.wait(timeout=10)
+        app.tell(keyed("k", number))
+        return len(app.written) == 1
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(repeat, range(8)))
