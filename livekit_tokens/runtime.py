@@ -154,7 +154,7 @@ class Runtime:
         recorder = self.recorder
         if not isinstance(recorder, Recorder) or self.background is None:
             return
-        counting.settle()
+        counting.settle(None, counting.SETTLE_SECONDS)
         for part in recorder.open_parts():
             ended = sessions.ended(part, now(), "process_exit")
             for charge in recorder.charges(ended):

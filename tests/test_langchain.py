@@ -25,6 +25,7 @@ from livekit_tokens.langchain import attach_token_tracking
 from tests.capture.test_by_hand import World
 from tests.capture.wire.provider import Provider
 from tests.cli.machine import Machine
+from tests.waiting import PATIENCE_SECONDS
 
 USAGE = {
     "input_tokens": 100,
@@ -216,7 +217,7 @@ def billed(provider: Provider) -> list[tuple[int, int, int]]:
 
 
 def counted(world: World) -> list[tuple[int, int, int]]:
-    assert counting.settle(None, 5.0)
+    assert counting.settle(None, PATIENCE_SECONDS)
     names = ("input_text", "cached_input_text", "output_text")
     return [tuple(record.units.get(name, 0) for name in names) for record in world.records]
 

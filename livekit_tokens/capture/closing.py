@@ -11,6 +11,9 @@ from typing import Any
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.core import faults
 
+FINISH_SECONDS = 2.0
+"""How long open responses may take to bring their figures when the whole AgentSession closes."""
+
 
 def finish_before_closing(
     realtime: Any,
@@ -40,7 +43,7 @@ async def _let_finish(realtime: Any, witness: RealtimeWitness, is_current: Calla
     try:
         if witness.awaited and is_current(realtime):
             realtime.interrupt()
-            await witness.finish()
+            await witness.finish(FINISH_SECONDS)
             return True
     except Exception as error:  # noqa: BLE001 - closing goes on in any case
         faults.note("open responses could not be awaited", error)

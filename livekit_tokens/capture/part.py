@@ -187,7 +187,7 @@ class LivePart(PartWriter):
 
     def close(self, reason: str) -> None:
         """End the part and make the end durable, for who has no loop to wait in; blocks for the disk."""
-        counting.settle(self._part.key)
+        counting.settle(self._part.key, counting.SETTLE_SECONDS)
         self.fix(reason)
         self.sync()
         if self._tally.waits:

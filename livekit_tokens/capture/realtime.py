@@ -23,9 +23,6 @@ from livekit_tokens.capture.transcriptions import Transcriptions
 from livekit_tokens.capture.unsettled import Unsettled
 from livekit_tokens.core import faults
 
-FINISH_SECONDS = 2.0
-"""How long open responses may take to bring their figures when the whole AgentSession closes."""
-
 Handler = Callable[[Event], None]
 
 
@@ -109,7 +106,7 @@ class RealtimeWitness:
         """How many requests may still bring their figures."""
         return self._unsettled.awaited
 
-    async def finish(self, seconds: float = FINISH_SECONDS) -> None:
+    async def finish(self, seconds: float) -> None:
         """Wait until all that is in flight has brought its figures, at most so long."""
         try:
             await asyncio.wait_for(self._unsettled.all_settled(), seconds)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any
 
+from livekit import rtc
 from livekit.agents import Agent, AgentSession, ModelSettings, function_tool, llm
 from livekit.agents.types import APIConnectOptions
 
@@ -76,11 +78,11 @@ class Greeter(Agent):
 
 
 class Listener(Greeter):
-    """Keeps what its model has said so far, as far as the client has read it."""
+    """Keeps what was `read` so far of what its model says, and what of that its voice was `given`."""
 
     def __init__(self, **own: Any) -> None:
         super().__init__(**own)
-        self.read = ""
+        self.read = self.given = ""
 
     async def llm_node(
         self, chat_ctx: llm.ChatContext, tools: list[llm.Tool], model_settings: ModelSettings
@@ -90,6 +92,15 @@ class Listener(Greeter):
             self.read += (chunk.delta and chunk.delta.content) or ""
             yield chunk
 
+    async def tts_node(self, text: AsyncIterable[str], model_settings: ModelSettings) -> AsyncIterator[rtc.AudioFrame]:
+        async def watched() -> AsyncIterator[str]:
+            async for piece in text:
+                yield piece
+                self.given += piece
+
+        async for frame in Agent.default.tts_node(self, watched(), model_settings):
+            yield frame
+
 
 class Closer(Agent):
     def __init__(self, **own: Any) -> None:
@@ -97,3 +108,10 @@ class Closer(Agent):
 
     async def on_enter(self) -> None:
         await self.session.generate_reply(instructions="Say that you are here.")
+
+
+def recovered(adapter: llm.FallbackAdapter) -> asyncio.Future[None]:
+    """Done when the adapter has tried a model again that had failed, and has read its answer."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    adapter.on("llm_availability_changed", lambda event: done.set_result(None) if event.available else None)
+    return done

@@ -6,7 +6,7 @@ The base classes' real metric tasks run; only the provider behind them is made u
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from livekit import rtc
@@ -18,6 +18,12 @@ from livekit.agents.voice import io
 RATE = 16_000
 SILENCE = bytes(RATE // 50 * 2)
 """20 ms."""
+SPEECH = b"\1\0" * (RATE // 50)
+"""20 ms that are no silence: LiveKit adds that of its own when a session closes (0.5 s after its last transcript)."""
+
+
+def is_speech(frame: rtc.AudioFrame) -> bool:
+    return any(frame.data)
 
 
 class Script(llm.LLM):
@@ -124,7 +130,7 @@ class _VoiceStream(tts.SynthesizeStream):
 
 
 class Ear(stt.STT):
-    """A streaming transcriber: every second of audio is a sentence, and is billed."""
+    """A streaming transcriber: every second of speech is a sentence, and is billed."""
 
     def __init__(self, model: str = "ear-1", provider: str = "Ears") -> None:
         super().__init__(capabilities=stt.STTCapabilities(streaming=True, interim_results=False))
@@ -152,7 +158,7 @@ class _EarStream(stt.RecognizeStream):
         self._report_connection_acquired(0.05, False)
         heard = 0.0
         async for frame in self._input_ch:
-            heard += frame.duration if isinstance(frame, rtc.AudioFrame) else 0.0
+            heard += frame.duration if isinstance(frame, rtc.AudioFrame) and is_speech(frame) else 0.0
             if heard < 1.0:
                 continue
             said = stt.SpeechData(language="en", text="Hello there")
@@ -181,7 +187,7 @@ class Microphone(io.AudioInput):
 
     def speak(self, seconds: float) -> None:
         for _ in range(round(seconds * 50)):
-            self._frames.put_nowait(rtc.AudioFrame(SILENCE, RATE, 1, RATE // 50))
+            self._frames.put_nowait(rtc.AudioFrame(SPEECH, RATE, 1, RATE // 50))
 
     def __aiter__(self) -> AsyncIterator[rtc.AudioFrame]:
         return self
@@ -212,10 +218,3 @@ class Speaker(io.AudioOutput):
         if self._seconds:
             seconds, self._seconds = self._seconds, 0.0
             self.on_playback_finished(playback_position=seconds, interrupted=interrupted)
-
-
-async def until(true: Callable[[], object], seconds: float = 30.0) -> None:
-    """Wait for what must come, however busy the machine is."""
-    async with asyncio.timeout(seconds):
-        while not true():
-            await asyncio.sleep(0.005)

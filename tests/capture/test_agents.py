@@ -22,7 +22,8 @@ from livekit_tokens.demo.provider import Provider
 from livekit_tokens.domain.usage import UsageRecord
 from tests.capture.calls import NO_WAIT, Call, Closer, Greeter, Listener
 from tests.capture.chat_provider import ChatProvider
-from tests.capture.pipeline import RATE, SILENCE, Ear, Script, Voice, until
+from tests.capture.pipeline import RATE, SILENCE, Ear, Script, Voice
+from tests.waiting import until
 
 
 def spoken(records: Iterable[UsageRecord]) -> Counter[tuple[str, str | None]]:
@@ -85,16 +86,15 @@ async def test_a_run_in_a_test_is_counted() -> None:
 
 async def test_a_cut_completion_is_one_unknown_request() -> None:
     """Interrupted, or open when the session closes: billed by the provider, figures told by nobody."""
-    script = Script("slow one two three", "slow one two three")
-    call = await Call(llm=script).start(Greeter())
+    listener = Listener()
+    call = await Call(llm=Script("slow one two three", "slow one two three")).start(listener)
     handle = call.session.generate_reply(user_input="Hello?")
-    await until(lambda: script.asked == 1)
-    await asyncio.sleep(0.02)
+    await until(lambda: listener.read == "slow one two ")
     await handle.interrupt(force=True)
     await until(lambda: len(call.records) == 1)
+    listener.read = ""
     call.session.generate_reply(user_input="Hello?")
-    await until(lambda: script.asked == 2)
-    await asyncio.sleep(0.02)
+    await until(lambda: listener.read == "slow one two ")
     await call.end()
     assert [(record.provenance, record.units) for record in call.records] == [("unknown", {})] * 2
 
@@ -116,11 +116,12 @@ async def test_a_voice_that_is_interrupted_is_estimated_by_what_it_was_given(clo
 
 async def test_only_what_nobody_told_of_is_estimated() -> None:
     """A voice that was heard to its end is reported; one that had only begun to be given its text may cost nothing."""
-    voice = Voice()
-    call = await Call(llm=Script("Good day.", "slow one two"), tts=voice).start(Greeter())
+    voice, listener = Voice(), Listener()
+    call = await Call(llm=Script("Good day.", "slow one two"), tts=voice).start(listener)
     await call.say()
+    listener.given = ""
     handle = call.session.generate_reply(user_input="And?")
-    await asyncio.sleep(0.05)
+    await until(lambda: listener.given.rstrip() == "slow one")
     await handle.interrupt(force=True)
     await call.end()
     told, cut = call.by("tts")
@@ -145,10 +146,10 @@ async def test_a_node_that_speaks_without_the_voice_is_not_counted_as_the_voice(
 
 async def test_a_voice_asked_sentence_by_sentence_tells_by_itself_that_it_was_cut() -> None:
     """What had not been a sentence yet was never sent."""
-    voice = Voice()
-    call = await Call(llm=Script("slow one two"), tts=tts.StreamAdapter(tts=voice)).start(Greeter())
+    voice, listener = Voice(), Listener()
+    call = await Call(llm=Script("slow one two"), tts=tts.StreamAdapter(tts=voice)).start(listener)
     handle = call.session.generate_reply(user_input="And?")
-    await asyncio.sleep(0.05)
+    await until(lambda: listener.given.rstrip() == "slow one")
     await handle.interrupt(force=True)
     await call.end()
     assert call.by("tts") == voice.bill == []
@@ -208,13 +209,18 @@ async def test_a_handoff_to_an_agent_with_its_own_model() -> None:
 
 async def test_an_agent_that_comes_back_is_not_listened_to_twice() -> None:
     """The same objects again, handoff after handoff."""
+    entered: list[Agent] = []
+
+    class Returning(Greeter):
+        async def on_enter(self) -> None:
+            entered.append(self)
+
     script, voice = Script(), Voice()
-    greeter, closer = Greeter(llm=script), Greeter(llm=script, tts=voice)
+    greeter, closer = Returning(llm=script), Returning(llm=script, tts=voice)
     call = await Call(llm=script, tts=voice).start(greeter)
-    for agent in (closer, greeter, closer):
+    for turn, agent in enumerate((closer, greeter, closer), 2):
         call.session.update_agent(agent)
-        await until(lambda agent=agent: call.session.current_agent is agent and call.session.agent_state == "listening")
-        await asyncio.sleep(0.05)
+        await until(lambda turn=turn: len(entered) == turn)
         await call.say()
     await call.end()
     assert len(call.by("agent")) == len(script.bill) == 3
@@ -244,11 +250,9 @@ async def test_a_task_speaks_for_itself_and_then_its_agent_goes_on() -> None:
 
     script = Script()
     call = await Call(llm=script).start(Host(instructions="Welcome."))
-    await until(lambda: len(own.bill) == 1)
-    await asyncio.sleep(0.05)
+    await until(lambda: len(own.bill) == 1 and not call.session.current_speech)
     await call.say("Ada.")
-    await until(lambda: len(script.bill) == 1)
-    await asyncio.sleep(0.05)
+    await until(lambda: len(script.bill) == 1 and not call.session.current_speech)
     await call.say()
     await call.end()
     assert spoken(call.records) == {("script-task", "ask_name"): 2, ("script-1", "host"): 2}

@@ -37,6 +37,7 @@ from livekit_tokens.runtime import new_key, now
 from tests.capture.pipeline import Script
 from tests.capture.wire.provider import Provider
 from tests.core.makers import lines_in
+from tests.waiting import PATIENCE_SECONDS
 
 _ids = itertools.count()
 
@@ -381,7 +382,7 @@ async def test_what_the_wire_has_seen_counts_once_by_either_of_its_ids(
     with fake_job_context(job_id="hand_4") as ctx:
         own = world.track(ctx=ctx)
         answer = await asked(client)
-        assert await asyncio.to_thread(counting.settle, None, 5.0)
+        assert await asyncio.to_thread(counting.settle, None, PATIENCE_SECONDS)
         by_id = world.record_usage(model="gpt-4.1", usage=answer.usage, request_id=answer.id)
         by_header = world.record_usage(model="gpt-4.1", usage=answer.usage, request_id=answer._request_id)
         other = world.record_usage(model="gpt-4.1", input_tokens=1, request_id=answer.id)  # an id that is used again
@@ -399,7 +400,7 @@ async def test_a_key_counts_once_also_where_the_wire_has_seen_its_request(
     with fake_job_context(job_id="hand_6") as ctx:
         own = world.track(ctx=ctx)
         answer = await asked(client)
-        assert await asyncio.to_thread(counting.settle, None, 5.0)
+        assert await asyncio.to_thread(counting.settle, None, PATIENCE_SECONDS)
         told = [
             world.record_usage(model="gpt-4.1", usage=answer.usage, request_id=answer.id, idempotency_key="k")
             for _ in range(2)
@@ -414,7 +415,7 @@ async def test_what_another_session_has_seen_is_another_request(world: World, cl
     with fake_job_context(job_id="hand_7") as ctx:
         own = world.track(ctx=ctx)
         answer = await asked(client)
-        assert await asyncio.to_thread(counting.settle, None, 5.0)
+        assert await asyncio.to_thread(counting.settle, None, PATIENCE_SECONDS)
         world.record_usage(model="gpt-4.1", usage=answer.usage, request_id=answer.id, session_id="thread-1")
     await own.aclose()
     assert [world.part_of(record).session_id for record in world.records] == [own.session_id, "thread-1"]

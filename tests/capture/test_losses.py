@@ -20,9 +20,10 @@ from livekit_tokens.capture.wire import watch
 from livekit_tokens.core import vocabulary
 from livekit_tokens.domain.units import input_tokens, output_tokens
 from livekit_tokens.domain.usage import UsageRecord
-from tests.capture.calls import NO_WAIT, Call, Greeter
-from tests.capture.pipeline import Script, until
+from tests.capture.calls import NO_WAIT, Call, Greeter, Listener, recovered
+from tests.capture.pipeline import Script
 from tests.capture.wire.provider import Provider
+from tests.waiting import until
 
 Case = Callable[[Provider], Awaitable[list[UsageRecord]]]
 
@@ -54,21 +55,23 @@ async def calling(provider: Provider, answers: llm.LLM, agent: Agent | None = No
     return await call.start(agent or Greeter())
 
 
-async def cut_off(provider: Provider, seconds: float) -> list[UsageRecord]:
-    """One whole reply, and one that is interrupted after so many seconds."""
-    call = await calling(provider, model(provider))
+async def cut_off(provider: Provider, words: int, **knobs: object) -> list[UsageRecord]:
+    """One whole reply, and one that is interrupted when so many words of it have been read."""
+    listener = Listener()
+    call = await calling(provider, model(provider), listener)
     await call.say()
+    listener.read = ""
+    for name, value in knobs.items():
+        setattr(provider, name, value)
     handle = call.session.generate_reply(user_input="Go on.")
-    await until(lambda: provider.asked == 2)
-    await asyncio.sleep(seconds)
+    await until(lambda: provider.asked == 2 and len(listener.read.split()) == words)
     await handle.interrupt(force=True)
     await call.end()
     return call.records
 
 
 async def l1_cancelled_in_the_middle(provider: Provider) -> list[UsageRecord]:
-    provider.pause = 0.02
-    return await cut_off(provider, 0.1)
+    return await cut_off(provider, 4, quiet_after=4)
 
 
 async def test_l1_a_stream_cancelled_before_its_figures_is_estimated(provider: Provider) -> None:
@@ -80,8 +83,7 @@ async def test_l1_a_stream_cancelled_before_its_figures_is_estimated(provider: P
 
 
 async def l2_cancelled_before_any_chunk(provider: Provider) -> list[UsageRecord]:
-    provider.hesitation = 0.2
-    return await cut_off(provider, 0.05)
+    return await cut_off(provider, 0, hesitation=60.0)
 
 
 async def test_l2_a_stream_cancelled_before_any_chunk_is_estimated(provider: Provider) -> None:
@@ -160,10 +162,11 @@ async def test_l9_what_a_tool_asks_by_its_own_client_is_counted(provider: Provid
 async def l10_retries_and_fallbacks(provider: Provider) -> list[UsageRecord]:
     async with sdk.AsyncOpenAI(base_url=provider.base_url, api_key="not-a-key", max_retries=1) as client:
         first = openai.LLM(model="gpt-4.1", client=client)
-        call = await calling(provider, llm.FallbackAdapter([first, model(provider, "gpt-4.1-mini")]))
+        adapter = llm.FallbackAdapter([first, model(provider, "gpt-4.1-mini")])
+        call, again = await calling(provider, adapter), recovered(adapter)
         provider.refusals = 2
         await call.say()
-        await asyncio.sleep(0.2)  # the adapter tries, beside the call, whether the first one has recovered
+        await again  # the adapter tries, beside the call, whether the first one has recovered
         await call.end()
     return call.records
 

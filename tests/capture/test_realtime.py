@@ -21,6 +21,7 @@ from livekit_tokens.core.vocabulary import tokens_in
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
 from tests.golden import GOLDEN
+from tests.waiting import PATIENCE_SECONDS
 
 
 class Paper:
@@ -207,7 +208,7 @@ async def test_finishing_waits_for_the_figures_of_open_responses(paper: Paper, e
 
     emit("response.created", response={"id": "resp_1"})
     asyncio.get_running_loop().call_later(0.05, lambda: done(emit, status="cancelled"))
-    await emit.witness.finish(5)
+    await emit.witness.finish(PATIENCE_SECONDS)
     assert [record.provenance for record, _ in paper.records] == ["reported"]
 
 

@@ -30,6 +30,7 @@ from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.summary import SessionSummary
 from livekit_tokens.runtime import new_key, now
 from tests.core.makers import lines_in
+from tests.waiting import PATIENCE_SECONDS, until
 
 _ids = itertools.count()
 
@@ -104,9 +105,8 @@ async def test_a_response_open_when_the_session_closes_brings_its_real_figures(
     own = track(session)
     await session.start(Agent(instructions="Be kind."))
     session.generate_reply(user_input="Tell me a long story.")
-    while not recorder._pending:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.3)
+    await until(lambda: any(one.elapsed() > 0.3 for each in provider.connections for one in each.responses))
+    assert recorder._pending
     await session.aclose()
     await own.aclose()
     assert [use.record.provenance for use in uses(recorder)] == ["reported"]
@@ -136,8 +136,7 @@ async def test_handoffs_with_a_shared_and_an_own_model_miss_nothing_and_count_no
     await session.start(First(instructions="Be kind."))
     await session.generate_reply(user_input="Hello?")
     session.update_agent(Second())
-    while len(uses(recorder)) < 2:
-        await asyncio.sleep(0.01)
+    await until(lambda: len(uses(recorder)) == 2)
     await session.generate_reply(user_input="Still there?")
     await session.aclose()
     await own.aclose()
@@ -258,8 +257,7 @@ async def test_a_socket_that_drops_leaves_a_marked_estimate(
     own = track(session)
     await session.start(Agent(instructions="Be kind."))
     session.generate_reply(user_input="Hello?")
-    while not uses(recorder):
-        await asyncio.sleep(0.02)
+    await until(lambda: uses(recorder))
     provider.knobs = QUICK
     await session.aclose()
     await own.aclose()
@@ -351,8 +349,7 @@ async def test_a_cancelled_wait_still_closes_livekits_session(
     own = track(session)
     await session.start(Agent(instructions="Be kind."))
     session.generate_reply(user_input="Tell me a long story.")
-    while not recorder._pending:
-        await asyncio.sleep(0.01)
+    await until(lambda: recorder._pending)
     live = session.current_agent.realtime_llm_session
     closing = asyncio.create_task(live.aclose())
     await asyncio.sleep(0.1)
@@ -374,21 +371,22 @@ async def test_a_response_that_ends_after_a_handoff_is_of_the_agent_and_the_feat
     class Second(Agent):
         def __init__(self) -> None:
             super().__init__(instructions="Take over.", llm=realtime(provider, "gpt-realtime-mini"))
+            self.entered = asyncio.Event()
+
+        async def on_enter(self) -> None:
+            self.entered.set()
 
     session: AgentSession[Any] = AgentSession(llm=realtime(provider))
     own = track(session)
     await session.start(First(instructions="Be kind."))
     with feature("stories"):
         speaking = session.generate_reply(user_input="Tell me a story.")
-    async with asyncio.timeout(20):
-        while not recorder._pending:
-            await asyncio.sleep(0.01)
-        session.update_agent(Second())
-        await speaking
-        # Not until it listens: on livekit-agents 1.8.0 an agent that was relieved in mid-speech never does again.
-        while own.summary().totals.requests < 1 or session.current_agent.id != "second":
-            await asyncio.sleep(0.01)
-    await asyncio.sleep(0.05)
+    await until(lambda: recorder._pending)
+    second = Second()
+    session.update_agent(second)
+    await speaking
+    await until(lambda: own.summary().totals.requests == 1)
+    await asyncio.wait_for(second.entered.wait(), PATIENCE_SECONDS)
     await session.generate_reply(user_input="Hello?")
     await session.aclose()
     await own.aclose()
@@ -419,8 +417,7 @@ async def test_a_task_with_its_own_realtime_model_speaks_for_itself(
     session: AgentSession[Any] = AgentSession(llm=realtime(provider))
     own = track(session)
     await session.start(Host(instructions="Welcome."))
-    while len(uses(recorder)) < 2:
-        await asyncio.sleep(0.01)
+    await until(lambda: len(uses(recorder)) == 2)
     await session.generate_reply(user_input="Hello?")
     await session.aclose()
     await own.aclose()

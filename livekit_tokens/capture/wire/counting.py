@@ -125,12 +125,12 @@ def look() -> None:
     _counting.look()
 
 
-def settle(part: str | None = None, seconds: float = SETTLE_SECONDS) -> bool:
+def settle(part: str | None, seconds: float) -> bool:
     """Wait, blocking, until what has ended (of a part, or all) is recorded; False if that took longer."""
     return _counting.settle(part, seconds)
 
 
-async def settled(part: str, seconds: float = SETTLE_SECONDS) -> None:
+async def settled(part: str, seconds: float) -> None:
     """The same for a call's loop, which goes on meanwhile."""
     if _counting.unsettled(part):
         await asyncio.to_thread(_counting.settle, part, seconds)
@@ -138,9 +138,9 @@ async def settled(part: str, seconds: float = SETTLE_SECONDS) -> None:
 
 async def finished(part: str) -> None:
     """A call ends: the same, and what runs on in the background is waited for no longer."""
-    await settled(part)
+    await settled(part, SETTLE_SECONDS)
     _counting.give_up(part)
-    await settled(part)
+    await settled(part, SETTLE_SECONDS)
 
 
 def unsettled(part: str) -> bool:

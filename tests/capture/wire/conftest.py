@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import wave
 from collections.abc import AsyncIterator, Iterator
@@ -21,6 +20,7 @@ from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.runtime import new_key
 from tests.capture.wire.provider import Provider
+from tests.waiting import PATIENCE_SECONDS
 
 
 class Paper:
@@ -64,7 +64,7 @@ class Paper:
     @property
     def records(self) -> list[UsageRecord]:
         """What was written, once all that has ended is counted."""
-        assert counting.settle(self.part.key, 5.0)
+        assert counting.settle(self.part.key, PATIENCE_SECONDS)
         return self.written
 
 
@@ -119,7 +119,3 @@ def wav(seconds: float, rate: int = 16_000) -> bytes:
         file.setframerate(rate)
         file.writeframes(bytes(round(seconds * rate) * 2))
     return made.getvalue()
-
-
-async def moment(seconds: float = 0.1) -> None:
-    await asyncio.sleep(seconds)

@@ -41,13 +41,15 @@ class Provider:
     `refusals` requests are answered by 500 first, `breaks` streams end after `whole` events; `pause` is between words
     and `hesitation` before the head, in seconds. `compressed` answers are gzip. `usage` False leaves figures out.
     `sound` is what it says for a word, of 200 ms, in the format that it is asked for. A socket `hangs_up` after `whole`
-    words.
+    words; after `quiet_after` words a stream or a socket says nothing more until it may `go_on`.
     """
 
     def __init__(self) -> None:
         self.answer = "It is a fine day in our town"
         self.refusals = self.breaks = 0
         self.whole = 5
+        self.quiet_after: int | None = None
+        self.go_on = asyncio.Event()
         self.pause = self.hesitation = 0.0
         self.compressed = False
         self.usage = True
@@ -128,8 +130,13 @@ class Provider:
             if isinstance(event, dict) and "usage" in text:
                 entry.told = True
             await response.write(squeeze(f"data: {text}\n\n".encode()))
-            await asyncio.sleep(self.pause)
+            await self._pause(entry)
         return response
+
+    async def _pause(self, entry: Billed) -> None:
+        if entry.output == self.quiet_after:
+            await self.go_on.wait()
+        await asyncio.sleep(self.pause)
 
     # -- chat completions -----------------------------------------------------------------------------------------
 
@@ -202,7 +209,7 @@ class Provider:
                     await socket.send_json(event)
                 except ConnectionError:
                     return socket
-                await asyncio.sleep(self.pause)
+                await self._pause(entry)
                 if self.hangs_up and entry.output == self.whole:
                     await socket.close()
                     return socket

@@ -20,6 +20,7 @@ from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.runtime import new_key, now
 from tests.capture.wire.conftest import Paper
+from tests.waiting import PATIENCE_SECONDS
 
 USAGE = {"input_tokens": 12, "output_tokens": 5000, "total_tokens": 5012}
 USAGE |= {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 4000}}
@@ -60,7 +61,12 @@ async def ask(client: httpx2.AsyncClient, **more: Any) -> None:
 
 async def look(client: httpx2.AsyncClient, response_id: str = "resp_1") -> None:
     await client.get(f"responses/{response_id}")
-    await asyncio.sleep(0.12)
+    await counted()
+
+
+async def counted() -> None:
+    """Until all is counted that has ended."""
+    assert await asyncio.to_thread(counting.settle, None, PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -143,7 +149,7 @@ async def test_one_that_nobody_asks_for_is_unknown_when_its_call_ends(client: ht
     live = a_part(records)
     spending.spend(Spending(Payer(lambda: live), "greeter"))
     await ask(client)
-    assert await asyncio.to_thread(counting.settle, None, 5.0)
+    await counted()
     assert records == []
     summary = await live.finish("done", now())
     spending.spend(None)
@@ -161,5 +167,4 @@ async def test_by_the_openai_client(writer: Writer, tracked: Paper) -> None:
         response = await client.responses.create(model="gpt-5", input="Write a long report.", background=True)
         writer.response |= {"status": "completed", "usage": USAGE}
         await client.responses.retrieve(response.id)
-    await asyncio.sleep(0.12)
     assert [record.units for record in tracked.records] == [UNITS]

@@ -10,6 +10,7 @@ import pytest
 
 from livekit_tokens.capture.wire import account, counting
 from tests.capture.wire.conftest import Paper
+from tests.waiting import PATIENCE_SECONDS
 
 ASKED: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
@@ -66,10 +67,10 @@ def test_a_thread_that_has_died_is_started_again_and_said(monkeypatch: pytest.Mo
 
     made._wait = die
     made.follow(first)
-    assert died.wait(5.0)
+    assert died.wait(PATIENCE_SECONDS)
     assert made._thread is not None
-    made._thread.join(5.0)
+    made._thread.join(PATIENCE_SECONDS)
     made.follow(second)
-    assert first.counted.wait(5.0)
-    assert second.counted.wait(5.0)
+    assert first.counted.wait(PATIENCE_SECONDS)
+    assert second.counted.wait(PATIENCE_SECONDS)
     assert noted == ["the counting thread had died; it is started again"]

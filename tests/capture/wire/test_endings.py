@@ -17,8 +17,9 @@ import pytest
 
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.wire import counting, tee
-from tests.capture.wire.conftest import Paper, moment
+from tests.capture.wire.conftest import Paper
 from tests.capture.wire.provider import Provider
+from tests.waiting import PATIENCE_SECONDS, until
 
 ASKED: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
 STREAM: Any = {"stream": True, "stream_options": {"include_usage": True}}
@@ -33,7 +34,7 @@ def _nothing_stays_open() -> Iterator[None]:
     """The counting thread sleeps again after each test."""
     yield
     gc.collect()
-    assert counting.settle(None, 5.0)
+    assert counting.settle(None, PATIENCE_SECONDS)
     assert not counting._counting._open
 
 
@@ -333,10 +334,10 @@ async def test_a_post_that_breaks_says_by_what(provider: Provider, tracked: Pape
 
 
 async def test_a_post_that_is_cancelled_is_an_estimate(provider: Provider, tracked: Paper) -> None:
-    provider.hesitation = 5.0
+    provider.hesitation = 60.0
     async with aiohttp.ClientSession() as session:
         task = asyncio.create_task(session.post(f"{provider.base_url}/chat/completions", json=ASKED))
-        await moment()
+        await until(lambda: provider.asked == 1)
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task

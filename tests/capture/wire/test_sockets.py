@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -19,6 +20,7 @@ from livekit.plugins import openai
 from livekit_tokens.domain.units import input_tokens, output_tokens
 from tests.capture.wire.conftest import Paper
 from tests.capture.wire.provider import Provider
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 @pytest.fixture(autouse=True)
@@ -50,8 +52,8 @@ async def test_responses_over_a_socket_are_recorded(provider: Provider, tracked:
 
 
 async def cut(provider: Provider) -> llm.LLM:
-    """A response that is cancelled in the middle."""
-    provider.pause = 0.02
+    """A response that is cancelled when four of its eight words have come."""
+    provider.quiet_after = 4
     model = openai.responses.LLM(model="gpt-4.1", base_url=f"{provider.base_url}/responses", api_key="not-a-key")
     stream = model.chat(chat_ctx=asked())
     async for chunk in stream:
@@ -64,7 +66,8 @@ async def cut(provider: Provider) -> llm.LLM:
 async def test_a_cancelled_responses_socket_is_listened_on_to_its_figures(provider: Provider, tracked: Paper) -> None:
     """LiveKit puts the socket aside and does not close it: the provider goes on, and bills the whole answer."""
     model = await cut(provider)
-    await asyncio.sleep(0.5)
+    provider.go_on.set()
+    await until(lambda: tracked.records)
     (record,) = tracked.records
     assert (record.provenance, output_tokens(record.units)) == ("reported", provider.bill[0].output)
     await model.aclose()
@@ -81,12 +84,16 @@ async def test_what_a_closed_socket_had_on_its_way_counts_by_the_time_that_it_to
     provider: Provider, tracked: Paper
 ) -> None:
     """A socket's answers have no header that tells how long they were made for; it opens in two round trips."""
-    provider.hesitation = 0.2
-    await (await cut(provider)).aclose()
+    provider.hesitation = 0.6
+    began = time.monotonic()
+    model = await cut(provider)
+    opening = time.monotonic() - began
+    await asyncio.sleep(0.3)
+    await model.aclose()
     (record,) = tracked.records
-    # Four words had come, one every 20 ms, later on a busy machine: as fast, five more in 0.1 s.
-    seconds = (record.processing_ms - record.first_output_ms) / 1000
-    assert record.units["output_text"] == pytest.approx(4 + 3.5 / seconds * 0.1, abs=2)
+    # Four words had come in some 0.3 s: as fast, four more in the 0.3 s of a round trip. A busy machine opens later.
+    pace = 3.5 / (record.processing_ms - record.first_output_ms) * 1000
+    assert pace * provider.hesitation / 2 - 1 <= record.units["output_text"] - 4 <= pace * opening / 2 + 1
     assert (record.low or {})["output_text"] <= 6
 
 
@@ -127,7 +134,7 @@ async def test_who_listens_again_can_be_cancelled_at_once(provider: Provider, tr
             again = asyncio.create_task(socket.receive())
             await asyncio.sleep(0)
             again.cancel()
-            done, _ = await asyncio.wait({again}, timeout=1.0)
+            done, _ = await asyncio.wait({again}, timeout=PATIENCE_SECONDS)
             assert done
             assert again.cancelled()
         with pytest.raises(TimeoutError):
@@ -137,13 +144,14 @@ async def test_who_listens_again_can_be_cancelled_at_once(provider: Provider, tr
 
 
 async def test_a_time_limit_of_aiohttps_own_is_one_more_way_to_stop(provider: Provider, tracked: Paper) -> None:
-    provider.pause = 0.02
+    provider.quiet_after = 0
     async with aiohttp.ClientSession() as session, session.ws_connect(f"{provider.base_url}/responses") as socket:
         await socket.send_json(CREATE)
         await socket.receive()
         with pytest.raises(TimeoutError):
             await socket.receive(timeout=0.001)
-        await asyncio.sleep(0.5)
+        provider.go_on.set()
+        await until(lambda: tracked.records)
         assert [record.provenance for record in tracked.records] == ["reported"]
 
 
@@ -151,14 +159,14 @@ async def test_a_socket_that_its_server_closes_while_nobody_listens_is_closed(
     provider: Provider, tracked: Paper
 ) -> None:
     """It closes itself within the `receive` by which we listen on, and the response has its end."""
-    provider.pause, provider.hangs_up = 0.02, True
+    provider.quiet_after, provider.hangs_up = 0, True
     async with aiohttp.ClientSession() as session, session.ws_connect(f"{provider.base_url}/responses") as socket:
         await socket.send_json(CREATE)
         await socket.receive()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(socket.receive(), 0.001)
-        await asyncio.sleep(0.4)
-        assert socket.closed
+        provider.go_on.set()
+        await until(lambda: socket.closed)
         assert [record.provenance for record in tracked.records] == ["estimated"]
 
 

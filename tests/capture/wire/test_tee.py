@@ -16,6 +16,7 @@ from livekit_tokens.domain.units import input_tokens, output_tokens
 from livekit_tokens.domain.usage import UsageRecord
 from tests.capture.wire.conftest import Paper, wav
 from tests.capture.wire.provider import Billed, Provider
+from tests.waiting import until
 
 HELLO: Any = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello there"}]
 STREAM: Any = {"stream": True, "stream_options": {"include_usage": True}}
@@ -76,7 +77,7 @@ async def test_a_client_that_blocks_is_recorded_too(provider: Provider, tracked:
 async def test_a_stream_that_is_cancelled_is_an_estimate_of_what_had_come(
     provider: Provider, client: openai.AsyncOpenAI, tracked: Paper
 ) -> None:
-    provider.pause = 0.02
+    provider.quiet_after = 4
     heard = asyncio.Event()
 
     async def listen() -> None:
@@ -101,9 +102,9 @@ async def test_a_stream_that_is_cancelled_is_an_estimate_of_what_had_come(
 async def test_a_request_that_is_cancelled_before_its_answer_is_an_estimate_of_its_prompt(
     provider: Provider, client: openai.AsyncOpenAI, tracked: Paper
 ) -> None:
-    provider.hesitation = 5.0
+    provider.hesitation = 60.0
     task = asyncio.create_task(client.chat.completions.create(model="gpt-4o", messages=HELLO))
-    await asyncio.sleep(0.05)
+    await until(lambda: provider.asked == 1)
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
@@ -117,11 +118,13 @@ async def test_a_body_that_is_not_streamed_can_be_cut_too(
     provider: Provider, client: openai.AsyncOpenAI, tracked: Paper
 ) -> None:
     """What is cancelled while its body comes has spent its prompt."""
-    provider.pause = 0.05
-    request = client.chat.completions.with_raw_response.create(model="gpt-4o", messages=HELLO, **STREAM)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(0.12):
-            await (await request).http_response.aread()
+    provider.quiet_after = 4
+    answer = await client.chat.completions.with_raw_response.create(model="gpt-4o", messages=HELLO, **STREAM)
+    reading = asyncio.create_task(answer.http_response.aread())
+    await until(lambda: [more.tokens for more in tracked.progress.values()] == [4])
+    reading.cancel()
+    with suppress(asyncio.CancelledError):
+        await reading
     (record,) = tracked.records
     assert record.provenance == "estimated"
 
@@ -172,7 +175,7 @@ async def test_compressed_answers_are_read(
 async def test_a_compressed_stream_that_is_cut_is_read_as_far_as_it_came(
     provider: Provider, client: openai.AsyncOpenAI, tracked: Paper
 ) -> None:
-    provider.compressed, provider.pause = True, 0.02
+    provider.compressed, provider.quiet_after = True, 4
     stream: Any = await client.chat.completions.create(model="gpt-4o", messages=HELLO, **STREAM)
     async for chunk in stream:
         if chunk.choices[0].delta.content == " fine":
@@ -198,13 +201,14 @@ async def test_what_is_in_flight_is_pending_with_its_latest_counts(
     provider: Provider, client: openai.AsyncOpenAI, tracked: Paper
 ) -> None:
     """A process that is killed here leaves a line that knows the prompt and what had come."""
-    provider.pause = 0.05
+    provider.quiet_after = 4
     stream: Any = await client.chat.completions.create(model="gpt-4o", messages=HELLO, **STREAM)
     task = asyncio.create_task(_all(stream))
-    await asyncio.sleep(0.3)
+    await until(lambda: [more.tokens for more in tracked.progress.values()] == [4])
     (pend,) = tracked.pending.values()
     assert pend.record.units == {"input_text": 16}
-    assert 2 <= tracked.progress[pend.id].tokens <= 8
+    assert list(tracked.progress) == [pend.id]
+    provider.go_on.set()
     await task
     assert len(tracked.records) == 1
 

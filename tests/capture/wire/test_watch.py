@@ -29,6 +29,7 @@ from livekit_tokens.core.remains import read_remains
 from livekit_tokens.domain.sessions import Part
 from tests.capture.wire.conftest import Paper
 from tests.capture.wire.provider import Provider
+from tests.waiting import PATIENCE_SECONDS, until
 
 ASKED: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
 STREAM: Any = {"stream": True, "stream_options": {"include_usage": True}}
@@ -105,9 +106,7 @@ async def test_nothing_of_a_settled_request_is_kept(provider: Provider, tracked:
             await asyncio.create_task(ask(**asked))
         await responses[-1].http_response.aread()
         assert len(tracked.records) == 3
-        await asyncio.sleep(0.01)
-        gc.collect()
-        assert [big() for big in left] == [None] * 3
+        await until(lambda: gc.collect() >= 0 and [big() for big in left] == [None] * 3)
         kept = [one for one in gc.get_objects() if isinstance(one, (account.Account, Reading))]
         assert kept == []
     assert len(responses) == 3
@@ -240,18 +239,19 @@ async def test_a_process_that_is_killed_leaves_what_its_requests_had_come_to(
     process = Process(recorder, flush, lambda: 1, lambda: "0" * 32)
     live = LivePart(Part("0" * 32, "room_a", 1), process, agent=lambda: "greeter")
     spending.spend(Spending(Payer(lambda: live), "greeter"))
-    provider.pause = 0.1
+    provider.quiet_after = 4
     async with openai.AsyncOpenAI(base_url=provider.base_url, api_key="x") as client:
         stream: Any = await client.chat.completions.create(**ASKED, **STREAM)
         async for chunk in stream:
             if chunk.choices and chunk.choices[0].delta.content == " fine":
                 break
-        await asyncio.sleep(0.15)
-        remains = await read_remains(recorder.folder)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not (remains := await read_remains(recorder.folder)).progress:
+                await asyncio.sleep(0.005)
         (pend,) = remains.pending.values()
-        left = estimated(pend, remains.progress.get(pend.id))
+        left = estimated(pend, remains.progress[pend.id])
         await stream.close()
-    counting.settle(live.part.key, 5.0)
+    counting.settle(live.part.key, PATIENCE_SECONDS)
     assert (left.provenance, left.units["input_text"]) == ("estimated", 8)
     assert 3 <= left.units["output_text"] <= 6
     spool = b"".join(file.read_bytes() for file in recorder.folder.glob("*"))
@@ -277,7 +277,7 @@ def test_a_forked_child_counts_for_itself() -> None:
                 return True
 
         counting.follow(Request())
-        os.write(writer, b"1" if settled.wait(5.0) and waiting["advanced"] == 1 else b"0")
+        os.write(writer, b"1" if settled.wait(PATIENCE_SECONDS) and waiting["advanced"] == 1 else b"0")
         os._exit(0)
     os.close(writer)
     os.waitpid(child, 0)

@@ -19,6 +19,7 @@ from livekit_tokens.capture.writing import ClosedPart
 from livekit_tokens.runtime import new_key, now
 from tests.capture.wire.conftest import Paper
 from tests.capture.wire.provider import Provider
+from tests.waiting import PATIENCE_SECONDS
 
 STREAM: Any = {"stream": True, "stream_options": {"include_usage": True}}
 
@@ -82,6 +83,6 @@ async def test_a_metered_client_of_nobodys_is_not_a_calls_that_goes_on_beside_it
     async with openai.AsyncOpenAI(base_url=provider.base_url, api_key="not-a-key") as client:
         metered = watch.meter(client, by_hand.spender)
         await metered.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hello"}])
-    assert await asyncio.to_thread(counting.settle, None, 5.0)
+    assert await asyncio.to_thread(counting.settle, None, PATIENCE_SECONDS)
     assert (len(told), call.written) == (1, [])
     assert payer.job == "job_1"
