@@ -33,8 +33,8 @@ Count = Callable[[str], int]
 class Pace(NamedTuple):
     """How fast an output comes: tokens, and milliseconds of audio, a second."""
 
-    tokens: float = 0.0
-    audio_ms: float = 0.0
+    tokens: float
+    audio_ms: float
 
 
 def _says_something(usage: Mapping[str, Any]) -> bool:
@@ -117,8 +117,6 @@ class Reading:
 
     def pace(self, seconds: float) -> Pace:
         """How fast the output came that has been coming for so long: half a piece, on average, since the last."""
-        if seconds <= 0:
-            return Pace()
         audio_ms = self.audio_ms * (1 - 0.5 / self._sounds) if self._sounds else 0.0
         return Pace(max(0.0, self.tokens - 0.5) / seconds, audio_ms / seconds)
 

@@ -172,8 +172,11 @@ def _so_far(reading: Reading, asked: Asked) -> Units:
 
 
 def pace_of(reading: Reading, seconds: float, usual: Pace | None) -> Pace:
-    """The pace of an output that has been coming for so long; the model's usual one where that was too short."""
-    return usual if usual is not None and seconds < LONG_ENOUGH else reading.pace(seconds)
+    """The pace of an output that has been coming for so long. Too short a time shows none (a host that was busy reads
+    all that has waited at once): then it is the model's usual one, or as if LONG_ENOUGH had passed."""
+    if usual is not None and seconds < LONG_ENOUGH:
+        return usual
+    return reading.pace(max(seconds, LONG_ENOUGH))
 
 
 def on_its_way(arrived: Arrived, pace: Pace, unseen: float) -> Arrived:

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livekit_tokens.capture.wire import sound
-from livekit_tokens.capture.wire.answers import Reading
+from livekit_tokens.capture.wire.answers import Pace, Reading
+from livekit_tokens.capture.wire.outcome import pace_of
 from livekit_tokens.capture.wire.requests import Kind
 from tests.capture.wire.conftest import wav
 
@@ -51,6 +52,14 @@ def test_a_streams_usage_id_and_model_are_read() -> None:
     reading = read("chat", SSE, STREAM)
     assert (reading.usage, reading.request_id, reading.model) == (USAGE, "chatcmpl-1", "gpt-4o-2024-08-06")
     assert (reading.tokens, reading.finished) == (3, True)
+
+
+def test_what_is_read_all_at_once_shows_no_pace() -> None:
+    """As after a stall of the host: a cut a millisecond later must not count hundreds of words as on their way."""
+    reading = read("chat", SSE, STREAM)
+    assert pace_of(reading, 2.0, None).tokens == pytest.approx(2.5 / 2.0)
+    assert pace_of(reading, 0.001, None) == pace_of(reading, 0.2, None) == Pace(pytest.approx(2.5 / 0.2), 0.0)
+    assert pace_of(reading, 0.001, Pace(40.0, 0.0)) == Pace(40.0, 0.0)
 
 
 def test_reasoning_that_is_streamed_is_output_whatever_it_is_called() -> None:

@@ -246,8 +246,10 @@ async def test_a_process_that_is_killed_leaves_what_its_requests_had_come_to(
             if chunk.choices and chunk.choices[0].delta.content == " fine":
                 break
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not (remains := await read_remains(recorder.folder)).progress:
+            remains = await read_remains(recorder.folder)
+            while [more.tokens for more in remains.progress.values()] != [4]:
                 await asyncio.sleep(0.005)
+                remains = await read_remains(recorder.folder)
         (pend,) = remains.pending.values()
         left = estimated(pend, remains.progress[pend.id])
         await stream.close()
