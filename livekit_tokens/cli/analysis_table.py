@@ -9,9 +9,8 @@ from decimal import Decimal
 from wcwidth import wrap
 
 from livekit_tokens.cli.columns import Table, drawn, width
-from livekit_tokens.cli.ranking import percent
 from livekit_tokens.cli.table import cell, cost, marks
-from livekit_tokens.cli.text import period_text, plain
+from livekit_tokens.cli.text import percent, period_text, plain
 from livekit_tokens.core.reports import Advice, CostAnalysis, OperationCost
 from livekit_tokens.domain.money import dollars, dollars_shown
 from livekit_tokens.domain.shares import share, shares_of

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from datetime import tzinfo
 
 from livekit_tokens.cli.columns import Table, drawn
-from livekit_tokens.cli.ranking import percent
 from livekit_tokens.cli.table import cell
-from livekit_tokens.cli.text import period_text, plain
+from livekit_tokens.cli.text import percent, period_text, plain
 from livekit_tokens.core.reports import Performance, PerformanceReport
 from livekit_tokens.domain.distribution import Distribution
 

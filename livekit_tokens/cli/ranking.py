@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from livekit_tokens.cli.columns import Table, drawn
 from livekit_tokens.cli.table import cell, cost, marks
-from livekit_tokens.cli.text import period_text, time_text
+from livekit_tokens.cli.text import percent, period_text, time_text
 from livekit_tokens.core.reports import Change, Comparison, Entry, Top, TopRequests
 from livekit_tokens.domain.money import dollars
 from livekit_tokens.domain.shares import share
@@ -61,10 +61,6 @@ def comparison_text(answer: Comparison, zone: tzinfo) -> str:
     now, before = (period_text(span, zone, answer.timezone) for span in (answer.period, answer.before))
     more = f"The {len(answer.groups)} that changed most are shown; --limit shows more." if answer.more else None
     return drawn(table, f"before: {before}\nnow:    {now}", (*marks(answer.whole.totals), more))
-
-
-def percent(part: Decimal | None) -> str:
-    return "-" if part is None else f"{part:.1%}"
 
 
 def _compared(change: Change) -> tuple[str, ...]:

@@ -155,6 +155,10 @@ def time_text(at: datetime | None, zone: tzinfo) -> str:
     return "open" if at is None else at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def percent(part: Decimal | None) -> str:
+    return "-" if part is None else f"{part:.1%}"
+
+
 def plain(text: str | None) -> str:
     """A name for a terminal: a caller chooses their own, and it must not move the cursor or begin a line.
 

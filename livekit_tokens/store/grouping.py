@@ -21,6 +21,9 @@ from livekit_tokens.store.cutting import number_of
 from livekit_tokens.store.rolling import beside
 from livekit_tokens.store.schema import ADDED, INFORMATIONAL, day_sums, parts, records, sums
 
+_SHARES = ("unknown_requests", "estimated_requests", "estimated_tokens", "estimated_cost")
+"""What `grouped` tells of the provenance, beside the columns of the sums."""
+
 
 def grouped(question: Question, rolled: Sequence[Period] = ()) -> sa.Select[Any]:
     """Sums and counts of sessions, one row a group: `k0`, `k1` ..., `sessions` and the columns of the sums.
@@ -35,9 +38,11 @@ def grouped(question: Question, rolled: Sequence[Period] = ()) -> sa.Select[Any]
     rows = sa.union_all(*pieces).subquery("usage")
     estimated = rows.c.provenance == "estimated"
     billed_tokens = sum((rows.c[name] for name in u.TOKENS), sa.literal_column("0"))
+    # A session's own group has one session: counting different ids would be another sort.
+    sessions = sa.literal_column("1") if "session" in question.by else sa.func.count(rows.c.session.distinct())
     return sa.select(
         *(rows.c[key] for key in keys),
-        sa.func.count(rows.c.session.distinct()).label("sessions"),
+        sessions.label("sessions"),
         *(sa.func.sum(rows.c[name]).label(name) for name in ADDED),
         _sum_if(rows.c.provenance == "unknown", rows.c.requests, "unknown_requests"),
         _sum_if(estimated, rows.c.requests, "estimated_requests"),
@@ -91,13 +96,35 @@ def _earlier(one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.Col
     return sa.case((one < other, one), else_=other)
 
 
-def dearest_groups(question: Question, limit: int) -> sa.Select[Any]:
-    """The groups that cost most, then those with most tokens, then by name."""
-    rows = grouped(question).subquery("groups")
-    keys = [rows.c[f"k{i}"].nulls_last() for i in range(len(question.by))]
-    tokens = sum((rows.c[name] for name in (*u.TOKENS, *INFORMATIONAL.values())), sa.literal_column("0"))
-    order = ((rows.c.input_cost + rows.c.output_cost).desc(), tokens.desc(), *keys)
-    return sa.select(rows).order_by(*order).limit(limit)
+def dearest_groups(question: Question, limit: int) -> sa.CompoundSelect[Any]:
+    """Of each name of `by`, alone, the groups that cost most, then those with most tokens, then by name. `of` is the
+    name's place, and `k0` its value.
+
+    Sums are gone through once: the groups of all names are made of the sessions'.
+    """
+    names = tuple(dict.fromkeys((*question.by, "session")))
+    each = grouped(replace(question, by=names)).cte("each_session")
+    session = each.c[f"k{names.index('session')}"]
+    return sa.union_all(*(sa.select(_dearest(each, place, session, limit)) for place in range(len(question.by))))
+
+
+def _dearest(each: sa.CTE, place: int, session: sa.ColumnElement[str], limit: int) -> sa.Subquery:
+    name = each.c[f"k{place}"]
+    amounts = {amount: sa.func.sum(each.c[amount]) for amount in (*ADDED, *_SHARES)}
+    tokens: Any = sum((amounts[unit] for unit in (*u.TOKENS, *INFORMATIONAL.values())), sa.literal_column("0"))
+    cost = amounts["input_cost"] + amounts["output_cost"]
+    return (
+        sa.select(
+            sa.literal_column(str(place)).label("of"),
+            name.label("k0"),
+            sa.func.count(session.distinct()).label("sessions"),
+            *(summed.label(amount) for amount, summed in amounts.items()),
+        )
+        .group_by(name)
+        .order_by(cost.desc(), tokens.desc(), name.nulls_last())
+        .limit(limit)
+        .subquery()
+    )
 
 
 def session_costs(question: Question) -> sa.Select[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from livekit_tokens.core.reports import Calls, Entry, Group, Key, Measure, Question, Scores, Unpriced
+from livekit_tokens.core.reports import Calls, Entry, Group, Key, Measured, Question, Scores, Unpriced
 from livekit_tokens.domain.distribution import Distribution
 from livekit_tokens.domain.periods import Period, as_kept
 from livekit_tokens.domain.sessions import Part, Stay
@@ -21,7 +22,8 @@ from livekit_tokens.store.conditions import OF_PART, OF_RECORD, part_conditions
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.grouping import calls, dearest_groups, grouped, matching_parts, session_costs
 from livekit_tokens.store.keeping.pruned import pruned_until
-from livekit_tokens.store.rolled import Told, coarser, is_told_by, spans_for, told_from
+from livekit_tokens.store.rolled import Told, coarser, is_tellable, is_told_by, spans_for, told_from
+from livekit_tokens.store.rolling import rolled_in
 from livekit_tokens.store.schema import IS_OPEN, parts, records, stays, sums
 from livekit_tokens.store.values import entry_of, group_of, part_of, record_line_of, stay_of, unpriced_of
 
@@ -50,6 +52,7 @@ class SqlReader:
         self._told: list[tuple[Question, list[Told]]] = []
         self._costs: list[tuple[Question, Distribution]] = []
         self._pruned_until: Micros | None = None
+        self._rolled: list[Micros] | None = None
 
     async def extent(self, period: Period) -> Period | None:
         # Two subqueries: SQLite finds a single min or max at one end of the index, both at once only by a scan.
@@ -74,7 +77,7 @@ class SqlReader:
 
     async def _grouped(self, question: Question) -> list[Group]:
         kept = await self._as_kept(question)
-        if spans := await spans_for(self._conn, kept):
+        if spans := await self._spans(kept):
             told = await told_from(self._conn, kept, spans)
             self._told.append((question, told))
             return [group for group, _ in told]
@@ -83,12 +86,20 @@ class SqlReader:
         found = (row._mapping for row in rows if row.sessions)  # noqa: SLF001 - SQLAlchemy's public name for it
         return [group_of(question, row) for row in found]
 
-    async def dearest(self, question: Question, limit: int) -> list[Group]:
-        kept = await self._as_kept(question)
-        if await spans_for(self._conn, kept):  # few groups, and quick to have all of them
-            return sorted(await self.grouped(question), key=_dearest_first)[:limit]
-        rows = await self._conn.execute(dearest_groups(kept, limit))
-        return [group_of(question, row._mapping) for row in rows]  # noqa: SLF001
+    async def dearest(self, question: Question, limit: int) -> dict[str, list[Group]]:
+        found, others = {}, []
+        for name in question.by:
+            alone = replace(question, by=(name,))
+            if await self._spans(await self._as_kept(alone)):  # few groups, and quick to have all of them
+                found[name] = sorted(await self.grouped(alone), key=_dearest_first)[:limit]
+            else:
+                others.append(name)
+        if others:
+            together = await self._as_kept(replace(question, by=tuple(others)))
+            for row in (await self._conn.execute(dearest_groups(together, limit))).mappings():
+                name = others[row["of"]]
+                found.setdefault(name, []).append(group_of(replace(question, by=(name,)), row))
+        return {name: sorted(found.get(name, []), key=_dearest_first) for name in question.by}
 
     async def session_costs(self, question: Question) -> Distribution:
         for asked, answer in self._costs:  # as for `grouped`
@@ -169,22 +180,18 @@ class SqlReader:
         rows = await self._conn.execute(requests.dearest(question, limit))
         return [entry_of(row._mapping) for row in rows]  # noqa: SLF001
 
-    async def measured(self, question: Question, measure: Measure) -> dict[Key, Distribution]:
-        rows = await self._conn.execute(requests.measured(question, measure))
-        return {_key(key): Distribution(_counts(told)) for *key, told in rows}
+    async def measured(self, question: Question) -> dict[Key, Measured]:
+        rows = await self._conn.execute(requests.measured(question))
+        return {
+            _key(key): Measured(_seen(response), _seen(first), Scores(quality or 0, rated, safety or 0, checked))
+            for *key, response, first, quality, rated, safety, checked in rows
+        }
 
     async def failures(self, question: Question) -> dict[Key, dict[str, int]]:
         found: dict[Key, dict[str, int]] = {}
         for *key, error, times in await self._conn.execute(requests.failures(question)):
             found.setdefault(_key(key), {})[error] = times
         return found
-
-    async def scores(self, question: Question) -> dict[Key, Scores]:
-        rows = await self._conn.execute(requests.scores(question))
-        return {
-            _key(key): Scores(quality or 0, rated, safety or 0, checked)
-            for *key, quality, rated, safety, checked in rows
-        }
 
     async def unpriced(self, question: Question) -> list[Unpriced]:
         return [unpriced_of(row) for row in (await self._conn.execute(requests.unpriced(question))).mappings()]
@@ -193,6 +200,13 @@ class SqlReader:
         if self._pruned_until is None:
             self._pruned_until = await pruned_until(self._conn)
         return self._pruned_until
+
+    async def _spans(self, question: Question) -> list[Period]:
+        if not is_tellable(question):
+            return []
+        if self._rolled is None:
+            self._rolled = await rolled_in(self._conn, None)
+        return spans_for(question, self._rolled)
 
     async def _as_kept(self, question: Question) -> Question:
         """Where records were pruned, a period's edges are those of whole buckets."""
@@ -206,10 +220,9 @@ def _dearest_first(group: Group) -> tuple[object, ...]:
     return -group.totals.cost, -group.totals.total_tokens, *names
 
 
-def _counts(told: str) -> dict[int, int]:
-    """Values and how often each was measured, of "320:2,331:1"."""
-    numbers = [int(number) for number in told.replace(":", ",").split(",")]
-    return dict(zip(numbers[::2], numbers[1::2], strict=True))
+def _seen(told: str | None) -> Distribution:
+    """Values and how often each was measured, of "320,331,320"."""
+    return Distribution(Counter(map(int, told.split(",")))) if told else Distribution()
 
 
 def _key(values: Sequence[str | None]) -> Key:

@@ -17,7 +17,7 @@ from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.totals import Totals
 from livekit_tokens.store.conditions import OF_RECORD, part_conditions
 from livekit_tokens.store.grouping import grouped, sessions_beside, sessions_rolled
-from livekit_tokens.store.rolling import rolled_in, session_digest, spans_of
+from livekit_tokens.store.rolling import session_digest, spans_of
 from livekit_tokens.store.values import group_of
 
 _FROM_DAYS = 2
@@ -28,14 +28,19 @@ _MOST_SPANS = 50
 _TELLABLE = {*OF_RECORD, "kind", *CUTTINGS}
 
 
-async def spans_for(conn: AsyncConnection, question: Question) -> list[Period]:
-    """Spans of rolled days that a question can be answered from; none where it cannot, or where that is no gain."""
-    tellable = _TELLABLE.issuperset(question.by) and not question.cancelled and not part_conditions(question)
-    if not tellable or (
-        question.period is not None and question.period.until - question.period.since < _FROM_DAYS * DAY
-    ):
+def is_tellable(question: Question) -> bool:
+    """Whether rolled days could answer a question, and that is a gain."""
+    long = question.period is None or question.period.until - question.period.since >= _FROM_DAYS * DAY
+    return long and _TELLABLE.issuperset(question.by) and not question.cancelled and not part_conditions(question)
+
+
+def spans_for(question: Question, rolled: Sequence[Micros]) -> list[Period]:
+    """Spans of the rolled days that a question can be answered from; none where it cannot, or where that is no gain."""
+    if not is_tellable(question):
         return []
-    days = _uncut(await rolled_in(conn, question.period), question)
+    period = question.period
+    within = [day for day in rolled if period is None or (period.since <= day and day + DAY <= period.until)]
+    days = _uncut(within, question)
     spans = spans_of(days)
     return spans if len(days) >= _FROM_DAYS and len(spans) <= _MOST_SPANS else []
 

@@ -256,6 +256,17 @@ class TestEnds:
         answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
         assert answer.stdout.splitlines()[-1] == "heavy: []"
 
+    def test_who_reads_a_ledger_in_sqlite_waits_for_no_other_database(self, tmp_path):
+        """PostgreSQL's dialect takes as long to import as the report's whole question."""
+        code = (
+            "import sys, livekit_tokens.reading\n"
+            "from livekit_tokens.store.connection import StoreLedger\n"
+            f"StoreLedger('sqlite:///{tmp_path}/ledger.db')\n"
+            "print('others:', [name for name in sys.modules if 'postgresql' in name or name == 'asyncpg'])"
+        )
+        answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        assert answer.stdout == "others: []\n"
+
     def test_no_command_is_wrong_usage_with_the_help(self, run):
         """And not another line."""
         code, out, err = run()

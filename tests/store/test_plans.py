@@ -20,6 +20,7 @@ from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.grouping import calls, grouped, matching_parts
 from livekit_tokens.store.queries import SqlReader
 from livekit_tokens.store.rolled import spans_for
+from livekit_tokens.store.rolling import rolled_in
 
 NOW = 1_795_631_831_000_000
 YEAR = Period(NOW - 365 * DAY, NOW)
@@ -103,7 +104,7 @@ async def test_a_report_of_some_days_searches_the_time_index(conn, by):
 async def test_a_report_of_a_year_reads_rolled_days_and_the_edges_beside_them(conn, by):
     """The sums of a year are not read, only those of the day that goes on; whose they are is not looked up."""
     question = asked(by, YEAR)
-    spans = await spans_for(conn, question)
+    spans = spans_for(question, await rolled_in(conn, None))
     assert spans
     plan = await plan_of(conn, grouped(question, spans))
     assert read_whole(plan, "sums", "records") == [], plan

@@ -113,10 +113,26 @@ async def test_the_dearest_stand_first(database_url, seed):
             of.setdefault(p.session_id if name == "session" else label(p, r, name, "UTC"), []).append(r)
         sums = {name: summed(records) for name, records in of.items()}
         order = sorted(sums, key=lambda name: (-sums[name].cost, -sums[name].total_tokens, name is None, name or ""))
-        assert [(next(iter(g.key.values())), g.totals) for g in top.groups] == [
-            (name, sums[name]) for name in order[:2]
+        sessions = {name: len({world.part_of(r).session_id for r in records}) for name, records in of.items()}
+        assert [(next(iter(g.key.values())), g.sessions, g.totals) for g in top.groups] == [
+            (name, sessions[name], sums[name]) for name in order[:2]
         ]
         assert (top.more, top.totals) == (len(order) > 2, summed(inside(world)))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_a_page_that_asks_together_is_told_what_each_question_alone_is(database_url, seed):
+    """An overview goes through the period once for several questions; every answer is that of the question's own."""
+    world = measured_world(seed)
+    async with reports_over(database_url, world) as reports:
+        page = await reports.overview(*MONTH)
+        assert set(page.tops) == {"users", "tenants", "operations", "features", "sessions"}
+        for kind, top in page.tops.items():
+            assert top == await reports.top(kind, *MONTH, limit=8)
+        assert page.report == await reports.report(*MONTH)
+        assert page.performance == await reports.performance(*MONTH)
+        assert page.session_costs == await reports.session_costs(*MONTH)
+        assert page.analysis == await reports.cost_analysis(*MONTH)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

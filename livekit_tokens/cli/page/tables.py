@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from html import escape
 
-from livekit_tokens.cli.ranking import percent
-from livekit_tokens.cli.text import plain
+from livekit_tokens.cli.text import percent, plain
 from livekit_tokens.core.reports import Comparison, CostAnalysis, Performance, PerformanceReport, Report
 from livekit_tokens.domain.money import dollars_shown
 from livekit_tokens.domain.shares import share

@@ -21,7 +21,7 @@ from livekit_tokens.core.reports.economy import SessionCosts, ShareReport
 from livekit_tokens.core.reports.entries import Entry
 from livekit_tokens.core.reports.groups import Group
 from livekit_tokens.core.reports.live import Live, LiveSession
-from livekit_tokens.core.reports.measures import Key, Measure, Scores, Unpriced
+from livekit_tokens.core.reports.measures import Key, Measured, Scores, Unpriced
 from livekit_tokens.core.reports.overview import Overview
 from livekit_tokens.core.reports.performance import Performance, PerformanceReport
 from livekit_tokens.core.reports.reader import Calls, UsageReader, UsageStore
@@ -54,7 +54,7 @@ __all__ = [
     "Key",
     "Live",
     "LiveSession",
-    "Measure",
+    "Measured",
     "Missing",
     "OperationCost",
     "Overview",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple
 
+from livekit_tokens.domain.distribution import Distribution
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
-
-Measure = Literal["processing_ms", "first_output_ms"]
 
 Key = tuple[str | None, ...]
 """The values of a question's `by`, in its order; None is what was not known."""
@@ -45,6 +44,14 @@ class Scores:
             "quality": {"count": self.quality_count, "average": _rounded(self.quality)},
             "safety": {"count": self.safety_count, "average": _rounded(self.safety)},
         }
+
+
+class Measured(NamedTuple):
+    """Milliseconds of the requests that have them, and the scores that were given."""
+
+    response_ms: Distribution = Distribution()
+    first_output_ms: Distribution = Distribution()
+    scores: Scores = Scores()
 
 
 def _rounded(score: float | None) -> float | None:

@@ -14,7 +14,7 @@ from livekit_tokens.core.reports.performance import PerformanceReport, performan
 from livekit_tokens.core.reports.reader import UsageReader
 from livekit_tokens.core.reports.series import Series, series
 from livekit_tokens.core.reports.spending import Report, spending
-from livekit_tokens.core.reports.top import Ranked, Top, top
+from livekit_tokens.core.reports.top import Ranked, Top, tops
 from livekit_tokens.domain.periods import Cutting, period_before
 from livekit_tokens.domain.pricing import Pricing
 from livekit_tokens.domain.times import Micros, rfc3339
@@ -35,7 +35,7 @@ class Overview:
     session_costs: SessionCosts
     performance: PerformanceReport
     analysis: CostAnalysis
-    tops: Mapping[str, Top]
+    tops: Mapping[Ranked, Top]
     kept_since: Micros = 0
     """From when on all records are kept; 0 where none was pruned."""
 
@@ -62,6 +62,6 @@ async def overview(reader: UsageReader, scope: Scope, cutting: Cutting, pricing:
         session_costs=await session_costs(reader, scope),
         performance=await performance(reader, scope),
         analysis=await cost_analysis(reader, scope, pricing),
-        tops={kind: await top(reader, scope, kind, _RANKS) for kind in _RANKED},
+        tops=await tops(reader, scope, _RANKED, _RANKS),
         kept_since=await reader.kept_since(),
     )

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from livekit_tokens.core.reports.asking import Scope, period_dict
 from livekit_tokens.core.reports.groups import in_order
-from livekit_tokens.core.reports.measures import Key, Scores
+from livekit_tokens.core.reports.measures import Key, Measured, Scores
 from livekit_tokens.core.reports.reader import UsageReader
 from livekit_tokens.domain.distribution import Distribution
 from livekit_tokens.domain.periods import Period
@@ -70,10 +70,8 @@ class PerformanceReport:
 async def performance(reader: UsageReader, scope: Scope) -> PerformanceReport:
     asked = scope.question(*BY)
     groups = in_order(await reader.grouped(asked))
-    response = await reader.measured(asked, "processing_ms")
-    first = await reader.measured(asked, "first_output_ms")
+    measured = await reader.measured(asked)
     errors = await reader.failures(asked)
-    scores = await reader.scores(asked)
     lines = []
     for group in groups:
         key: Key = tuple(group.key.values())
@@ -83,9 +81,7 @@ async def performance(reader: UsageReader, scope: Scope) -> PerformanceReport:
                 requests=group.totals.requests,
                 failed_requests=group.totals.failed_requests,
                 errors=errors.get(key, {}),
-                response_ms=response.get(key, Distribution()),
-                first_output_ms=first.get(key, Distribution()),
-                scores=scores.get(key, Scores()),
+                **measured.get(key, Measured())._asdict(),
             )
         )
     return PerformanceReport(scope.period, scope.timezone, _together(lines), tuple(lines))

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 from livekit_tokens.core.reports.asking import Question
 from livekit_tokens.core.reports.entries import Entry
 from livekit_tokens.core.reports.groups import Group
-from livekit_tokens.core.reports.measures import Key, Measure, Scores, Unpriced
+from livekit_tokens.core.reports.measures import Key, Measured, Unpriced
 from livekit_tokens.domain.distribution import Distribution
 from livekit_tokens.domain.periods import Period
 from livekit_tokens.domain.sessions import Part, Stay
@@ -33,8 +33,8 @@ class UsageReader(Protocol):
 
     async def grouped(self, question: Question) -> Sequence[Group]: ...
 
-    async def dearest(self, question: Question, limit: int) -> Sequence[Group]:
-        """The groups that cost most, then those with most tokens, then by name."""
+    async def dearest(self, question: Question, limit: int) -> Mapping[str, Sequence[Group]]:
+        """Of each name of `by`, alone, the groups that cost most, then those with most tokens, then by name."""
         ...
 
     async def session_costs(self, question: Question) -> Distribution:
@@ -75,15 +75,13 @@ class UsageReader(Protocol):
 
     async def dearest_entries(self, question: Question, limit: int) -> Sequence[Entry]: ...
 
-    async def measured(self, question: Question, measure: Measure) -> Mapping[Key, Distribution]:
-        """Milliseconds of the matching records that have them."""
+    async def measured(self, question: Question) -> Mapping[Key, Measured]:
+        """How long the matching records took, and their scores."""
         ...
 
     async def failures(self, question: Question) -> Mapping[Key, Mapping[str, int]]:
         """Failed requests by their error's class."""
         ...
-
-    async def scores(self, question: Question) -> Mapping[Key, Scores]: ...
 
     async def unpriced(self, question: Question) -> Sequence[Unpriced]:
         """The matching records that need a price and have none, by provider, model and reason."""

@@ -33,7 +33,7 @@ from livekit_tokens.core.reports.sessions import SessionList, listed_sessions, o
 from livekit_tokens.core.reports.spending import Report, spending
 from livekit_tokens.core.reports.statement import Statement, Whose, statement
 from livekit_tokens.core.reports.timeline import Timeline, timeline
-from livekit_tokens.core.reports.top import DEFAULT_TOP, Ranked, Top, TopRequests, check_ranked, top, top_requests
+from livekit_tokens.core.reports.top import DEFAULT_TOP, Ranked, Top, TopRequests, check_ranked, top_requests, tops
 from livekit_tokens.core.reports.unpriced import Missing, missing
 from livekit_tokens.domain.periods import period_before, read_zone
 from livekit_tokens.domain.pricing import Pricing, unpriced
@@ -144,7 +144,7 @@ class Reports:
         check_limit(limit)
         scope = self._scope(since, until, about)
         async with self.store.reader() as reader:
-            return await top(reader, scope, kind, limit)
+            return (await tops(reader, scope, [kind], limit))[kind]
 
     async def top_requests(
         self,

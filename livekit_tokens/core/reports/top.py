@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -81,13 +82,17 @@ def check_kind(kind: str) -> Kind:
     raise BadSetting(f"there is no top of {kind!r}; accepted: {', '.join(KINDS)}")
 
 
-async def top(reader: UsageReader, scope: Scope, kind: Ranked, limit: int) -> Top:
-    asked = scope.question(kind.removesuffix("s"))
-    found = await reader.dearest(asked, limit + 1)
+async def tops(reader: UsageReader, scope: Scope, kinds: Sequence[Ranked], limit: int) -> dict[Ranked, Top]:
+    """One answer a kind; asked together, the store goes through the period once."""
+    names = {kind: kind.removesuffix("s") for kind in kinds}
+    found = await reader.dearest(scope.question(*names.values()), limit + 1)
     whole = await reader.grouped(scope.question())
     sessions, totals = (whole[0].sessions, whole[0].totals) if whole else (0, Totals())
-    groups, more = tuple(found[:limit]), len(found) > limit
-    return Top(scope.period, scope.timezone, kind, sessions, totals, groups, more)
+    ranked = {kind: found[name] for kind, name in names.items()}
+    return {
+        kind: Top(scope.period, scope.timezone, kind, sessions, totals, tuple(groups[:limit]), len(groups) > limit)
+        for kind, groups in ranked.items()
+    }
 
 
 async def top_requests(reader: UsageReader, scope: Scope, limit: int) -> TopRequests:
