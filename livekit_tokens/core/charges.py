@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable
 
 from livekit_tokens.domain.pricing import AGENT_MINUTES, SIP, Charge
 from livekit_tokens.domain.sessions import Part, Stay
-from livekit_tokens.domain.stretches import LEAST_MS, STRETCH_KEY
+from livekit_tokens.domain.stretches import LEAST_MS
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.domain.usage import STRETCH_KEY, UsageRecord
 
 OPERATION = "session_minutes"
 

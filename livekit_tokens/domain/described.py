@@ -14,6 +14,7 @@ from uuid import UUID
 from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
 from livekit_tokens.domain.times import Micros, to_micros
 from livekit_tokens.domain.units import quantity_of
+from livekit_tokens.domain.usage import OWN_KEYS
 
 Label = str | int | float | bool | None
 
@@ -37,9 +38,9 @@ def name_of(value: object) -> str | None:
 
 
 def key_of(idempotency_key: object) -> str | None:
-    """An idempotency key as text; a long one as its hash, which is as much its own."""
+    """An idempotency key as text; a long one, and one that looks like ours, as its hash, which is as much its own."""
     text = "" if idempotency_key is None else str(idempotency_key)
-    if len(text) > LONGEST:
+    if len(text) > LONGEST or text.startswith(OWN_KEYS):
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return text or None
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from livekit_tokens.domain.sessions import Part, Stay, suffix
+from livekit_tokens.domain.stretches import is_stretch
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UNKNOWN_FEATURE, UsageRecord
 
@@ -202,7 +203,8 @@ class Forgotten:
         if seen is None:
             return record
         if seen.theirs:
-            record = replace(record, request_id=None, idempotency_key=None, metadata=counts_of(record.metadata))
+            key = record.idempotency_key if is_stretch(record) else None
+            record = replace(record, request_id=None, idempotency_key=key, metadata=counts_of(record.metadata))
 
         def names_them(text: str | None) -> bool:
             return self.tells_of_in(text, seen.person)

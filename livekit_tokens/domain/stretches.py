@@ -1,4 +1,8 @@
-"""Time that several parts of a session may have seen: each moment of it counts once. Pure."""
+"""Time that several parts of a session may have seen: each moment of it counts once. Pure.
+
+A stretch is a record whose idempotency key says so, and ends at the record's time. Of two under one key the later to
+come counts with what it adds, at either end; between them it went on, unseen.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.domain.usage import UsageRecord
-
-STRETCH_KEY = "session_minutes/"
-"""So begins the idempotency key of a record that is a stretch of time, which ends at the record's time. Of two under
-one key the later to come counts with what it adds, at either end; between them it went on, unseen."""
+from livekit_tokens.domain.usage import STRETCH_KEY, UsageRecord
 
 LEAST_MS = 1000
 """What adds less is not told: two processes see one leave some milliseconds apart."""
@@ -26,7 +26,7 @@ def stretch_of(record: UsageRecord) -> Stretch:
 
 
 def is_stretch(record: UsageRecord) -> bool:
-    return (record.idempotency_key or "").startswith(STRETCH_KEY) and "session_ms" in record.units
+    return (record.idempotency_key or "").startswith(STRETCH_KEY) and record.units.keys() == {"session_ms"}
 
 
 def grown(told: Stretch | None, record: UsageRecord) -> tuple[Stretch, UsageRecord | None]:

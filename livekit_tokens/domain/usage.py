@@ -26,6 +26,12 @@ EXPORTED_KEY = "import:record:"
 """So begins the idempotency key of a record that was imported as a ledger had exported it. Behind it is the id that it
 has there: the same record, through however many ledgers it comes."""
 
+STRETCH_KEY = "session_minutes/"
+"""So begins the idempotency key of a record that is a stretch of time (`domain.stretches`)."""
+
+OWN_KEYS = ("import:", STRETCH_KEY)
+"""So begin the idempotency keys that we give, and no caller's does."""
+
 _T = TypeVar("_T")
 
 

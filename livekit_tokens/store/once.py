@@ -27,7 +27,7 @@ async def told_first(conn: AsyncConnection, statements: Statements, keyed: list[
         for key, [(seq, record), *_] in sorted(told.items())
     ]
     fresh = {row.digest for row in await conn.execute(statements.first_told, rows)}
-    stretches = {key: same for key, same in told.items() if is_stretch(same[0][1])}
+    stretches = {key: seen for key, same in told.items() if (seen := [one for one in same if is_stretch(one[1])])}
     first = [same[0] for key, same in told.items() if key in fresh and key not in stretches]
     return first + (await _added(conn, stretches, fresh) if stretches else [])
 

@@ -19,8 +19,8 @@ metadata = sa.MetaData()
 
 
 class Json(sa.TypeDecorator[Any]):
-    """JSONB on PostgreSQL. Not as a variant: that imports PostgreSQL's dialect, a twentieth of a command's time, also
-    where there is none.
+    """JSONB on PostgreSQL; None is NULL, not JSON's null. Not as a variant: that imports PostgreSQL's dialect, a
+    twentieth of a command's time, also where there is none.
     """
 
     impl = sa.JSON
@@ -28,10 +28,10 @@ class Json(sa.TypeDecorator[Any]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         if dialect.name != "postgresql":
-            return dialect.type_descriptor(sa.JSON())
+            return dialect.type_descriptor(sa.JSON(none_as_null=True))
         from sqlalchemy.dialects.postgresql import JSONB  # noqa: PLC0415
 
-        return dialect.type_descriptor(JSONB())
+        return dialect.type_descriptor(JSONB(none_as_null=True))
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
         return self.impl_instance.coerce_compared_value(op, value)

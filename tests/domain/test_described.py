@@ -11,6 +11,7 @@ import pytest
 
 from livekit_tokens.domain import described
 from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
+from livekit_tokens.domain.usage import EXPORTED_KEY
 
 
 class Refused(Exception):
@@ -106,3 +107,10 @@ def test_a_long_key_stays_its_own() -> None:
     assert one != two
     assert one == described.key_of("x" * 300 + "1")
     assert (described.key_of("k"), described.key_of(7), described.key_of(None)) == ("k", "7", None)
+
+
+@pytest.mark.parametrize("ours", ["session_minutes/PA_1/sip", f"{EXPORTED_KEY}{'0a' * 16}-1", "import:id:0a"])
+def test_a_callers_key_is_never_one_that_we_give(ours: str) -> None:
+    """It counts once a session, as any of theirs, and means nothing else; and it is the same each time."""
+    assert described.key_of(ours) == described.key_of(ours) != ours
+    assert described.key_of(ours) != described.key_of(f"{ours}2")

@@ -139,6 +139,20 @@ async def test_processes_that_tell_of_one_telephone_at_once_count_each_moment_on
         await connection.aclose()
 
 
+@pytest.mark.parametrize("units", [{"input_text": 5}, {"session_ms": 60_000, "characters": 3}, {}])
+async def test_a_callers_record_under_a_stretchs_key_stops_no_drain(ledger, connection, units):
+    """Spools of before hold keys as callers gave them: such a record counts once a session as any other does."""
+    other = replace(minutes(0, 60), units=units)
+    first = batch(minutes(0, 60), other, parts=[part()])
+    assert await connection.apply(first)
+    assert await connection.apply(batch(other, minutes(0, 120), before=first.after))
+    assert await connection.apply(
+        batch(other, source=Source("another", "h", 2, START), parts=[part(OTHER_KEY, "elsewhere")])
+    )
+
+    assert sum(row["session_ms"] for row in await rows(ledger, schema.sums)) == 120_000
+
+
 async def test_a_telephone_that_an_older_version_told_of_is_not_told_again(ledger, connection):
     """It kept no length: what it has counted stays, and nothing is counted twice."""
     first = batch(minutes(0, 180), parts=[part()])

@@ -13,7 +13,6 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.core.files import make_folder
@@ -183,16 +182,8 @@ async def _copy_in(
 async def _copy_rows(source: AsyncConnection, target: AsyncConnection, on_rows: OnRows) -> None:
     copied = 0
     for table in metadata.tables.values():
-        twin = _null_is_null(table)
         async with source.stream(sa.select(table).execution_options(yield_per=_PAGE)) as rows:
             async for page in rows.mappings().partitions():
-                await target.execute(sa.insert(twin), [dict(row) for row in page])
+                await target.execute(sa.insert(table), [dict(row) for row in page])
                 copied += len(page)
                 on_rows(copied)
-
-
-def _null_is_null(table: sa.Table) -> sa.TableClause:
-    """The table, to be inserted into: SQLAlchemy would write None into a JSON column as JSON's null."""
-    null = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
-    columns = (sa.column(c.name, null if isinstance(c.type, sa.JSON) else c.type) for c in table.columns)
-    return sa.table(table.name, *columns)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.domain.erasure import Forgotten, Person, counts_of
 from livekit_tokens.domain.sessions import Part
+from livekit_tokens.domain.usage import STRETCH_KEY
 from livekit_tokens.store.schema import day_sums, idempotency, records, rolled_days, sums
 from livekit_tokens.store.statements import adding
 
@@ -35,9 +36,11 @@ async def free(conn: AsyncConnection, keys: list[bytes], person: Person, forgott
             this = (records.c.part == part, records.c.seq == seq, records.c.at == at)
             await conn.execute(sa.update(records).where(*this).values({"metadata": kept or sa.null()}))
     if theirs:
-        bare = {"request_id": None, "idempotency_key": None}
-        await conn.execute(sa.update(records).where(of_these).values(bare))
-        await conn.execute(sa.delete(idempotency).where(idempotency.c.part.in_(keys)))
+        await conn.execute(sa.update(records).where(of_these).values(request_id=None))
+        # Of a stretch of time the key is ours: what was told of it is told no second time.
+        callers = sa.not_(records.c.idempotency_key.startswith(STRETCH_KEY))
+        await conn.execute(sa.update(records).where(of_these, callers).values(idempotency_key=None))
+        await conn.execute(sa.delete(idempotency).where(idempotency.c.part.in_(keys), idempotency.c.since.is_(None)))
 
 
 async def _relabel(conn: AsyncConnection, keys: list[bytes], person: Person, forgotten: Forgotten) -> None:

@@ -275,6 +275,27 @@ async def test_others_keep_their_names_when_somebody_is_forgotten(filled, connec
     assert "'for': 'ann unusual'" in await everything(filled)
 
 
+@pytest.mark.parametrize("whose", [HERS, BOBS], ids=["the session is renamed", "it keeps its name"])
+@pytest.mark.parametrize("until", [5, 9])
+async def test_a_telephones_minutes_that_arrive_late_are_not_counted_again(filled, connection, whose, until):
+    """What the ledger was told of a leg it still knows when the person is erased: only what is new of it counts."""
+    leg = {"model": "sip", "idempotency_key": "session_minutes/PA_9/sip"}
+    told = record(whose.key, at=START + 5_000_000, units={"session_ms": 5_000}, **leg)
+    assert await connection.apply(batch(told, before=Checkpoint(1, 100, 4)))
+    await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
+    late = record("0d" * 16, at=START + until * 1_000_000, units={"session_ms": until * 1000}, **leg)
+    second = replace(whose, key="0d" * 16)
+    for source in ("late", "later"):  # as a spool of hers that is read again, and one of another process
+        key = f"{'0d' if source == 'late' else '0f'}" * 16
+        assert await connection.apply(
+            batch(replace(late, part=key), parts=[replace(second, key=key)], source=Source(source, "away", 1, START))
+        )
+
+    async with filled.reader() as conn:
+        assert (await conn.execute(sa.select(sa.func.sum(sums.c.session_ms)))).scalar() == until * 1000
+    assert "ann-4711" not in await everything(filled)
+
+
 async def test_a_call_that_begins_after_the_erasure_is_a_new_persons(filled, connection):
     await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
     new: Part = part("0f" * 16, "room_n", user="ann-4711", started_at=NOW + 1)
