@@ -13,6 +13,7 @@ of its own, a request that failed before it was sent), the metrics speak.
 from __future__ import annotations
 
 import inspect
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -97,6 +98,8 @@ _marked: WeakSet[Any] = WeakSet()
 _outside: WeakKeyDictionary[Writer, set[tuple[str, str]]] = WeakKeyDictionary()
 """By part: operation and provider of what was seen outside of any marked call, as of a stream that was open before its
 session was tracked."""
+_unlooked: deque[Callable[[], None]] = deque()
+_looking = threading.Lock()
 
 
 def mark(component: Any, service: str, *, of_several: bool = False) -> None:
@@ -164,8 +167,20 @@ def here() -> Mark | None:
     return _mark.get()
 
 
-def see_outside(operation: str, provider: str) -> None:
-    """A request is made here, outside of any marked call: it is kept with the part that pays for it."""
+def see_outside(leave: Callable[[], None]) -> None:
+    """A request is made outside of any marked call: when somebody looks, it is left with the part that pays for it."""
+    _unlooked.append(leave)
+
+
+def look_outside() -> None:
+    """Leave with their parts what was seen since the last look."""
+    with _looking:
+        while _unlooked:
+            _unlooked.popleft()()
+
+
+def leave_with_part(operation: str, provider: str) -> None:
+    """In the context of a request that was made outside of any marked call."""
     if (told := spending.whose()) is not None:
         _outside.setdefault(told.payer.writer, set()).add((operation, provider))
 
@@ -175,5 +190,6 @@ def is_told(fields: Mapping[str, Any]) -> bool:
     operation, provider = fields["operation"], fields["provider"]
     if (found := _mark.get()) is not None:
         return found.has_seen(operation, (provider, fields["model"]))
+    look_outside()
     told = spending.whose() if _outside else None
     return told is not None and (operation, provider) in _outside.get(told.payer.writer, ())

@@ -249,13 +249,27 @@ def test_what_was_seen_outside_of_a_marked_call_goes_with_its_part() -> None:
     def ask() -> weakref.ref[Paper]:
         paper = Paper()
         spending.spend(Spending(Payer(lambda: paper), "greeter"))
-        witnesses.see_outside("chat_completion", "openai")
+        witnesses.leave_with_part("chat_completion", "openai")
         assert paper in witnesses._outside
         return weakref.ref(paper)
 
     left = copy_context().run(ask)
     gc.collect()
     assert left() is None
+
+
+def test_what_was_just_sent_outside_of_a_marked_call_is_known_to_who_asks() -> None:
+    """Though nobody has read it yet: whose it is, is found out when somebody asks."""
+    paper = Paper()
+
+    def ask() -> list[bool]:
+        spending.spend(Spending(Payer(lambda: paper), "greeter"))
+        fields = {"operation": "chat_completion", "provider": "openai", "model": "gpt-4o"}
+        before = witnesses.is_told(fields)
+        witnesses.see_outside(lambda: witnesses.leave_with_part("chat_completion", "openai"))
+        return [before, witnesses.is_told(fields), witnesses.is_told(fields | {"provider": "groq"})]
+
+    assert copy_context().run(ask) == [False, True, False]
 
 
 async def test_a_component_that_cannot_say_its_provider_is_asked_all_the_same(

@@ -5,10 +5,10 @@ Source: OpenAI API reference, Responses, `background` and `GET /responses/{respo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 from livekit_tokens.capture.wire.answers import Reading
-from livekit_tokens.capture.wire.exchange import Exchange, awaited
+from livekit_tokens.capture.wire.exchange import Channel, Exchange, awaited
 from livekit_tokens.capture.wire.requests import RESPONSES
 
 
@@ -18,13 +18,16 @@ def retrieved(method: str, path: str) -> str | None:
     return name if method == "GET" and before.endswith("/responses") and name else None
 
 
+_HTTP = Channel(lambda url: str(url.netloc, "ascii"), lambda *_: (None, None))
+
+
 class Retrieval(Exchange):
     """No billed request of its own: what it brings is that of the one which began the response, whoever asks for it."""
 
     __slots__ = ("_response_id",)
 
-    def __init__(self, host: Callable[[], str], response_id: str) -> None:
-        super().__init__(RESPONSES, host, lambda: (None, None), lambda: None)
+    def __init__(self, url: Any, response_id: str) -> None:
+        super().__init__(RESPONSES, _HTTP, url, lambda: None)
         self._response_id = response_id
 
     def advance(self) -> bool:

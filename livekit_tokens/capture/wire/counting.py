@@ -1,7 +1,7 @@
 """The thread in which what went over the wire is read and counted, so that no call waits for it.
 
-A request in flight is looked at when it begins, when it ends, and 20 times a second in between: that often what has
-arrived is counted, dropped from memory, and told to the spool. It sleeps while nothing is in flight.
+A request in flight is looked at when it begins, and 20 times a second until it is settled: that often what has arrived
+is counted, dropped from memory, and told to the spool. It sleeps while nothing is in flight.
 """
 
 from __future__ import annotations
@@ -50,13 +50,10 @@ class _Counting:
         self._thread: threading.Thread | None = None
 
     def follow(self, request: Counted) -> None:
+        """Wakes the thread, which runs as soon as the caller lets go of the interpreter."""
         self._open[id(request)] = request
-        if self._thread is None or not self._thread.is_alive():
+        if self._thread is None:
             self._start()
-        self.look()
-
-    def look(self) -> None:
-        """Something has begun or ended: wake the thread. It runs as soon as the caller lets go of the interpreter."""
         self._wakings.put(None)
 
     def unsettled(self, part: str | None) -> bool:
@@ -69,7 +66,7 @@ class _Counting:
         """Wait until all that has ended is recorded, at most so long."""
         if not self.unsettled(part):
             return True
-        self._wakings.put(None)  # a loop that is blocked, by this very wait it may be, has not woken it
+        self._wakings.put(None)
         with self._settled:
             return self._settled.wait_for(lambda: not self.unsettled(part), seconds)
 
@@ -80,24 +77,28 @@ class _Counting:
 
     def _start(self) -> None:
         with self._starting:
-            if self._thread is not None and not self._thread.is_alive():
-                faults.note("the counting thread had died; it is started again")
-                self._thread = None
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="livekit_tokens_counting", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
-        while True:
-            self._wait()
-            for key, request in list(self._open.items()):
-                if _advanced(request):
-                    with self._settled:
-                        self._open.pop(key, None)
-                        self._settled.notify_all()
+        try:
+            while True:
+                self._wait()
+                self._count()
+        finally:  # only by what no request is guilty of; the next one starts it again
+            self._thread = None
+            faults.note("the counting thread has died; the next request starts it again")
+
+    def _count(self) -> None:
+        for key, request in list(self._open.items()):
+            if _advanced(request):
+                with self._settled:
+                    self._open.pop(key, None)
+                    self._settled.notify_all()
 
     def _wait(self) -> None:
-        """Until something begins or ends, or for a tick while something is in flight."""
+        """Until something begins or is waited for, or for a tick while something is in flight."""
         with suppress(Empty):
             self._wakings.get(timeout=TICK_SECONDS if self._open else None)
             while True:  # one look is enough for all of them
@@ -118,11 +119,6 @@ _counting = _Counting()
 def follow(request: Counted) -> None:
     """Count this request from now on until it is settled. Costs the caller microseconds."""
     _counting.follow(request)
-
-
-def look() -> None:
-    """A request has ended: settle it now, not at the next look."""
-    _counting.look()
 
 
 def settle(part: str | None, seconds: float) -> bool:

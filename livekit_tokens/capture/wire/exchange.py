@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextvars import copy_context
-from functools import partial
+from contextvars import Context, copy_context
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from livekit_tokens.capture import witnesses
@@ -27,22 +27,32 @@ from livekit_tokens.domain.providers import provider_of
 awaited: WeakValueDictionary[tuple[str, str], Exchange] = WeakValueDictionary()
 """By host and response, those whose responses run on in the background. The counting thread's own."""
 
-Read = Callable[[], tuple[Asked | None, bytes | None]]
-"""Reads what is asked for, and the body that is to be counted; None for what turns out to be no such request."""
+Pays = Callable[[], Spender | None]
+"""Who pays, asked in the context that the request was sent in."""
+
+
+class Channel(NamedTuple):
+    """How requests are sent that can be read alike, from what was noted of one as it was sent."""
+
+    host: Callable[[Any], str]
+    read: Callable[[Endpoint, Any], tuple[Asked | None, bytes | None]]
+    """What is asked for, None for what turns out to be no such request; and the body that is to be counted."""
 
 
 class Exchange:
-    """One request that is sent now, to `host`, for whom `pays` says in this context."""
+    """One request that is sent now, by a channel that can read what was noted of it, for whom `pays` says."""
 
     __slots__ = (
         "__weakref__",
         "_account",
         "_asked",
+        "_channel",
+        "_context",
         "_host",
         "_mark",
         "_pays",
-        "_read",
         "_seen",
+        "_sent",
         "began",
         "ending",
         "endpoint",
@@ -55,9 +65,7 @@ class Exchange:
         "round_trip",
     )  # made on a call's path: a third faster so
 
-    def __init__(
-        self, endpoint: Endpoint, host: Callable[[], str], read: Read, pays: Callable[[], Spender | None]
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, channel: Channel, sent: Any, pays: Pays) -> None:
         self.began = time.monotonic()
         self.endpoint = endpoint
         self.head: tuple[int, Mapping[str, str]] | None = None
@@ -73,18 +81,27 @@ class Exchange:
         """Whose part it is, once that is known."""
         self.given_up = False
         """Its part ends: what has run on in the background until then is waited for no longer."""
-        self._mark = witnesses.here()
-        self._host = host
-        self._read: Read | None = read
+        self._channel = channel
+        self._sent = sent
+        self._pays: Pays | None = pays
+        self._context: Context | None = copy_context()
+        self._host: str | None = None
         self._asked: Asked | None = None
-        self._pays: Callable[[], Spender | None] | None = partial(copy_context().run, pays)
         self._account: Account | None = None
         self._seen: Seen | None = None
-        if self._mark is not None:
-            self._seen = Seen(endpoint.operation, self._names)
-            self._mark.see(self._seen)
+        self._mark = witnesses.here()
+
+    def be_seen(self) -> None:
+        """By the component's call that it is made in; else by the part that pays for it, when somebody looks."""
+        if self._mark is None:
+            witnesses.see_outside(self._leave_with_part)
         else:
-            witnesses.see_outside(self.operation, self.provider)
+            self._seen = Seen(self.endpoint.operation, self._names)
+            self._mark.see(self._seen)
+
+    def _leave_with_part(self) -> None:
+        assert self._context is not None
+        self._context.run(witnesses.leave_with_part, self.operation, self.provider)
 
     # -- for who asks in the meantime ------------------------------------------------------------------------------
 
@@ -104,7 +121,7 @@ class Exchange:
 
     @property
     def host(self) -> str:
-        return self._host()
+        return self._channel.host(self._sent) if self._host is None else self._host
 
     @property
     def provider(self) -> str:
@@ -114,9 +131,16 @@ class Exchange:
 
     def _names(self) -> Names:
         """Provider and model, for who must tell it apart before it has been read."""
-        read = self._read
-        asked = self._asked if read is None else _told_by(read, self.endpoint)[0]
+        sent = self._sent
+        asked = self._asked if sent is None else self._read(sent)[0]
         return self.provider, asked.model if asked is not None else UNKNOWN_MODEL
+
+    def _read(self, sent: Any) -> tuple[Asked | None, bytes | None]:
+        try:
+            return self._channel.read(self.endpoint, sent)
+        except Exception as error:  # noqa: BLE001 - its answer may still tell all of it
+            faults.note("a request could not be read", error)
+            return Asked(self.endpoint, unread=True), None
 
     # -- in the counting thread -----------------------------------------------------------------------------------
 
@@ -124,8 +148,8 @@ class Exchange:
         """Bring its account up to date; True when nothing more can come."""
         over = self.ended  # before the pieces are taken: none comes after it
         try:
-            if self._read is not None:
-                self._account = self._opened(self._read)
+            if self._pays is not None:
+                self._account = self._opened(self._pays)
             if self._account is not None:
                 self._account.advance(over=over)
         except BaseException as error:  # noqa: BLE001 - one request's fault, a panic of a library's too, stops no other
@@ -153,31 +177,26 @@ class Exchange:
 
     def _let_go(self) -> None:
         """Whoever holds the response that this is the exchange of keeps nothing else alive, nor what was said in it."""
-        self._read = self._pays = self._account = self.head = None
+        self._sent = self._context = self._pays = self._account = self.head = None
 
-    def _opened(self, read: Read) -> Account | None:
+    def _opened(self, pays: Pays) -> Account | None:
         """Its account, if somebody pays for it and it is a request at all."""
-        pays, self._pays = self._pays, None  # the host's context is let go
+        witnesses.look_outside()
+        context = self._context
+        assert context is not None
         try:
-            spender = pays() if pays is not None else None
-            self._asked, body = _told_by(read, self.endpoint)
-        finally:
-            self._read = None  # only once; the body is let go when it is counted
-        named = self._names()
+            self._host = self.host
+            spender = context.run(pays)
+            self._asked, body = self._read(self._sent)
+        finally:  # only once; the body is let go when it is counted, the host's context at once
+            self._sent = self._context = self._pays = None
         if self._seen is not None:
+            named = self._names()
             self._seen.names = lambda: named
         if spender is None or self._asked is None:
             return None
         self.part = spender.writer.part.key
         return Account(self, spender, self._asked, body)
-
-
-def _told_by(read: Read, endpoint: Endpoint) -> tuple[Asked | None, bytes | None]:
-    try:
-        return read()
-    except Exception as error:  # noqa: BLE001 - its answer may still tell all of it
-        faults.note("a request could not be read", error)
-        return Asked(endpoint, unread=True), None
 
 
 class Hold:
@@ -197,14 +216,16 @@ class Hold:
 
     def answered(self, status: int, headers: Mapping[str, str], round_trip: float | None = None) -> None:
         """The answer begins. `round_trip`: seconds to the provider and back, where its channel has shown that."""
-        self._exchange.round_trip = round_trip
-        self._exchange.head_at = time.monotonic()
-        self._exchange.head = (status, headers)
+        exchange = self._exchange
+        exchange.round_trip = round_trip
+        exchange.head_at = time.monotonic()
+        exchange.head = (status, headers)
 
     def take_first(self, piece: bytes) -> None:
         """The first piece of the body has come."""
-        self._exchange.first = time.monotonic()
-        self._exchange.pieces.append(piece)
+        exchange = self._exchange
+        exchange.first = time.monotonic()
+        exchange.pieces.append(piece)
 
     @property
     def take(self) -> Callable[[bytes], None]:
@@ -216,11 +237,10 @@ class Hold:
         exchange = self._exchange
         if exchange.ending is None:
             exchange.ending = (time.monotonic(), ending, type(error).__name__ if error is not None else None)
-            counting.look()
 
     def __del__(self) -> None:
         self.end(self.let_go)
 
 
-Follow = Callable[[Endpoint, Callable[[], str], Read], Hold | None]
-"""Given endpoint, host, and what reads the request: the hold on its exchange, if somebody pays."""
+Follow = Callable[[Endpoint, Channel, Any], Hold | None]
+"""Given endpoint, channel, and what it reads a request from: the hold on its exchange, if somebody pays."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import cache
+from operator import itemgetter
 from typing import Any
 from urllib.parse import urlsplit
 
-from livekit_tokens.capture.wire.exchange import Follow, Hold
+from livekit_tokens.capture.wire.exchange import Channel, Follow, Hold
 from livekit_tokens.capture.wire.made import Made
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_json
 from livekit_tokens.core import faults
@@ -21,14 +22,14 @@ from livekit_tokens.core import faults
 def tee_post(before: Callable[..., Any], follow: Follow) -> Callable[..., Any]:
     def post(session: Any, url: Any, **options: Any) -> Any:
         place = urlsplit(str(url))
-        endpoint = endpoint_of("POST", place.path)
+        endpoint = endpoint_of("POST", place.path.encode())
         if endpoint is None or not isinstance(options.get("json"), dict):
             return before(session, url, **options)
 
         async def send() -> Any:
             hold = None
             try:
-                hold = follow(endpoint, lambda: place.netloc, lambda: _read(endpoint, options["json"]))
+                hold = follow(endpoint, _AIOHTTP, (place.netloc, options["json"]))
             except Exception as error:  # noqa: BLE001 - the request goes out in any case
                 faults.note("a request could not be followed", error)
             return await _answered(before(session, url, **options), hold)
@@ -93,6 +94,9 @@ def _telling(kind: Any) -> Any:
     return Telling
 
 
-def _read(endpoint: Endpoint, told: dict[str, Any]) -> tuple[Asked | None, bytes]:
-    body = json.dumps(told).encode()
+def _read(endpoint: Endpoint, sent: tuple[str, dict[str, Any]]) -> tuple[Asked | None, bytes]:
+    body = json.dumps(sent[1]).encode()
     return read_json(endpoint, "", body), body
+
+
+_AIOHTTP = Channel(itemgetter(0), _read)

@@ -35,13 +35,13 @@ class Endpoint:
 
 _TRANSCRIPTION = Endpoint("transcription", "transcription", split_transcription_usage)
 RESPONSES = Endpoint("responses", "chat_completion", split_chat_usage)
-_ENDPOINTS: Mapping[str, tuple[str, Endpoint]] = {
-    "completions": ("/chat/completions", Endpoint("chat", "chat_completion", split_chat_usage)),
-    "responses": ("/responses", RESPONSES),
-    "transcriptions": ("/audio/transcriptions", _TRANSCRIPTION),
-    "translations": ("/audio/translations", _TRANSCRIPTION),
-    "speech": ("/audio/speech", Endpoint("speech", "speech", split_speech_usage)),
-    "embeddings": ("/embeddings", Endpoint("embedding", "embedding", split_chat_usage)),
+_ENDPOINTS: Mapping[bytes, tuple[bytes, Endpoint]] = {
+    b"completions": (b"/chat/completions", Endpoint("chat", "chat_completion", split_chat_usage)),
+    b"responses": (b"/responses", RESPONSES),
+    b"transcriptions": (b"/audio/transcriptions", _TRANSCRIPTION),
+    b"translations": (b"/audio/translations", _TRANSCRIPTION),
+    b"speech": (b"/audio/speech", Endpoint("speech", "speech", split_speech_usage)),
+    b"embeddings": (b"/embeddings", Endpoint("embedding", "embedding", split_chat_usage)),
 }
 """By the last part of a path: all that most requests of others are looked at for."""
 
@@ -64,9 +64,10 @@ class Asked:
     """Its body went past us: of what was sent, only the answer's figures tell."""
 
 
-def endpoint_of(method: str, path: str) -> Endpoint | None:
-    """What a request to this path is billed for; None where it is not."""
-    found = _ENDPOINTS.get(path.rpartition("/")[2])
+def endpoint_of(method: str, raw_path: bytes) -> Endpoint | None:
+    """What a request to this path, as it is sent, is billed for; None where it is not."""
+    path = raw_path.partition(b"?")[0]
+    found = _ENDPOINTS.get(path.rpartition(b"/")[2])
     return found[1] if found is not None and method == "POST" and path.endswith(found[0]) else None
 
 

@@ -13,6 +13,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,12 +22,12 @@ import msgspec
 
 from livekit_tokens.capture import spending, witnesses
 from livekit_tokens.capture.realtime import RealtimeWitness
-from livekit_tokens.capture.wire.exchange import Follow, Hold
+from livekit_tokens.capture.wire.exchange import Channel, Follow, Hold
 from livekit_tokens.capture.wire.hearing import Ears
 from livekit_tokens.capture.wire.made import Made
 from livekit_tokens.capture.wire.pieces import END, Ends
 from livekit_tokens.capture.wire.posts import tee_post
-from livekit_tokens.capture.wire.requests import RESPONSES, UNKNOWN_MODEL, Asked, read_json
+from livekit_tokens.capture.wire.requests import RESPONSES, UNKNOWN_MODEL, Asked, Endpoint, read_json
 from livekit_tokens.capture.witnesses import Seen
 from livekit_tokens.domain.providers import provider_of
 
@@ -73,9 +74,12 @@ def _ws_connect(before: Callable[..., Any], follow: Follow) -> Callable[..., Any
     return ws_connect
 
 
-def _read_text(text: str) -> tuple[Asked | None, bytes]:
-    body = text.encode()
-    return read_json(RESPONSES, "", body), body
+def _read_text(endpoint: Endpoint, sent: tuple[str, str]) -> tuple[Asked | None, bytes]:
+    body = sent[1].encode()
+    return read_json(endpoint, "", body), body
+
+
+_SOCKET = Channel(itemgetter(0), _read_text)
 
 
 class _Type(msgspec.Struct):
@@ -109,8 +113,7 @@ class _Responses(Ears):
         if '"response.create"' not in text:
             return
         self.is_over(None)
-        host = self._host  # what is counted must not keep the socket's ears
-        self._hold = self._follow(RESPONSES, lambda: host, lambda: _read_text(text))
+        self._hold = self._follow(RESPONSES, _SOCKET, (self._host, text))
         if self._hold is not None:
             self._hold.answered(200, _EVENTS, self._round_trip)
             self._take = self._hold.take_first
@@ -169,4 +172,4 @@ class _Transcriptions(Ears):
         if (mark := witnesses.here()) is not None:
             mark.see(self._seen)
         else:
-            witnesses.see_outside(self._seen.operation, self._provider)
+            witnesses.leave_with_part(self._seen.operation, self._provider)

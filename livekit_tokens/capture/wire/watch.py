@@ -13,7 +13,7 @@ from livekit_tokens.capture import spending
 from livekit_tokens.capture.spending import Spender, Spending
 from livekit_tokens.capture.wire import tee
 from livekit_tokens.capture.wire.background import Retrieval, retrieved
-from livekit_tokens.capture.wire.exchange import Exchange, Hold, Read, awaited
+from livekit_tokens.capture.wire.exchange import Channel, Exchange, Hold, awaited
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_form, read_json, unread
 from livekit_tokens.core import faults
 from livekit_tokens.domain.errors import BadSetting
@@ -113,23 +113,21 @@ def _copying(copy: Callable[..., Any], nobodys: Nobodys) -> Callable[..., Any]:
 
 def begin(request: Any) -> Hold | None:
     """Follow an httpx request if it is billable and somebody may pay for it."""
-    url = request.url
-    path = str(url.raw_path.partition(b"?")[0], "ascii")  # `url.path` undoes its quoting first, for 10 us
-    endpoint = endpoint_of(request.method, path)
+    endpoint = endpoint_of(request.method, request.url.raw_path)  # `url.path` undoes its quoting first, for 10 us
     if endpoint is None:
-        return _begin_retrieval(request.method, path, url)
-    return follow(endpoint, lambda: str(url.netloc, "ascii"), lambda: _read(endpoint, url.path, request))
+        return _begin_retrieval(request)
+    return follow(endpoint, _HTTP, request)
 
 
-def _begin_retrieval(method: str, path: str, url: Any) -> Hold | None:
+def _begin_retrieval(request: Any) -> Hold | None:
     """Follow who asks for a response: it may be one that runs on in the background, for a call or a metered client."""
-    response_id = retrieved(method, path)
+    response_id = retrieved(request.method, request.url.path)
     if response_id is None or not (awaited or spending.may_be_spent() or _nobodys.get() is not None):
         return None
-    return Hold(Retrieval(lambda: str(url.netloc, "ascii"), response_id))
+    return Hold(Retrieval(request.url, response_id))
 
 
-def follow(endpoint: Endpoint, host: Callable[[], str], read: Read) -> Hold | None:
+def follow(endpoint: Endpoint, channel: Channel, sent: Any) -> Hold | None:
     """One request that is sent now: the hold by which its tee tells of it as it goes on; None if nobody pays."""
     pays: Callable[[], Spender | None] = _spender
     if not spending.may_be_spent():
@@ -140,7 +138,9 @@ def follow(endpoint: Endpoint, host: Callable[[], str], read: Read) -> Hold | No
             if calls:
                 faults.note("a request was made in a thread that several calls may have started; not counted")
             return None
-    return Hold(Exchange(endpoint, host, read, pays))
+    exchange = Exchange(endpoint, channel, sent, pays)
+    exchange.be_seen()
+    return Hold(exchange)
 
 
 def _spender() -> Spender | None:
@@ -150,7 +150,8 @@ def _spender() -> Spender | None:
     return found
 
 
-def _read(endpoint: Endpoint, path: str, request: Any) -> tuple[Asked | None, bytes | None]:
+def _read(endpoint: Endpoint, request: Any) -> tuple[Asked | None, bytes | None]:
+    path = request.url.path
     if (fields := getattr(request.stream, "fields", None)) is not None:
         return read_form(endpoint, path, fields), None
     body = _body_of(request)
@@ -164,3 +165,6 @@ def _body_of(request: Any) -> bytes | None:
     except RuntimeError:  # `RequestNotRead`: also what a client has made to follow a redirect
         return b"".join(request.stream) if tee.is_in_memory(request.stream) else None
     return content
+
+
+_HTTP = Channel(lambda request: str(request.url.netloc, "ascii"), _read)
