@@ -26,7 +26,7 @@ own.recorder.put_stay(Stay(key, "PA_1", "+49301234567", "Ada Lovelace", now()))
 
 def test_batches_and_records_are_told_at_debug_if_the_setting_says_so(tmp_path: Path) -> None:
     """LOG_LEVEL is the level of our logger alone. Counts are told, not who spoke."""
-    code = "record('room_of_ada'); runtime().background.flush_blocking(30)"
+    code = "record('room_of_ada'); runtime().background.flush_blocking(60)"
     told = run(tmp_path, CALL + code, LIVEKIT_TOKENS_LOG_LEVEL="DEBUG").stderr
     assert "DEBUG a record was written: tool gpt-4o" in told
     assert "DEBUG a batch is in the ledger: 1 records, 1 parts" in told

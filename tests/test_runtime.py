@@ -48,7 +48,7 @@ def run(tmp_path: Path, code: str, check: bool = True, **env: str) -> subprocess
         check=check,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         cwd=tmp_path,
     )
 
@@ -204,13 +204,15 @@ def test_a_forked_childs_records_reach_the_ledger_that_others_see(tmp_path: Path
     log that nobody reads any more."""
     code = """
 import time
-record('parent'); runtime().background.flush_blocking(10)
+record('parent'); runtime().background.flush_blocking(60)
+parent = os.getpid()
 child = os.fork()
 if child == 0:
     import sqlite3
-    record('child'); runtime().background.flush_blocking(10)
-    time.sleep(1.5)
-    record('child again'); print('flushed', runtime().background.flush_blocking(10), flush=True)
+    record('child'); runtime().background.flush_blocking(60)
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    record('child again'); print('flushed', runtime().background.flush_blocking(60), flush=True)
     with sqlite3.connect('ledger.db') as db:
         db.execute('select count(*) from records').fetchall()
     os._exit(0)
@@ -286,7 +288,15 @@ def test_a_record_is_brought_to_the_disk_by_itself_only_where_that_is_asked(
     tmp_path: Path, durability: str, synced: str
 ) -> None:
     """DURABILITY=power: some moments later, without a part's end or a rotation, and nobody waits for it."""
-    code = COUNT_SYNCS + RECORD + "record('a'); time.sleep(0.6); print(bool(syncs)); sys.stdout.flush(); os._exit(0)"
+    code = """
+record('a')
+until = time.monotonic() + {'process': 0.6, 'power': 60}[os.environ['LIVEKIT_TOKENS_DURABILITY']]
+while not syncs and time.monotonic() < until:
+    time.sleep(0.01)
+print(bool(syncs), flush=True)
+os._exit(0)
+"""
+    code = COUNT_SYNCS + RECORD + code
     assert run(tmp_path, code, LIVEKIT_TOKENS_DURABILITY=durability).stdout.strip() == synced
 
 
@@ -305,7 +315,7 @@ def test_recording_by_hand_waits_for_the_disk_only_where_that_is_asked(
     assert run(tmp_path, code, LIVEKIT_TOKENS_DURABILITY=durability).stdout.strip() == synced
 
 
-HEALTH = "import json; runtime().background and runtime().background.flush_blocking(20); "
+HEALTH = "import json; runtime().background and runtime().background.flush_blocking(60); "
 
 
 def test_the_health_of_a_process_is_told(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_jobs_in_threads_of_one_process_each_have_their_own() -> None:
 
     async def job(number: int) -> str | None:
         with fake_job_context(job_id=f"thread_job_{number}"):
-            together.wait(timeout=10)
+            together.wait(timeout=60)
             return await asyncio.to_thread(session)
 
     with ThreadPoolExecutor(len(calls)) as pool:

@@ -302,7 +302,7 @@ class TestEnds:
         code = (
             "import asyncio, sys\n"
             "from livekit_tokens.core.reports import Reports\n"
-            "async def slow(*_, **__):\n    print('asking', flush=True)\n    await asyncio.sleep(30)\n"
+            "async def slow(*_, **__):\n    print('asking', flush=True)\n    await asyncio.sleep(3600)\n"
             "Reports.report = slow\n"
             "sys.argv = ['livekit-tokens', 'report']\n"
             "from livekit_tokens.cli import main\nmain()\n"
@@ -312,7 +312,7 @@ class TestEnds:
         )
         assert process.stdout.readline() == "asking\n"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
         assert (process.returncode, out, err) == (130, "", "")
 
 

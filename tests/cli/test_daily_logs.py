@@ -51,7 +51,7 @@ def test_an_erased_person_is_nowhere_in_the_files(machine: Machine):
 def test_doctor_looks_at_the_folder(machine: Machine):
     """It tells of one that cannot be written; so does the process itself, which goes on."""
     (machine.home / "logs").write_text("no folder")
-    done = machine.python(f"{CALL}\nprint(own.background.flush_blocking(5))")
+    done = machine.python(f"{CALL}\nprint(own.background.flush_blocking(60))")
     assert done.stdout == "True\n"
     assert "daily log files cannot be written" in done.stderr
     fault = machine.faults()["daily logs folder"]

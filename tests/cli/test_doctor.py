@@ -13,7 +13,7 @@ import pytest
 from tests import lacking
 from tests.cli.machine import CALL, Machine, can_mount
 
-KILLED = CALL + "import time; time.sleep(1.5); os.kill(os.getpid(), 9)"
+KILLED = CALL + "own.background.flush_blocking(60); os.kill(os.getpid(), 9)"
 
 UNREACHED = """
 import time
@@ -219,7 +219,7 @@ class TestSpools:
 
     def test_a_living_process_is_told_with_what_waits(self, machine: Machine) -> None:
         """Nothing does, once it is drained."""
-        living = machine.start(CALL + "import time; time.sleep(2); print('drained', flush=True); input()")
+        living = machine.start(CALL + "own.background.flush_blocking(60); print('drained', flush=True); input()")
         assert living.stdout is not None
         living.stdout.readline()
         told = machine.look()["ok"][f"spool of process {living.pid}"]["told"]
@@ -296,7 +296,7 @@ class TestFaultsOfOthers:
     def test_what_a_living_process_has_noted_is_told(self, machine: Machine) -> None:
         """Its own faults, by kind, with the last one's reason: doctor is another process, and its log elsewhere."""
         just_now = UNREACHED.partition("real =")[0]
-        code = just_now + CALL + "import time; time.sleep(1.5); print('noted', flush=True); input(); os._exit(0)"
+        code = just_now + CALL + "own.background.flush_blocking(60); print('noted', flush=True); input(); os._exit(0)"
         living = machine.start(code)
         assert living.stdout is not None
         living.stdout.readline()

@@ -8,11 +8,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.cli.machine import CALL, Machine
+from tests.waiting import wait_until
 
 DIALECTS = ("sqlite", "postgresql")
 
@@ -178,7 +180,7 @@ def test_a_living_process_lets_go_of_a_person_whose_call_has_ended(tmp_path):
     """Its newest segment, too; its other calls go on, and what it writes afterwards arrives."""
     machine = Machine(tmp_path)
     hers = CALL.replace('"ada"', '"ada-4711"') + ENDED
-    waiting = 'own.background.flush_blocking(5); print("ready", flush=True); sys.stdin.readline()'
+    waiting = 'own.background.flush_blocking(60); print("ready", flush=True); sys.stdin.readline()'
     more = """
 own.recorder.record(UsageRecord(part=key, at=now(), service="agent", provider="openai", model="gpt-realtime",
                                 operation="realtime_response", units={"input_text": 30}))
@@ -191,7 +193,7 @@ own.recorder.record(UsageRecord(part=key, at=now(), service="agent", provider="o
     assert json.loads(done.stdout)["spools"] == {"looked_at": 1, "removed": 1, "held": 0}
     assert found_in(tmp_path, b"ada-4711") == []
 
-    living.communicate("\n", timeout=30)
+    living.communicate("\n", timeout=60)
     report = json.loads(machine.command("report", "--json").stdout)
     assert report["totals"]["units"]["input_text"] == 7 + 7 + 30
     assert found_in(tmp_path, b"ada-4711") == []
@@ -200,14 +202,14 @@ own.recorder.record(UsageRecord(part=key, at=now(), service="agent", provider="o
 def test_erase_says_what_a_call_that_goes_on_still_holds(tmp_path):
     """And forgets what it brings; exit code 1 until it has ended."""
     machine = Machine(tmp_path)
-    waiting = 'own.background.flush_blocking(5); print("ready", flush=True); sys.stdin.readline()'
+    waiting = 'own.background.flush_blocking(60); print("ready", flush=True); sys.stdin.readline()'
     living = machine.start(CALL.replace('"ada"', '"ada-4711"') + waiting)
     assert living.stdout.readline() == "ready\n"
 
     done = machine.command("erase", "--user", "ada-4711")
     assert done.returncode == 1
     assert "0 rows and 1 spools of this host still hold them" in done.stderr
-    living.communicate("\n", timeout=30)
+    living.communicate("\n", timeout=60)
     assert found_in(machine.ledger.parent, b"ada-4711")[0].endswith(".jsonl")
 
     assert machine.command("erase", "--user", "ada-4711").returncode == 0
@@ -362,19 +364,18 @@ async def slow(self, batch):
     written.append(batch)
     if len(written) == 2:
         print("in the second batch", flush=True)
-        await asyncio.sleep(1)
+        await asyncio.to_thread(sys.stdin.readline)
     return await apply(self, batch)
 StoredImport.apply = slow
 sys.argv = ["x", "import", "log.jsonl"]
 from livekit_tokens.cli import main
 main()
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    )
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", code], **pipes, text=True, cwd=tmp_path)
     assert process.stdout.readline() == "in the second batch\n"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate("go on\n", timeout=60)
 
     assert (process.returncode, out) == (130, "")
     assert err == "interrupted: 20 records came in; import again, what is there counts once\n"
@@ -406,13 +407,20 @@ def test_a_restore_through_the_command_keeps_people_forgotten(tmp_path):
 
 
 INTERRUPTED = """
-import os, signal, sys, time
+import os, signal, sys, threading
 from livekit_tokens.cli import main
 from livekit_tokens.store.keeping import copies
+heeded, install = threading.Event(), signal.signal
+def installed(number, handler):
+    def heed(*args):
+        handler(*args)
+        heeded.set()
+    return install(number, heed if callable(handler) else handler)
+signal.signal = installed
 work = copies.{step}
 def interrupted(*args):
     os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(0.3)
+    heeded.wait(60)
     work(*args)
 copies.{step} = interrupted
 sys.argv = ["livekit-tokens", *{words}]
@@ -467,13 +475,26 @@ def test_retention_is_applied_by_a_process_that_tracks_calls(tmp_path):
     """By its background, on its own; what is newer stays, and the sums of both."""
     machine = Machine(tmp_path, env={"LIVEKIT_TOKENS_RETENTION_DAYS": "30"})
     old = """
-import time
 for days in (10, 40):
     own.recorder.record(UsageRecord(part=key, at=now() - days * 86_400_000_000, service="agent", provider="openai",
                                     model="gpt-realtime", operation="realtime_response", units={"input_text": 7}))
-time.sleep(3)
+print("recorded", flush=True)
+input()
 """
-    machine.python(CALL + old)
+
+    def pruned() -> bool:
+        with (
+            suppress(sqlite3.OperationalError),
+            closing(sqlite3.connect(f"file:{machine.ledger}?mode=ro", uri=True)) as ledger,
+        ):
+            return ledger.execute("SELECT COUNT(ended_at) FROM prunings").fetchone() == (1,)
+        return False
+
+    gather = "from livekit_tokens.core import background; background.GATHER_SECONDS = 3  # the first drain has them all"
+    living = machine.start(gather + CALL + old)
+    assert living.stdout.readline() == "recorded\n"
+    wait_until(pruned)
+    living.communicate("\n", timeout=60)
 
     with sqlite3.connect(machine.ledger) as ledger:
         assert ledger.execute("SELECT COUNT(*) FROM records").fetchone() == (2,)

@@ -136,7 +136,7 @@ def test_on_a_terminal_it_is_drawn_again_with_the_counts_that_have_grown(
     calls.write((AGENT, "agent", 234))
     shown += read_until(ours, "1,264")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "")
     assert "Traceback" not in shown
     os.close(ours)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 from types import SimpleNamespace
 
 import pytest
 
 from livekit_tokens.cli import progress
+from tests.waiting import until
 
 
 class Terminal(io.StringIO):
@@ -60,12 +62,18 @@ def test_what_is_soon_done_is_not_drawn(terminal, monkeypatch):
 def test_waiting_is_shown_and_the_answer_comes_through(terminal, monkeypatch):
     """And the line is empty again, also where the work fails."""
     monkeypatch.setattr(progress, "_EVERY_SECONDS", 0.01)
-    assert asyncio.run(progress.waited(asyncio.sleep(0.05, "answer"))) == "answer"
-    assert "asking the ledger ... 0 s" in terminal.getvalue()
+    shown = re.compile(r"asking the ledger \.\.\. \d+ s")
+
+    async def answers() -> str:
+        await until(lambda: shown.search(terminal.getvalue()))
+        return "answer"
+
+    assert asyncio.run(progress.waited(answers())) == "answer"
     assert terminal.getvalue().endswith("\r\x1b[K")
 
     async def fails() -> None:
-        await asyncio.sleep(0.05)
+        terminal.truncate(0)
+        await until(lambda: shown.search(terminal.getvalue()))
         raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011 - the work's own

@@ -200,24 +200,25 @@ class TestReprice:
         """In the middle of a long repricing: exit 130, no price changed, no audit row."""
         fill(tmp_path, *(record("gpt-4o-mini", n % 600) for n in range(6000)), pricing=unpriced)
         code = (
-            "import sys, time\n"
+            "import sys\n"
             "from livekit_tokens.core import repricing\n"
             "of, seen = repricing.totals_of, []\n"
             "def slow(*args):\n"
             "    seen.append(1)\n"
             "    if len(seen) == 6000:\n"
             "        print('half way', flush=True)\n"
-            "        time.sleep(1)\n"
+            "        sys.stdin.readline()\n"
             "    return of(*args)\n"
             "repricing.totals_of = slow\n"
             f"sys.argv = ['x', 'prices', 'reprice', '--since', '{SINCE}']\n"
             "from livekit_tokens.cli import main\n"
             "main()\n"
         )
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+        pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+        process = subprocess.Popen([sys.executable, "-c", code], **pipes, text=True, cwd=tmp_path)
         assert process.stdout.readline() == "half way\n"
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate("go on\n", timeout=60)
         assert process.returncode == 130
         assert set(cost(tmp_path)) == {(None,)}
         with sqlite3.connect(tmp_path / "ledger.db") as db:

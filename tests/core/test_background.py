@@ -20,6 +20,7 @@ from livekit_tokens.core.ledger import Batch
 from livekit_tokens.core.recorder import Recorder
 from tests.core.makers import a_record, a_recorder
 from tests.core.memory_ledger import MemoryLedger
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 class StrangeLedger(MemoryLedger):
@@ -37,11 +38,11 @@ class StrangeLedger(MemoryLedger):
 
 
 class SlowLedger(MemoryLedger):
-    """The first batch takes long."""
+    """The first batch takes longer than anybody waits."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seconds = 0.3
+        self.seconds = PATIENCE_SECONDS
 
     async def apply(self, batch: Batch) -> bool:
         seconds, self.seconds = self.seconds, 0.0
@@ -64,10 +65,8 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Any], tu
     return started
 
 
-def arrived(ledger: MemoryLedger, count: int, within: float = 3.0) -> bool:
-    until = time.monotonic() + within
-    while len(ledger.records) < count and time.monotonic() < until:
-        time.sleep(0.01)
+def arrived(ledger: MemoryLedger, count: int) -> bool:
+    wait_until(lambda: len(ledger.records) >= count)
     return len(ledger.records) == count
 
 
@@ -86,7 +85,7 @@ def test_what_a_failed_flush_did_not_bring_follows_without_another_record(start)
     ledger.fail_next = 1
     recorder, own = start(ledger)
     recorder.record(a_record())
-    assert own.flush_blocking(1) is False
+    assert own.flush_blocking(PATIENCE_SECONDS) is False
     assert arrived(ledger, 1)
 
 
@@ -108,9 +107,9 @@ async def test_a_flush_of_a_background_that_has_ended_is_false(start, monkeypatc
 
     monkeypatch.setattr(Background, "_live", end_at_once)
     _, own = start(MemoryLedger())
-    own._thread.join(5)
-    assert await own.flush(1) is False
-    assert own.flush_blocking(1) is False
+    own._thread.join(PATIENCE_SECONDS)
+    assert await own.flush(PATIENCE_SECONDS) is False
+    assert own.flush_blocking(PATIENCE_SECONDS) is False
 
 
 async def test_the_database_is_let_go_before_a_fork_and_taken_again_after_it(start) -> None:
@@ -118,14 +117,14 @@ async def test_the_database_is_let_go_before_a_fork_and_taken_again_after_it(sta
     ledger = MemoryLedger()
     recorder, own = start(ledger)
     recorder.record(a_record())
-    assert await own.flush(5)
+    assert await own.flush(PATIENCE_SECONDS)
     assert own._connection is not None
-    assert own.hold(5)
+    assert own.hold(PATIENCE_SECONDS)
     assert own._connection is None
     recorder.record(a_record())
     assert not await own.flush(0.3)
     own.go_on()
-    assert await own.flush(5)
+    assert await own.flush(PATIENCE_SECONDS)
     assert ledger.seqs() == [1, 2]
 
 
@@ -136,7 +135,7 @@ def test_what_waits_in_memory_for_the_disk_is_not_in_the_ledger_yet(start, monke
     really_write = os.write
     monkeypatch.setattr(os, "write", lambda fd, raw: disk_is_full())
     recorder.record(a_record())
-    assert own.flush_blocking(2) is False
+    assert own.flush_blocking(PATIENCE_SECONDS) is False
     monkeypatch.setattr(os, "write", really_write)
     assert arrived(ledger, 1)
 
@@ -151,10 +150,10 @@ def test_on_a_full_disk_the_replay_window_gives_way(start, monkeypatch: pytest.M
     dead.disown()
     while len(spool.segments_of(recorder.folder)) < 4:
         recorder.record(a_record())
-    assert own.flush_blocking(5)
+    assert own.flush_blocking(PATIENCE_SECONDS)
     assert len(spool.segments_of(recorder.folder)) == 4
     monkeypatch.setattr(recorder._writer, "disk_full", True)
-    assert own.flush_blocking(5)
+    assert own.flush_blocking(PATIENCE_SECONDS)
     assert len(spool.segments_of(recorder.folder)) == 1
     assert not dead.folder.exists()
 
@@ -196,9 +195,7 @@ def test_old_records_are_removed_where_a_setting_says_so_and_a_drain_comes_in_be
     own.start()
     come()
     assert arrived(ledger, 2)
-    until = time.monotonic() + 3
-    while len(ledger.asked) < 3 and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_until(lambda: len(ledger.asked) == 3)
     assert ledger.asked == [30, 30, 30]
     assert ledger.seen == [1, 2, 2]
 
@@ -215,7 +212,7 @@ def test_what_is_not_in_the_ledger_yet_is_told_and_for_how_long(start) -> None:
     time.sleep(0.005)
     assert own.behind == 2
     assert own.lag_seconds >= 0.005
-    assert own.flush_blocking(5) or own.flush_blocking(5)
+    assert own.flush_blocking(PATIENCE_SECONDS) or own.flush_blocking(PATIENCE_SECONDS)
     assert (own.behind, own.lag_seconds, own.last_error) == (0, 0.0, None)
 
 
@@ -224,14 +221,14 @@ def test_a_ledger_that_went_back_is_behind_again(start) -> None:
     ledger = MemoryLedger()
     recorder, own = start(ledger)
     recorder.record(a_record())
-    assert own.flush_blocking(5)
+    assert own.flush_blocking(PATIENCE_SECONDS)
     ledger.at.clear()
     ledger.records.clear()
     ledger.fail_next = 1
     recorder.record(a_record())
-    assert own.flush_blocking(5) is False
+    assert own.flush_blocking(PATIENCE_SECONDS) is False
     assert own.behind == 1
-    assert own.flush_blocking(5)
+    assert own.flush_blocking(PATIENCE_SECONDS)
     assert own.behind == 0
     assert ledger.seqs() == [1, 2]
 
@@ -241,7 +238,7 @@ def test_faults_are_left_for_doctor(start) -> None:
     ledger = StrangeLedger(times=1)
     recorder, own = start(ledger)
     recorder.record(a_record())
-    assert own.flush_blocking(5) is False
+    assert own.flush_blocking(PATIENCE_SECONDS) is False
     found = faults_in(recorder.folder)
     assert found is not None
     assert found.last == "the ledger cannot be written; the spool keeps it: ModuleNotFoundError"
@@ -262,9 +259,7 @@ def test_a_folder_that_cannot_be_looked_into_for_a_moment_does_not_end_the_drain
 
     monkeypatch.setattr(spool, "is_asked_to_let_go", is_asked)
     recorder, own = start(ledger)
-    until = time.monotonic() + 3
-    while failing and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_until(lambda: not failing)
     recorder.record(a_record())
     own.written()
     assert arrived(ledger, 1)

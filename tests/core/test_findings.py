@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -27,9 +26,7 @@ def test_a_check_that_raises_is_a_fault_beside_what_it_found() -> None:
 
 def test_a_check_that_hangs_is_a_fault_once_its_time_is_up() -> None:
     """It does not keep the process from ending either: its thread is a daemon."""
-    began = time.monotonic()
     found = list(findings_of([Check("sky", lambda: [FINE] * bool(threading.Event().wait()), seconds=0.1)]))
-    assert time.monotonic() - began < 5
     assert [finding.told for finding in found] == ["no answer in 0.1 s"]
 
 

@@ -15,6 +15,7 @@ from livekit_tokens.core import faults, spool, syncing
 from livekit_tokens.core.lines import Use
 from livekit_tokens.core.syncing import Syncing
 from tests.core.makers import a_record, a_recorder, lines_in
+from tests.waiting import PATIENCE_SECONDS
 
 
 class Disk:
@@ -32,7 +33,7 @@ class Disk:
         return self.refusals < 0
 
     def synced(self, times: int = 1) -> bool:
-        return all(self.syncs.acquire(timeout=5) for _ in range(times))
+        return all(self.syncs.acquire(timeout=PATIENCE_SECONDS) for _ in range(times))
 
 
 @pytest.fixture
@@ -47,13 +48,16 @@ def started(monkeypatch: pytest.MonkeyPatch):
     return start
 
 
-def test_one_sync_is_for_all_that_was_written_meanwhile(started) -> None:
+def test_one_sync_is_for_all_that_was_written_meanwhile(started, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many records: a disk can do some hundred syncs a second, a call some thousand records."""
-    disk = Disk()
-    own = started(disk)
-    for _ in range(1000):
-        own.written()
-    assert disk.synced()
+    disk, go = Disk(), threading.Event()
+    with monkeypatch.context() as waiting:
+        waiting.setattr(syncing, "time", SimpleNamespace(sleep=lambda _: go.wait()))
+        own = started(disk)
+        for _ in range(1000):
+            own.written()
+        go.set()
+        assert disk.synced()
     time.sleep(0.2)
     assert disk.count == 1
 

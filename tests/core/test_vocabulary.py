@@ -152,11 +152,11 @@ def test_a_million_spaces_are_counted() -> None:
 def test_long_runs_of_spaces_take_no_longer_than_their_encoding() -> None:
     """Runs just below what is cut up; to look for longer ones costs little beside the encoding itself."""
     text = ("x" + " " * 40_000) * 5
-    began = time.perf_counter()
+    began = time.thread_time()
     tokens = len(vocabulary._encoding("o200k").encode_ordinary(text))
-    encoded = time.perf_counter()
+    encoded = time.thread_time()
     assert count_tokens(text, "gpt-4o") == tokens
-    assert time.perf_counter() - encoded < 10 * (encoded - began)
+    assert time.thread_time() - encoded < 10 * (encoded - began)
 
 
 def test_no_socket_is_opened() -> None:
@@ -214,7 +214,7 @@ def test_a_fork_while_a_thread_is_loading_can_load_by_itself() -> None:
         "    os._exit(0 if ok else 1)\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "0"
 
 
@@ -222,11 +222,10 @@ def test_a_fork_while_a_thread_is_loading_can_load_by_itself() -> None:
 def test_a_call_never_waits_for_a_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not loaded is loaded by a thread; until then words are counted, and the count says so."""
     read, go = vocabulary._read, threading.Event()
-    monkeypatch.setattr(vocabulary, "_read", lambda name: go.wait(20) and read(name))
-    began = time.perf_counter()
+    monkeypatch.setattr(vocabulary, "_read", lambda name: go.wait() and read(name))
     first = count_in_call("Hey, can you hear me?", "whisper-1")
     assert tokens_in("Hello there") == 2
-    assert time.perf_counter() - began < 0.5
+    assert vocabulary._loaders["o200k"].is_alive()
     assert (first.tokens, first.by) == (7, "words")  # five words
     go.set()
     vocabulary._loaders["o200k"].join()

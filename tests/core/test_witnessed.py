@@ -215,7 +215,7 @@ def test_threads_that_repeat_a_key_at_once_write_it_once() -> None:
     together = threading.Barrier(8)
 
     def repeat(number: int) -> bool:
-        together.wait(timeout=10)
+        together.wait(timeout=60)
         app.tell(keyed("k", number))
         return len(app.written) == 1
 

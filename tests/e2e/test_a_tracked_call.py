@@ -30,7 +30,7 @@ def livekit_tokens(tmp_path: Path, *arguments: str) -> str:
         "LIVEKIT_TOKENS_SPOOL_DIR": str(tmp_path / "spool"),
     }
     command = [sys.executable, "-m", "livekit_tokens", *arguments]
-    return subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=30).stdout
+    return subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def asked(tmp_path: Path, *arguments: str) -> dict:

@@ -71,7 +71,7 @@ async def test_its_copies_and_the_resources_that_it_had_are_metered_too(provider
         completions = client.chat.completions
         meter(client, paper)
         await completions.create(**ASKED)
-        await client.with_options(timeout=5).copy().chat.completions.create(**ASKED)
+        await client.with_options(timeout=60).copy().chat.completions.create(**ASKED)
         async with client.chat.completions.with_streaming_response.create(**ASKED) as response:
             await response.read()
     assert len(paper.records) == 3

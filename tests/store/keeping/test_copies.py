@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import time
+from collections import Counter
 
 import pytest
 import sqlalchemy as sa
@@ -20,6 +21,7 @@ from livekit_tokens.store.keeping.copies import backup, restore
 from livekit_tokens.store.keeping.erasing import erase
 from livekit_tokens.store.schema import metadata, records, sources
 from tests.store.batches import KEY, OTHER_KEY, START, batch, part, record
+from tests.waiting import until
 
 NOW = START + 86_400_000_000
 
@@ -267,41 +269,46 @@ async def test_who_is_erased_while_a_backup_is_made_ready_does_not_come_back(fil
     assert "ann" not in repr(await contents(filled))
 
 
-async def write(ledger: StoreLedger, source: str, key: str, stop: asyncio.Event) -> int:
-    """As a drain does, a record a batch; answers how many were written, over all restores."""
+async def write(ledger: StoreLedger, source: str, key: str, stop: asyncio.Event, written: Counter[str]) -> None:
+    """As a drain does, a record a batch; `written` has how many by source, over all restores."""
     connection = await ledger.connect()
-    of, checkpoint, written = Source(source, "host", 7, START), None, 0
+    of, checkpoint = Source(source, "host", 7, START), None
     while not stop.is_set():
         one = batch(record(key), before=checkpoint, parts=[part(key, user=source)], source=of)
         try:
             done = await connection.apply(one)
-            checkpoint, written = (one.after, written + 1) if done else (await connection.checkpoint(source), written)
+            checkpoint = one.after if done else await connection.checkpoint(source)
+            written[source] += done
         except LedgerUnavailable:
             await connection.aclose()
             connection = await ledger.connect()
             checkpoint = await connection.checkpoint(source)
         await asyncio.sleep(0)
     await connection.aclose()
-    return written
 
 
 async def test_backups_and_restores_are_whole_while_others_write(filled, tmp_path):
     """Each backup is one moment's: as many records as its checkpoints say. So is the ledger after the restores."""
-    stop = asyncio.Event()
+    stop, written = asyncio.Event(), Counter[str]()
     keys = {"w1": "1a" * 16, "w2": "1b" * 16}
-    writers = [asyncio.create_task(write(filled, source, key, stop)) for source, key in keys.items()]
+    writers = [asyncio.create_task(write(filled, source, key, stop, written)) for source, key in keys.items()]
+
+    async def both_wrote() -> None:
+        before = written.copy()
+        await until(lambda: all(written[source] >= before[source] + 5 for source in keys))
+
     seen = []
     for number in range(4):
-        await asyncio.sleep(0.1)
+        await both_wrote()
         seen.append((await backup(filled, tmp_path / f"{number}.db", 0, told)).rows["records"])
         await whole(StoreLedger(f"sqlite:///{tmp_path / f'{number}.db'}"))
     for number in (1, 3):
         restored = await restore(filled, tmp_path / f"{number}.db", NOW, told, replace=True)
         assert restored.rows["records"] == seen[number]
-        await asyncio.sleep(0.1)
+        await both_wrote()
     stop.set()
+    await asyncio.gather(*writers)
 
-    assert all(await asyncio.gather(*writers))
     assert seen == sorted(seen)
     assert seen[-1] > seen[0]
     await whole(filled)
