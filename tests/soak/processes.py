@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -22,6 +23,8 @@ from tests.soak.told import Listener, Teller, Told
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.soak.writer", "tests.soak.taker", "tests.soak.own_runtime"])
 _alive: weakref.WeakSet[Victim] = weakref.WeakSet()
+
+_ended = threading.Event()
 
 _PR_SET_PDEATHSIG = 1
 _WHOLE = "a whole end"
@@ -37,6 +40,8 @@ class Victim:
     """
 
     def __init__(self, work: Callable[..., None], *args: Any) -> None:
+        if _ended.is_set():
+            raise InterruptedError
         ours, theirs = _context.Pipe(duplex=False)
         self._process = _context.Process(target=_live, args=(theirs, work, args), daemon=True)
         self._process.start()
@@ -102,8 +107,10 @@ class Victim:
         self._listener.told.said.append({"fault": f"a child {why}"})
 
 
-def kill_all() -> None:
-    """Nobody is left, whatever interrupted the experiments."""
+def kill_all(*, for_good: bool = False) -> None:
+    """Nobody is left, whatever interrupted the experiments; `for_good`: and nobody more is born."""
+    if for_good:
+        _ended.set()
     for victim in list(_alive):
         victim.kill()
 
