@@ -81,7 +81,7 @@ bench-size: setup postgres ## What a ledger's size does to it, 10 thousand to 10
 	$(BIN)/python -m benchmarks.size --full --postgres
 
 docs: setup ## Run every command that the documents show and put in what it prints
-	$(BIN)/python docs/refresh.py
+	$(BIN)/python docs/refresh.py $(DOCS)
 
 clean: ## Remove what make made in the checkout
 	rm -rf $(VENV) $(VENV)-lowest dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

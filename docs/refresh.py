@@ -1,6 +1,6 @@
 """The outputs in these documents are real: this runs every `$ ...` line of their console blocks and puts them in.
 
-    make docs
+    make docs                  # or some of them: DOCS="prices.md"
 
 Over a year of generated traffic that ends at a fixed moment, so that a change in a document is a change of the program
 (but for what `prune --older-than` finds, which is counted from today).
@@ -16,22 +16,23 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-PAGES = {"reports.md": 1_000_000, "keeping-house.md": 200_000}
+PAGES = {"reports.md": 1_000_000, "keeping-house.md": 200_000, "prices.md": 20_000}
 """A document, and how many records its ledger has."""
 
 END = "2026-11-22"
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 _ROW = '{"timestamp": "2025-06-27T15:30Z", "user_id": "ada", "model": "gpt-4o", "input_tokens": 7, "output_tokens": 3}'
-_OTHERS = {
+_FILES = {
     "old/token_usage_2025-06-27.jsonl": f"{_ROW}\n{_ROW[:40]}\n",
     "cosmos-export.json": f"[{_ROW.replace('ada', 'bob')}]\n",
+    "prices.toml": (Path(__file__).parents[1] / "examples" / "ops" / "prices.toml").read_text("utf-8"),
 }
-"""Files of other trackers that the documents import."""
+"""What the documents' commands read: files of other trackers, prices of one's own."""
 
 
-def main() -> None:
-    for name, records in PAGES.items():
+def main(*names: str) -> None:
+    for name in names or PAGES:
         page = Path(__file__).with_name(name)
         with tempfile.TemporaryDirectory() as folder:
             mine = {"DATABASE_URL": f"sqlite:///{folder}/ledger.db", "SPOOL_DIR": f"{folder}/spool", "TIMEZONE": "UTC"}
@@ -39,10 +40,10 @@ def main() -> None:
             # The commands of this checkout, whatever else is on the path.
             environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
             (Path(folder) / "backups").mkdir()
-            for path, text in _OTHERS.items():
+            for path, text in _FILES.items():
                 (Path(folder) / path).parent.mkdir(exist_ok=True)
                 (Path(folder) / path).write_text(text, "utf-8")
-            _run(f"livekit-tokens demo --records {records} --until {END}", folder, environment)
+            _run(f"livekit-tokens demo --records {PAGES[name]} --until {END}", folder, environment)
             text = _BLOCK.sub(partial(_filled, folder=folder, environment=environment), page.read_text("utf-8"))
             page.write_text(text, "utf-8")
 
@@ -64,4 +65,4 @@ def _run(command: str, folder: str, environment: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
