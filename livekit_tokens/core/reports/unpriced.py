@@ -60,4 +60,5 @@ def remedy(group: Unpriced, now: Price) -> str:
         return f"its price is known now: {reprice}"
     if group.last.provenance == "unknown":
         return "nothing here: the provider did not say how much it was; its bill does"
-    return f"{now.note or 'no price is known'}; then {reprice}"
+    known = now.note or "no price is known"
+    return f"{'give it a price in PRICES_FILE' if known == group.why else known}; then {reprice}"
