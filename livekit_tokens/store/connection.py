@@ -118,7 +118,7 @@ class StoreLedger:
             async with self._writing.connect() as conn:
                 yield conn
             return
-        engine = postgres_engine(self.address, answer_seconds=None, poolclass=NullPool)
+        engine = postgres_engine(self.address, may_take_its_time=True, poolclass=NullPool)
         async with engine.connect() as conn:
             await conn.execution_options(isolation_level="AUTOCOMMIT")
             yield conn

@@ -114,15 +114,14 @@ async def _set_wal(conn: aiosqlite.Connection) -> None:
             return
 
 
-def postgres_engine(
-    address: PostgresAddress, *, answer_seconds: float | None = ANSWER_SECONDS, **options: Any
-) -> AsyncEngine:
+def postgres_engine(address: PostgresAddress, *, may_take_its_time: bool = False, **options: Any) -> AsyncEngine:
     _hush("alembic")
 
     async def opened(*_args: object, **_options: object) -> asyncpg.Connection[asyncpg.Record]:
         import asyncpg  # noqa: PLC0415 - an extra
 
         # By asyncpg's own reading of the URL, which knows libpq's options: sslmode, several hosts, passfile.
+        answer_seconds = None if may_take_its_time else ANSWER_SECONDS
         return await asyncpg.connect(address.dsn, timeout=CONNECT_SECONDS, command_timeout=answer_seconds)
 
     return create_async_engine("postgresql+asyncpg://", async_creator=opened, hide_parameters=True, **options)
