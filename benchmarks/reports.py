@@ -43,7 +43,7 @@ COMMANDS = (
     "compare",
     "performance",
     "cost-analysis",
-    "statement user user-0000",
+    "statement --user user-0000",
     "report --html -",
 )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from livekit_tokens.core import faults, homes
 from livekit_tokens.core.clock import now
 from livekit_tokens.core.takeover import Recovered, take_over
+from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.runtime import UnopenedLedger, daily_logs, new_key, price_book, running, runtime
 from livekit_tokens.settings import Settings, load_settings
 from livekit_tokens.store.address import ledger_id
@@ -107,9 +108,13 @@ async def recover(
 
     `on_host` names another host's folder under the same SPOOL_DIR; only for a host that will not come back.
     `any_ledger` also takes spools that were written for another DATABASE_URL.
-    Raises LedgerUnavailable or LedgerTooNew.
+    Raises LedgerUnavailable or LedgerTooNew, and BadSetting for a host that has no folder.
     """
     settings = settings or load_settings()[0]
+    if on_host is not None and on_host not in (known := homes.hosts(settings.spool_dir)):
+        raise BadSetting(
+            f"host {on_host!r} has no spools in {settings.spool_dir}; those that have: {', '.join(known) or 'none'}"
+        )
     prices = price_book(settings)
     ledger = UnopenedLedger(settings.database_url, prices)
     wanted = "" if any_ledger else ledger_id(settings.database_url)

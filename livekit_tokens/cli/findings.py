@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ def tell(findings: Iterable[Finding], *, json: bool) -> None:
     """Print what is found; ends with exit code 1 where there is a fault."""
     from livekit_tokens.cli.ledger import print_json  # noqa: PLC0415 - `--help` does not wait for it
     from livekit_tokens.cli.outcome import FAILED  # noqa: PLC0415
+    from livekit_tokens.domain.receipts import counted  # noqa: PLC0415
 
     found = []
     for finding in findings:
@@ -29,21 +29,18 @@ def tell(findings: Iterable[Finding], *, json: bool) -> None:
         print_json({"state": "fault" if faults else "ok", "findings": [finding.to_dict() for finding in found]})
     else:
         notes = sum(finding.state == "note" for finding in found)
-        print(f"{len(found)} looked at: {_counted(faults, 'fault')}, {_counted(notes, 'note')}")
+        print(f"{len(found)} looked at: {counted(faults, 'fault')}, {counted(notes, 'note')}")
     if faults:
         raise typer.Exit(FAILED)
 
 
 def _print(finding: Finding) -> None:
+    from livekit_tokens.cli.columns import is_styled  # noqa: PLC0415
     from livekit_tokens.cli.text import plain  # noqa: PLC0415
 
     state = f"{finding.state:<5}"
-    if sys.stdout.isatty():
+    if is_styled():
         state = typer.style(state, fg=_COLOURS[finding.state])
     todo = f" -> {plain(finding.todo)}" if finding.todo else ""
     # At once: some looks take seconds.
     print(f"{state}  {plain(finding.subject)}: {plain(finding.told)}{todo}", flush=True)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

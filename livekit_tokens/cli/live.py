@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from livekit_tokens.cli.options import Json
+from livekit_tokens.cli.options import Json, Zone
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.periods import read_zone
 
@@ -23,13 +23,14 @@ def live(
     ] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="One look, also on a terminal.")] = False,
     limit: Annotated[int, typer.Option(metavar="N", help="At most so many, the newest.", min=1, max=10_000)] = 50,
+    tz: Zone = None,
     json: Json = False,
 ) -> None:
     """The calls that are going on with what they have spent so far, redrawn until Ctrl-C (once through a pipe)."""
     from livekit_tokens.cli import ledger  # noqa: PLC0415 - `--help` does not wait for it
 
     settings = ledger.usable_settings()
-    zone = read_zone(settings.timezone)
+    zone = read_zone(tz or settings.timezone)
     if not (once or json) and sys.stdout.isatty():
         ledger.asked(lambda reports: _watch(reports, every, limit, zone), settings, shown=True)
     answer = ledger.asked(lambda reports: reports.live(limit=limit), settings)

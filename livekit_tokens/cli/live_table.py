@@ -9,6 +9,7 @@ from livekit_tokens.cli.columns import Table, drawn
 from livekit_tokens.cli.table import cost, marks
 from livekit_tokens.cli.text import plain, time_text
 from livekit_tokens.core.reports import Live, LiveSession
+from livekit_tokens.domain.receipts import counted
 from livekit_tokens.domain.summary import SessionSummary
 from livekit_tokens.domain.times import to_datetime
 from livekit_tokens.domain.totals import Totals
@@ -33,7 +34,7 @@ def _title(answer: Live, zone: tzinfo) -> str:
         return f"No call is going on at {at}."
     parts = sum(len(line.running) for line in answer.sessions)
     shown = f"; the newest {len(answer.sessions)} are shown" if answer.more else ""
-    return f"{_counted(len(answer.sessions), 'session')}, {_counted(parts, 'running part')} at {at}{shown}"
+    return f"{counted(len(answer.sessions), 'session')}, {counted(parts, 'running part')} at {at}{shown}"
 
 
 def _rows(line: LiveSession) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -59,7 +60,3 @@ def _counts(session: SessionSummary) -> tuple[str, ...]:
 def _clock(length: timedelta) -> str:
     minutes, seconds = divmod(int(length.total_seconds()), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -59,7 +59,8 @@ def _run(app: typer.Typer, name: str) -> int:
         if callable(message := getattr(fault, "format_message", None)):
             code = int(getattr(fault, "exit_code", WRONG_USAGE))
             # No command at all: the help is printed already, and there is nothing to add.
-            return _say(name, f"{text} (see {name} --help)", code) if (text := str(message())) else code
+            where = getattr(getattr(fault, "ctx", None), "command_path", name)
+            return _say(name, f"{text} (see {where} --help)", code) if (text := str(message())) else code
         if os.environ.get("LIVEKIT_TOKENS_LOG_LEVEL", "").upper() == "DEBUG":
             raise
         told = f"unexpected {type(fault).__name__}: {fault}; LIVEKIT_TOKENS_LOG_LEVEL=DEBUG shows where"

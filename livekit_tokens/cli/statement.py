@@ -1,39 +1,28 @@
-"""`livekit-tokens statement user|tenant NAME`: what one of them spent."""
+"""`livekit-tokens statement --user NAME` or `--tenant NAME`: what one of them spent."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from livekit_tokens.cli.options import Json, Limit
 from livekit_tokens.cli.scope import Asked, Within, ask, scoped
+from livekit_tokens.domain.errors import BadSetting
 
 if TYPE_CHECKING:
-    from livekit_tokens.core.reports import Reports, Statement
-
-
-class Whose(StrEnum):
-    USER = "user"
-    TENANT = "tenant"
+    from livekit_tokens.core.reports import Reports, Statement, Whose
 
 
 @scoped
-def statement(
-    asked: Asked,
-    whose: Annotated[Whose, typer.Argument(help="Whose statement.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The user's identity, or the tenant.")],
-    *,
-    limit: Limit = 20,
-    json: Json = False,
-) -> None:
-    """Tell what one user or tenant spent: by service and model, by day, and in their newest sessions."""
+def statement(asked: Asked, *, limit: Limit = 20, json: Json = False) -> None:
+    """Tell what one --user or --tenant spent: by service and model, by day, and in their newest sessions."""
+    whose: Whose = "user" if asked.filters.get("user") else "tenant"
+    if not (name := asked.filters.get(whose)):
+        raise BadSetting("whose statement? give --user NAME or --tenant NAME; `livekit-tokens top users` lists them")
     from livekit_tokens.cli.ledger import print_json  # noqa: PLC0415 - `--help` does not wait for it
 
     async def question(reports: Reports, about: Within) -> Statement:
         return await reports.statement(
-            whose.value, name, about.since, about.until, limit=limit, timezone=about.timezone, **asked.filters
+            whose, name, about.since, about.until, limit=limit, timezone=about.timezone, **asked.filters
         )
 
     answer, about = ask(asked, question)
@@ -44,6 +33,6 @@ def statement(
         from livekit_tokens.cli.table import sessions_text  # noqa: PLC0415
         from livekit_tokens.cli.text import plain, summary_text  # noqa: PLC0415
 
-        print(f"STATEMENT OF {whose.value.upper()} {plain(name)}")
+        print(f"STATEMENT OF {whose.upper()} {plain(name)}")
         print(summary_text(answer.report, about.zone))
         print(f"\n{series_text(answer.days, about.zone)}\n\n{sessions_text(answer.sessions, about.zone)}")

@@ -40,9 +40,8 @@ def sessions_text(found: SessionList, zone: tzinfo) -> str:
         table.row(*_session(line, zone))
     if not found.sessions:
         return f"No sessions from {period_text(found.period, zone, found.timezone)}."
-    whole = sum((line.totals for line in found.sessions), Totals())
     more = f"The newest {len(found.sessions)} are shown; --limit shows more." if found.more else None
-    return drawn(table, period_text(found.period, zone, found.timezone), (*marks(whole), more))
+    return drawn(table, period_text(found.period, zone, found.timezone), (*marks(found.totals), more))
 
 
 def _session(line: SessionLine, zone: tzinfo) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from itertools import groupby
 from livekit_tokens.core.reports import Group, Report
 from livekit_tokens.domain.money import dollars_shown
 from livekit_tokens.domain.periods import Period
-from livekit_tokens.domain.receipts import cost_text, estimated_cost_text
+from livekit_tokens.domain.receipts import cost_text
 from livekit_tokens.domain.summary import RecordLine, ServiceLine, SessionSummary
 from livekit_tokens.domain.times import Micros, rfc3339, seconds_text, to_datetime
 from livekit_tokens.domain.totals import Totals
@@ -107,9 +107,10 @@ def _ours(totals: Totals, of: str = "") -> Iterator[str]:
     if characters := totals.units.get("characters"):
         yield f"{of}Characters: {characters:,}"
     if totals.estimated_tokens or totals.estimated_requests:
-        requests = f"{totals.estimated_requests:,} of {totals.requests:,} requests"
-        tokens = f"{totals.estimated_tokens:,} of {totals.total_tokens:,} tokens"
-        yield f"{of}Estimated: {requests}, {tokens}{estimated_cost_text(totals)}"
+        yield f"{of}Estimated Requests: {totals.estimated_requests:,} of {totals.requests:,}"
+        yield f"{of}Estimated Tokens: {totals.estimated_tokens:,} of {totals.total_tokens:,}"
+    if totals.estimated_cost:
+        yield f"{of}Estimated Cost: {dollars_shown(totals.estimated_cost)} of {dollars_shown(totals.cost)}"
     if totals.unknown_requests:
         yield f"{of}Unknown Requests: {totals.unknown_requests:,}"
     if totals.failed_requests:

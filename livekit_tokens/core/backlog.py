@@ -15,6 +15,7 @@ from livekit_tokens.core.lines import FORMAT, Head, Use
 from livekit_tokens.core.places import size_text
 from livekit_tokens.core.reading import head_of, readings
 from livekit_tokens.core.remains import Remains, missing_end, newest_format, read_remains
+from livekit_tokens.domain.receipts import counted
 from livekit_tokens.domain.times import SECOND, Micros
 
 _MOST_READ = 64 << 20
@@ -36,7 +37,7 @@ class Waiting:
 
     def told(self, now: Micros) -> str:
         age = "" if self.oldest is None else f", the oldest {_age(now - self.oldest)} old"
-        records = f"{'at least ' if self.capped else ''}{_counted(self.records, 'record')}"
+        records = f"{'at least ' if self.capped else ''}{counted(self.records, 'record')}"
         return f"{records} ({size_text(self.size)}) not in the ledger{age}"
 
 
@@ -79,7 +80,7 @@ def look_at_spools(
             done.append(folder)  # noqa: PERF401 - no comprehension may yield
     if done:
         size = size_text(sum(_size_from(folder, START) for folder in done))
-        told = f"{_counted(len(done), 'ended process', 'ended processes')}, all in the ledger; {size} kept for replays"
+        told = f"{counted(len(done), 'ended process', 'ended processes')}, all in the ledger; {size} kept for replays"
         yield Finding("ok", f"{_SUBJECT}s", told)
     elif not folders:
         yield Finding("ok", f"{_SUBJECT}s", "none: no process of this host has tracked a call lately")
@@ -126,7 +127,7 @@ def _faults_of(folder: Path, against: Against) -> Iterator[Finding]:
     if (found := faults_in(folder)) is None:
         return
     kinds = ", ".join(f"{kind} ({count:,})" for kind, count in sorted(found.counts.items()))
-    lost = f"{_counted(found.unkept, 'record')} could not be kept; " if found.unkept else ""
+    lost = f"{counted(found.unkept, 'record')} could not be kept; " if found.unkept else ""
     told = f"{lost}{kinds}; the last {_age(against.now - found.at)} ago: {found.last}"
     state: State = "fault" if found.unkept or not against.is_stale(found.at) else "note"
     yield Finding(state, f"faults of {folder.name}", told, "that process's log says more")
@@ -156,13 +157,13 @@ def _look_at_dead(folder: Path, against: Against) -> Generator[Finding, None, bo
 
 
 def _undecided(subject: str, waiting: Waiting) -> Finding:
-    told = f"{_counted(waiting.records, 'record')} ({size_text(waiting.size)}) kept; the ledger cannot be asked"
+    told = f"{counted(waiting.records, 'record')} ({size_text(waiting.size)}) kept; the ledger cannot be asked"
     return Finding("note", subject, f"{told} which of them it has", _LOOK_AT_LEDGER)
 
 
 def _unreadable(folder: Path) -> Finding:
     size = size_text(_size_from(folder, START))
-    told = f"{folder} has no readable beginning ({size}, {_counted(len(spool.segments_of(folder)), 'segment')})"
+    told = f"{folder} has no readable beginning ({size}, {counted(len(spool.segments_of(folder)), 'segment')})"
     todo = "look at its disk; once you know what it was, move the folder away"
     return Finding("fault", f"{_SUBJECT} {folder.name}", told, todo)
 
@@ -171,7 +172,7 @@ def _orphan(folder: Path, remains: Remains, waiting: Waiting, against: Against) 
     """A dead process's spool: at first a note, as the next process brings it home; then a fault."""
     assert remains.source is not None
     subject = f"orphan of process {remains.source.pid}"
-    unclosed = _counted(sum(part.status == "open" for part in remains.parts.values()), "part") + " not closed"
+    unclosed = counted(sum(part.status == "open" for part in remains.parts.values()), "part") + " not closed"
     if against.is_other(remains.source.ledger):
         told = f"the process is dead, and it wrote to another ledger than this DATABASE_URL; {unclosed}"
         return Finding("note", subject, told, "run livekit-tokens recover with the DATABASE_URL that it had")
@@ -196,7 +197,7 @@ def look_at_other_hosts(roots: Iterable[Path], host: str) -> Iterator[Finding]:
         others = {name: count for name, count in others.items() if count and name != host and name[0] != "."}
         if others:
             names = ", ".join(sorted(others)[:3]) + (" ..." if len(others) > 3 else "")
-            told = f"{_counted(sum(others.values()), 'spool')} of other hosts in {root} ({names})"
+            told = f"{counted(sum(others.values()), 'spool')} of other hosts in {root} ({names})"
             yield Finding(
                 "note", f"{_SUBJECT}s", told, "where such a host is gone for good, its spools wait there: see recover"
             )
@@ -243,7 +244,3 @@ def _age(length: Micros) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
-
-
-def _counted(number: int, one: str, many: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -43,6 +43,8 @@ def sweep(roots: Iterable[Path], known: Mapping[str, Checkpoint], person: Person
     """
     swept, sought = SpoolsSwept(), _sought(person)
     for root in roots:
+        if not dry_run:
+            spool.remove_gone(root)
         for folder in spool.sources_of(root):
             swept.looked_at += 1
             if not _holds(folder, sought):

@@ -34,6 +34,12 @@ def check_home(home: Path, spool_dir: Path) -> None:
         raise PermissionError(errno.EPERM, "somebody else may write it", str(home))
 
 
+def hosts(spool_dir: Path) -> list[str]:
+    """All that have ever had a folder here."""
+    found = (path.name for home in homes(spool_dir) if home.is_dir() for path in home.iterdir() if path.is_dir())
+    return sorted({name for name in found if not name.startswith(".")})
+
+
 def roots(spool_dir: Path, on_host: str) -> Iterator[Path]:
     """A host's folders with spools that may be trusted."""
     for home in homes(spool_dir):

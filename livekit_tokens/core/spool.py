@@ -148,6 +148,12 @@ def remove(folder: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
+def remove_gone(root: Path) -> None:
+    """Remove what was left half removed: whoever began that had all of it in the ledger."""
+    for path in root.glob(".gone-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def sweep(root: Path) -> None:
     """Remove what was left half made or half removed; the caller is the host's only taker."""
     for path in root.iterdir():

@@ -9,11 +9,11 @@ from livekit_tokens.domain.totals import Totals
 
 def receipt_line(totals: Totals) -> str:
     """Requests, tokens, cost, and what of them is estimated, failed or not known."""
-    facts = [_counted(totals.requests, "request"), _counted(totals.total_tokens, "token"), cost_text(totals)]
+    facts = [counted(totals.requests, "request"), counted(totals.total_tokens, "token"), cost_text(totals)]
     if totals.estimated_requests or totals.estimated_tokens:
         facts.append(
-            f"estimated {totals.estimated_requests:,} of {_counted(totals.requests, 'request')}"
-            f" and {totals.estimated_tokens:,} of {_counted(totals.total_tokens, 'token')}{estimated_cost_text(totals)}"
+            f"estimated {totals.estimated_requests:,} of {counted(totals.requests, 'request')}"
+            f" and {totals.estimated_tokens:,} of {counted(totals.total_tokens, 'token')}{estimated_cost_text(totals)}"
         )
     if totals.unknown_requests:
         facts.append(f"{totals.unknown_requests:,} unknown")
@@ -44,5 +44,6 @@ def units_text(totals: Totals) -> str:
     return ", ".join(billed + told) + ("; " if billed or told else "")
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """`1 record`, `2,000 records`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

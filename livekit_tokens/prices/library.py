@@ -60,7 +60,8 @@ _AS_TEXT = {"input_image": "input_text", "cached_input_image": "cached_input_tex
 """Google's images cost what its text does; other providers' have a price of their own, or none.
 Source: ai.google.dev, Gemini prices ("text / image / video")."""
 
-_BY_REQUEST = "requests_kcount"
+_FEES = ("requests_kcount", "input_text_messages_kcount")
+"""What is billed by the request or by the message has no unit here: without it a sum would be too low."""
 _GROQ_LEAST_MS = 10_000
 """Groq bills ten seconds of audio at least. Source: genai-prices 0.2.3 `types.py`, console.groq.com/docs."""
 
@@ -169,8 +170,7 @@ def _spellings(model: str) -> Iterable[str]:
 def _card(library: Library, provider: Any, info: Any, at: Micros) -> Card | None:
     prices = info.get_prices(to_datetime(at))
     published = {key: value for key, value in vars(prices).items() if value is not None}
-    # A request's own fee has no unit here; without it the sum would be too low.
-    if published.get(_BY_REQUEST):
+    if any(published.get(fee) for fee in _FEES):
         return None
     starts = sorted({tier.start for value in published.values() for tier in getattr(value, "tiers", ())})
     as_text = _AS_TEXT if provider.id == "google" else {}

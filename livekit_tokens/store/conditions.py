@@ -24,6 +24,10 @@ OF_PART = {
 """What only the part says."""
 
 
+IN_CALL = sa.or_(parts.c.room.is_not(None), parts.c.job.is_not(None))
+"""A part of a call: what is imported, or told by hand, has a length that nobody was on the line for."""
+
+
 def span_conditions(at: sa.ColumnElement[int], span: Period | None) -> list[sa.ColumnElement[bool]]:
     return [] if span is None else [at >= span.since, at < span.until]
 
@@ -48,6 +52,8 @@ def part_conditions(question: Question) -> list[sa.ColumnElement[bool]]:
     asked = {name: getattr(filters, name) for name in ("user", "tenant", "room")}
     conditions = [OF_PART[name] == value for name, value in asked.items() if value is not None]
     conditions += [parts.c.tags[key].as_string() == value for key, value in filters.tags.items()]
+    if question.in_calls:
+        conditions.append(IN_CALL)
     if question.sessions is not None:
         conditions.append(parts.c.session_id.in_(question.sessions))
     return conditions

@@ -16,7 +16,14 @@ from livekit_tokens.core.reports import Question
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.periods import ALWAYS, CUTTINGS, Cut, Period, split
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.store.conditions import key_of, part_conditions, quantity, record_conditions, span_conditions
+from livekit_tokens.store.conditions import (
+    IN_CALL,
+    key_of,
+    part_conditions,
+    quantity,
+    record_conditions,
+    span_conditions,
+)
 from livekit_tokens.store.cutting import number_of
 from livekit_tokens.store.rolling import beside
 from livekit_tokens.store.schema import ADDED, INFORMATIONAL, day_sums, parts, records, sums
@@ -63,7 +70,8 @@ def sessions_rolled(question: Question, rolled: Sequence[Period]) -> sa.Compound
 
 
 def calls(question: Question, now: Micros) -> sa.Select[Any]:
-    """How many sessions have a matching record, and how long they went on: `domain.sessions.call_time` of each."""
+    """How many sessions have a matching record; how long their calls went on, `domain.sessions.call_time` of each; and
+    how many of their parts are no call's."""
     # Each step names what the next one uses: written out twice, with its parameters, SQLite would work it out twice.
     each = _lengths(question, now).subquery("each")
     # Where an earlier part of the session reaches into this one, it is counted already.
@@ -74,7 +82,7 @@ def calls(question: Question, now: Micros) -> sa.Select[Any]:
     first = sa.case((told.c.reached.is_(None), 1), else_=0)
     since = _later(told.c.started, sa.func.coalesce(told.c.reached, told.c.started))
     length = sa.case((told.c.ended > since, told.c.ended - since), else_=0)
-    return sa.select(*(sa.func.coalesce(sa.func.sum(found), 0) for found in (first, length)))
+    return sa.select(*(sa.func.coalesce(sa.func.sum(found), 0) for found in (first, length, told.c.other)))
 
 
 def _lengths(question: Question, now: Micros) -> sa.Select[Any]:
@@ -83,9 +91,13 @@ def _lengths(question: Question, now: Micros) -> sa.Select[Any]:
     ended: sa.ColumnElement[int] = sa.func.coalesce(parts.c.ended_at, now)
     if (period := question.period) is not None:
         started, ended = _later(started, sa.literal(period.since)), _earlier(ended, sa.literal(period.until))
-    return sa.select(parts.c.session_id, parts.c.key, started.label("started"), ended.label("ended")).where(
-        parts.c.key.in_(matching_parts(question))
-    )
+    return sa.select(
+        parts.c.session_id,
+        parts.c.key,
+        started.label("started"),
+        sa.case((IN_CALL, ended), else_=started).label("ended"),
+        sa.case((IN_CALL, 0), else_=1).label("other"),
+    ).where(parts.c.key.in_(matching_parts(question)))
 
 
 def _later(one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:

@@ -111,8 +111,8 @@ class SqlReader:
         return costs
 
     async def calls(self, question: Question, now: Micros) -> Calls:
-        sessions, time = (await self._conn.execute(calls(await self._as_kept(question), now))).one()
-        return Calls(int(sessions), int(time))
+        found = (await self._conn.execute(calls(await self._as_kept(question), now))).one()
+        return Calls(*map(int, found))
 
     async def newest_sessions(self, question: Question, limit: int) -> list[str]:
         question = await self._as_kept(question)

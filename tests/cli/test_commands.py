@@ -241,6 +241,16 @@ class TestRecover:
         assert json.loads(out)["records"] == 0
         assert "records: 0" in run("recover")[1]
 
+    def test_a_host_that_has_no_spools_is_mistyped(self, run, tmp_path, monkeypatch):
+        """Not done without a word; those that have some are named."""
+        monkeypatch.setenv("LIVEKIT_TOKENS_SPOOL_DIR", str(tmp_path / "spool"))
+        (tmp_path / "spool" / "web-1").mkdir(parents=True)
+        code, out, err = run("recover", "--host", "web-l")
+        assert (code, out) == (2, "")
+        assert "host 'web-l' has no spools in" in err
+        assert "web-1" in err
+        assert run("recover", "--host", "web-1")[0] == 0
+
 
 class TestEnds:
     def test_help_and_version_need_no_ledger(self, run):
@@ -273,6 +283,23 @@ class TestEnds:
         assert code == 2
         assert "report" in out + err
         assert "livekit-tokens: " not in err
+
+    @pytest.mark.parametrize(
+        "words", [("cost-analysis", "--csv"), ("prices", "list", "--csv"), ("top", "--limit", "x")]
+    )
+    def test_wrong_usage_points_at_the_help_of_its_command(self, run, words):
+        """Which lists the options that there are."""
+        code, _, err = run(*words)
+        command = " ".join(word for word in words if word[0] != "-" and word != "x")
+        assert code == 2
+        assert err.endswith(f"(see livekit-tokens {command} --help)\n")
+
+    @pytest.mark.parametrize("words", [("live", "--once"), ("prices", "show", "whisper-1", "--at", "2026-11-22")])
+    def test_times_are_of_the_zone_that_is_asked_for(self, run, words):
+        """By --tz, as of every command that tells or reads a time."""
+        code, out, err = run(*words, "--tz", "Mars/Olympus")
+        assert (code, out) == (2, "")
+        assert "Mars/Olympus" in err
 
     def test_an_unexpected_fault_is_one_line(self, filled, monkeypatch):
         """With the way to see more; the traceback comes at LOG_LEVEL=DEBUG."""

@@ -92,6 +92,13 @@ def test_a_backup_says_what_is_in_it_and_goes_back(run, tmp_path):
     assert run("db", "check")[0] == 0
 
 
+def test_a_backup_that_is_not_there_is_not_called_an_empty_one(run, tmp_path):
+    """Its name is mistyped: the path is told."""
+    code, out, err = run("restore", "b.bd")
+    assert (code, out) == (1, "")
+    assert err == f"livekit-tokens: there is no file {tmp_path / 'b.bd'}; give the backup that is to be restored\n"
+
+
 def test_where_there_is_no_ledger_prune_says_so_and_makes_none(run, tmp_path, monkeypatch):
     """A mistyped address is not a ledger in which nothing is old."""
     monkeypatch.setenv("LIVEKIT_TOKENS_DATABASE_URL", f"sqlite:///{tmp_path / 'nowhere' / 'ledger.db'}")

@@ -64,7 +64,7 @@ class TestNames:
         ["performance"],
         ["cost-analysis"],
         ["timeline", "room_5"],
-        ["statement", "tenant", "t1"],
+        ["statement", "--tenant", "t1"],
     )
 
     @pytest.mark.parametrize("words", WORDS, ids=" ".join)
@@ -138,14 +138,25 @@ class TestTimeline:
 class TestStatement:
     def test_of_a_user_with_a_formula_for_a_name(self, asked):
         """Theirs alone."""
-        answer = json.loads(asked("statement", "user", "=1+1", "--json")[1])
+        answer = json.loads(asked("statement", "--user", "=1+1", "--json")[1])
         assert (answer["totals"]["sessions"], answer["user"]) == (1, "=1+1")
         assert [line["session_id"] for line in answer["sessions"]] == ["room_3"]
         assert len(answer["days"]) == 8
 
+    def test_of_nobody_is_wrong_usage(self, asked):
+        """Whose, every other command is told by an option, too."""
+        code, out, err = asked("statement")
+        assert (code, out) == (2, "")
+        assert "whose statement? give --user NAME or --tenant NAME" in err
+
+    def test_of_a_user_within_a_tenant_is_of_the_user(self, asked):
+        """Two options are two filters, as everywhere."""
+        answer = json.loads(asked("statement", "--user", "=1+1", "--tenant", "nobodys", "--json")[1])
+        assert (answer["user"], answer["totals"]["requests"]) == ("=1+1", 0)
+
     def test_of_an_unknown_user_is_exit_1(self, asked):
         """One line that names them."""
-        code, out, err = asked("statement", "user", "nobody")
+        code, out, err = asked("statement", "--user", "nobody")
         assert (code, out) == (1, "")
         assert "no session of user 'nobody'" in err
 
@@ -279,7 +290,7 @@ def test_a_period_without_usage_is_said_in_words(asked):
         ["trend"],
         ["compare"],
         ["performance"],
-        ["statement", "user", "ann"],
+        ["statement", "--user", "ann"],
     ):
         code, out, err = asked(*words, *year)
         assert (code, err) == (0, "")

@@ -102,7 +102,8 @@ Total Tokens: 20,770
 Total Requests: 56
 Total Cost: $0.006000 (40 unpriced)
 Total Audio Seconds: 61.500
-Total Estimated: 0 of 56 requests, 11,300 of 20,770 tokens
+Total Estimated Requests: 0 of 56
+Total Estimated Tokens: 11,300 of 20,770
 Total Failed Requests: 1
 Period: 2025-06-27 15:30:15 to 2025-06-27 15:35:42 (Europe/Berlin)
 
@@ -119,7 +120,8 @@ TRANSCRIBER SERVICE:
     Requests: 15
     Cost: $0.006000
     Audio Seconds: 61.500
-    Estimated: 0 of 15 requests, 11,300 of 11,300 tokens
+    Estimated Requests: 0 of 15
+    Estimated Tokens: 11,300 of 11,300
 
 AGENT SERVICE:
   Model: gpt-4o-realtime
@@ -158,7 +160,8 @@ Provider: openai
 Requests: 15
 Cost: $0.006000
 Audio Seconds: 61.500
-Estimated: 0 of 15 requests, 11,300 of 11,300 tokens
+Estimated Requests: 0 of 15
+Estimated Tokens: 11,300 of 11,300
 
 Service: AGENT
 Model: gpt-4o-realtime
@@ -180,7 +183,8 @@ Total Tokens: 20,770
 Total Requests: 55
 Total Cost: $0.006000 (40 unpriced)
 Total Audio Seconds: 61.500
-Total Estimated: 0 of 55 requests, 11,300 of 20,770 tokens
+Total Estimated Requests: 0 of 55
+Total Estimated Tokens: 11,300 of 20,770
 Total Failed Requests: 1
 Cost per Minute of Call: $0.003000
 Status: open

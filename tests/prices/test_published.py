@@ -254,3 +254,12 @@ def test_what_is_written_to_a_cache_has_a_price_from_gpt_5_6_on() -> None:
     rates = card_of("openai", "gpt-5.6-sol", DAY).rates
     assert rates["cache_write_text"] == rates["input_text"] * Fraction(5, 4)
     assert "cache_write_text" not in card_of("openai", "gpt-4.1", DAY).rates
+
+
+@pytest.mark.parametrize(
+    ("model", "service"),
+    [("whisper-large-v3", "transcriber"), ("tts-1", "tts"), ("grok-voice-latest", None), ("gpt-4o", None)],
+)
+def test_what_a_model_is_sold_as_is_read_from_what_its_price_is_for(model: str, service: str | None) -> None:
+    """By the minute of what it hears, by the character that it says; one that converses is billed by more than that."""
+    assert published.sold_as(model, DAY) == service

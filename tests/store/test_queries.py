@@ -101,16 +101,22 @@ def truth(world: World, period: Period, by: tuple[str, ...], zone: str, wanted: 
 
 
 def call_time_of(world: World, period: Period, wanted: Filters) -> Micros:
-    """Of the parts with a matching record, what lies in the period; session by session."""
+    """Of the calls' parts with a matching record, what lies in the period; session by session."""
     asked = (r for r in world.records if period.since <= r.at < period.until and matches(world.part_of(r), r, wanted))
     used = {r.part for r in asked}
     of: dict[str, list[Part]] = {}
     for p in world.parts:
-        if p.key in used:
+        if p.key in used and (p.room or p.job):
             ended_at = min(NOW if p.ended_at is None else p.ended_at, period.until)
             inside = replace(p, started_at=max(p.started_at, period.since), ended_at=ended_at)
             of.setdefault(p.session_id, []).append(inside)
     return sum(call_time(parts, NOW) for parts in of.values())
+
+
+def spent_in_calls(world: World, period: Period, wanted: Filters) -> Totals:
+    calls = tuple(r for r in world.records if world.part_of(r).room or world.part_of(r).job)
+    found = truth(replace(world, records=calls), period, (), "UTC", wanted)
+    return found[()][1] if found else Totals()
 
 
 def matches(p: Part, r: UsageRecord, wanted: Filters) -> bool:
@@ -231,6 +237,7 @@ class TestEveryReport:
                     whole = truth(world, period, (), zone, filters).get((), (0, Totals()))
                     assert (report.sessions, report.totals) == whole
                     assert report.call_time == call_time_of(world, period, filters)
+                    assert not report.call_time or report.in_calls == spent_in_calls(world, period, filters)
 
         asyncio.run(check())
 

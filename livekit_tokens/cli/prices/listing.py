@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from livekit_tokens.cli.options import Json
+from livekit_tokens.cli.options import Json, Zone
 from livekit_tokens.cli.outcome import Failed
 from livekit_tokens.core.clock import now
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 OF_VOICE_AGENTS = ("openai", "azure", "livekit", "deepgram", "cartesia", "elevenlabs")
 """Whose prices are listed where none is asked for; the libraries know some 2,000 models of others."""
 
-At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="The prices of this time, in UTC (default: now).")]
+At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="The prices of this time (default: now).")]
 
 
 def list_prices(
@@ -28,10 +28,11 @@ def list_prices(
         str | None, typer.Option(metavar="NAME", help="Only this provider; `all` for every one that is known.")
     ] = None,
     at: At = None,
+    tz: Zone = None,
     json: Json = False,
 ) -> None:
     """List every unit's price and its source, of the providers that voice agents use."""
-    book, moment = _book(), _moment(at)
+    book, moment = _asked(at, tz)
     known = list(book.cards(moment))
     cards = [card for card in known if _is_wanted(card, provider)]
     if not cards:
@@ -50,10 +51,11 @@ def show(
         str | None, typer.Option(metavar="NAME", help="As a usage record names it (default: whoever has it).")
     ] = None,
     at: At = None,
+    tz: Zone = None,
     json: Json = False,
 ) -> None:
     """Show what a model costs, by your own prices and the published ones, and how long that holds."""
-    book, moment = _book(), _moment(at)
+    book, moment = _asked(at, tz)
     cards = [_card(book, provider, model, moment)] if provider else _anyones(book, model, moment)
     _answer(cards, json=json)
     if not json:
@@ -110,16 +112,12 @@ def _print_terms(card: Card) -> None:
         print(fill(f"{card.provider} {card.model}: {line}", width(), subsequent_indent="     "))
 
 
-def _book() -> PriceBook:
+def _asked(at: str | None, tz: str | None) -> tuple[PriceBook, Micros]:
+    """The prices, and of which time."""
     from livekit_tokens.cli.ledger import usable_settings  # noqa: PLC0415
+    from livekit_tokens.domain.periods import read_moment, read_zone  # noqa: PLC0415
     from livekit_tokens.runtime import price_book  # noqa: PLC0415 - pydantic takes its time
 
-    return price_book(usable_settings())
-
-
-def _moment(at: str | None) -> Micros:
-    from datetime import UTC  # noqa: PLC0415
-
-    from livekit_tokens.domain.periods import read_moment  # noqa: PLC0415
-
-    return now() if at is None else read_moment(at, UTC)
+    settings = usable_settings()
+    zone = read_zone(tz or settings.timezone)
+    return price_book(settings), now() if at is None else read_moment(at, zone)

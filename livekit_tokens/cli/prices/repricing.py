@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,17 +10,15 @@ import typer
 
 from livekit_tokens.cli.options import Json, Model, Provider, Until, Zone
 from livekit_tokens.core.clock import now
-from livekit_tokens.domain.errors import BadSetting
 
 if TYPE_CHECKING:
-    from livekit_tokens.core.repricing import ModelChange, OnProgress, Repricing
+    from livekit_tokens.core.repricing import ModelChange, Repricing
 
 
 def reprice(  # noqa: PLR0917 - typer's way to name options
     since: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="From this time: 2026-11-22, '2026-11-22 15:00', RFC 3339 (required)."),
-    ] = None,
+        str, typer.Option(metavar="TIME", help="From this time: 2026-11-22, '2026-11-22 15:00', RFC 3339.")
+    ],
     until: Until = None,
     tz: Zone = None,
     provider: Provider = None,
@@ -34,11 +31,10 @@ def reprice(  # noqa: PLR0917 - typer's way to name options
     json: Json = False,
 ) -> None:
     """Price the records of a period anew: sums and an audit row (table repricings) follow in the same transaction."""
-    if since is None:
-        raise BadSetting("--since is missing; accepted: the time from which prices are to change, such as 2026-11-22")
     from livekit_tokens import housekeeping  # noqa: PLC0415 - `--help` does not wait for it
     from livekit_tokens.cli.ledger import print_json, usable_settings  # noqa: PLC0415
     from livekit_tokens.cli.outcome import awaited  # noqa: PLC0415
+    from livekit_tokens.cli.progress import counting  # noqa: PLC0415
     from livekit_tokens.core.repricing import Asked  # noqa: PLC0415
     from livekit_tokens.domain.periods import between, read_moment, read_zone  # noqa: PLC0415
 
@@ -46,25 +42,12 @@ def reprice(  # noqa: PLR0917 - typer's way to name options
     zone = read_zone(tz or settings.timezone)
     begin, end = (None if text is None else read_moment(text, zone) for text in (since, until))
     asked = Asked(between(begin, end, now()), provider, model, unprice, reason)
-    with _progress() as on_progress:
+    with counting(0, "records") as on_progress:
         done = awaited(housekeeping.reprice(settings, asked, dry_run=dry_run, on_progress=on_progress))
     if json:
         print_json(done.to_dict())
     else:
         print("\n".join(_lines(done, zone, tz or settings.timezone)))
-
-
-@contextmanager
-def _progress() -> Iterator[OnProgress]:
-    """A bar on a terminal's stderr."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    console = Console(stderr=True)
-    columns = (TextColumn("records"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("records", total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 def _lines(done: Repricing, zone: tzinfo, zone_name: str) -> Iterator[str]:

@@ -29,7 +29,7 @@ from livekit_tokens.core.reports.series import Point, Series, SeriesLine
 from livekit_tokens.core.reports.service import Reports, open_reports
 from livekit_tokens.core.reports.sessions import SessionLine, SessionList
 from livekit_tokens.core.reports.spending import Report
-from livekit_tokens.core.reports.statement import Statement
+from livekit_tokens.core.reports.statement import Statement, Whose
 from livekit_tokens.core.reports.timeline import Event, Timeline
 from livekit_tokens.core.reports.top import KINDS, Top, TopRequests, check_kind
 from livekit_tokens.core.reports.unpriced import Missing
@@ -78,6 +78,7 @@ __all__ = [
     "Unpriced",
     "UsageReader",
     "UsageStore",
+    "Whose",
     "check_by",
     "check_kind",
     "open_reports",

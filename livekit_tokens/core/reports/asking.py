@@ -67,7 +67,7 @@ class Question:
     """What the store is asked to add up. `by` may also name `session` and `part`, which no reader asks for by hand.
 
     Without a period it is about all time; `sessions` limits it to some; `cuts` are what one of `by` means in time;
-    `cancelled` asks only for requests that were cut off.
+    `cancelled` asks only for requests that were cut off, `in_calls` only for what was spent in a room or a job.
     """
 
     by: tuple[str, ...] = ()
@@ -76,6 +76,7 @@ class Question:
     sessions: tuple[str, ...] | None = None
     cuts: tuple[Cut, ...] = ()
     cancelled: bool = False
+    in_calls: bool = False
 
 
 @dataclass(frozen=True, slots=True)

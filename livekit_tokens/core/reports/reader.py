@@ -18,10 +18,13 @@ from livekit_tokens.domain.times import Micros
 
 
 class Calls(NamedTuple):
-    """How many sessions, and how long they went on: of the parts that match, as `domain.sessions.call_time` counts."""
+    """How many sessions, and how long their calls went on: of the parts that match, as `domain.sessions.call_time`
+    counts. `others`: how many of these parts are no call's (imported, or by hand).
+    """
 
     sessions: int = 0
     time: Micros = 0
+    others: int = 0
 
 
 class UsageReader(Protocol):

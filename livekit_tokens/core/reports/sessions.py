@@ -56,6 +56,11 @@ class SessionList:
     sessions: tuple[SessionLine, ...]
     more: bool = False
 
+    @property
+    def totals(self) -> Totals:
+        """Of those that are listed."""
+        return sum((line.totals for line in self.sessions), Totals())
+
     def to_dict(self) -> dict[str, object]:
         return {
             "period": period_dict(self.period, self.timezone),

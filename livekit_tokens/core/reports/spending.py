@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from livekit_tokens.core.reports.asking import Scope, period_dict
@@ -17,7 +17,7 @@ from livekit_tokens.domain.totals import Totals, cost_per_minute
 @dataclass(frozen=True, slots=True)
 class Report:
     """What was spent in a period, in total and by group. `sessions` are those with at least one matching record,
-    `call_time` (microseconds) is how long they went on in it.
+    `call_time` (microseconds) is how long their calls went on in it, and `in_calls` what was spent in these.
     """
 
     period: Period
@@ -27,11 +27,12 @@ class Report:
     totals: Totals
     groups: tuple[Group, ...]
     call_time: Micros = 0
+    in_calls: Totals = field(default_factory=Totals)
 
     @property
     def cost_per_minute(self) -> Decimal | None:
-        """Dollars a minute of call, of the priced requests; None without a call, and where nothing has a price."""
-        nanos = cost_per_minute(self.totals, self.call_time)
+        """Dollars a minute of call, of its priced requests; None without a call, and where nothing has a price."""
+        nanos = cost_per_minute(self.in_calls, self.call_time)
         return None if nanos is None else dollars(nanos)
 
     def to_dict(self) -> dict[str, object]:
@@ -52,8 +53,11 @@ async def spending(reader: UsageReader, scope: Scope, by: tuple[str, ...]) -> Re
     groups = in_order(await reader.grouped(asked), asked.cuts)
     # A session may stand in several groups: their counts of sessions do not add up.
     calls = await reader.calls(asked, scope.now) if groups else Calls()
-    totals = sum((group.totals for group in groups), Totals())
-    return Report(scope.period, scope.timezone, by, calls.sessions, totals, tuple(groups), calls.time)
+    totals = in_calls = sum((group.totals for group in groups), Totals())
+    if calls.time and calls.others:
+        spent = await reader.grouped(replace(scope.question(), in_calls=True))
+        in_calls = sum((group.totals for group in spent), Totals())
+    return Report(scope.period, scope.timezone, by, calls.sessions, totals, tuple(groups), calls.time, in_calls)
 
 
 async def _cuts(reader: UsageReader, scope: Scope, by: tuple[str, ...]) -> tuple[Cut, ...] | None:

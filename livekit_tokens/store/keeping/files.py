@@ -141,6 +141,8 @@ def _clear_left_over(file: Path) -> None:
 
 def looked_at(file: Path) -> Copied:
     """Raises LedgerUnavailable for a file that is not a whole ledger."""
+    if not file.exists():
+        raise LedgerUnavailable(f"there is no file {file}; give the backup that is to be restored")
     if not _has_bytes(file):
         raise LedgerUnavailable(f"{file} is no backup: there is nothing in it")
     try:
