@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from livekit_tokens.capture.wire import counting
 from livekit_tokens.capture.wire.answers import Reading
 from livekit_tokens.capture.wire.exchange import Channel, Exchange, awaited
 from livekit_tokens.capture.wire.requests import RESPONSES
@@ -24,25 +25,38 @@ _HTTP = Channel(lambda url: str(url.netloc, "ascii"), lambda *_: (None, None))
 class Retrieval(Exchange):
     """No billed request of its own: what it brings is that of the one which began the response, whoever asks for it."""
 
-    __slots__ = ("_response_id",)
+    __slots__ = ("_reading", "_response_id")
 
     def __init__(self, url: Any, response_id: str) -> None:
         super().__init__(RESPONSES, _HTTP, url, lambda: None)
         self._response_id = response_id
+        self._reading: Reading | None = None
 
     def advance(self) -> bool:
-        """Read when nothing more can come: who polls is answered in one piece, and mostly that there is nothing yet."""
-        if not self.ended:
+        """It has brought something when nothing more can come: who polls is mostly told that there is nothing yet."""
+        over = self.ended  # before the pieces are taken: none comes after it
+        self._read_pieces()
+        if not over:
             return False
-        head, waiting = self.head, awaited.get((self.host, self._response_id))
-        if head is not None and head[0] < 400 and waiting is not None:
-            content_type, encoding = (head[1].get(name, "") for name in ("content-type", "content-encoding"))
-            reading = Reading(RESPONSES.kind, content_type, encoding, len)
-            while self.pieces:
-                reading.feed(self.pieces.popleft())
+        reading, waiting = self._reading, awaited.get((self.host, self._response_id))
+        if reading is not None and waiting is not None:
             reading.close()
             if not reading.runs_on and reading.status is not None:
                 waiting.come(reading)
-        self.pieces.clear()
+        self._reading = None
         self._let_go()
         return True
+
+    def _read_pieces(self) -> None:
+        if self._reading is None and self.head is not None and self.head[0] < 400:
+            content_type, encoding = (self.head[1].get(name, "") for name in ("content-type", "content-encoding"))
+            self._reading = Reading(RESPONSES.kind, content_type, encoding, len)
+        while self.pieces:
+            piece = self.pieces.popleft()
+            if self._reading is not None:
+                self._reading.feed(piece)
+
+
+def is_waited_for(host: str, response_id: str) -> bool:
+    """Whether a response may run on in the background: for certain, or one that has just begun is not read yet."""
+    return (host, response_id) in awaited or counting.unsettled(None)

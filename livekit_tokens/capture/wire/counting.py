@@ -1,7 +1,8 @@
 """The thread in which what went over the wire is read and counted, so that no call waits for it.
 
 A request in flight is looked at when it begins, and 20 times a second until it is settled: that often what has arrived
-is counted, dropped from memory, and told to the spool. It sleeps while nothing is in flight.
+is counted, dropped from memory, and told to the spool. It sleeps while nothing is in flight but what rests: responses
+that run on in the background.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Protocol
@@ -17,6 +19,9 @@ from livekit_tokens.core import faults
 
 TICK_SECONDS = 0.05
 """How old a pending request's counts can be: of a chat, about four tokens."""
+MOST_RESTING, LONGEST_REST_SECONDS = 256, 24 * 3600.0
+"""How many responses that run on in the background are waited for, and for how long: whose result comes by a webhook,
+nobody asks for."""
 SETTLE_SECONDS = 0.5
 """How long an end (of a part, of the process) waits for what is still to be counted."""
 
@@ -30,7 +35,17 @@ class Counted(Protocol):
         ...
 
     @property
+    def began(self) -> float:
+        """Monotonic, in seconds."""
+        ...
+
+    @property
     def ended(self) -> bool: ...
+
+    @property
+    def rests(self) -> bool:
+        """Whether it waits for what others bring."""
+        ...
 
     def advance(self) -> bool:
         """Count what has come since; True when it is settled."""
@@ -44,6 +59,7 @@ class Counted(Protocol):
 class _Counting:
     def __init__(self) -> None:
         self._open: dict[int, Counted] = {}
+        self._resting: dict[int, Counted] = {}
         self._wakings: SimpleQueue[None] = SimpleQueue()
         self._settled = threading.Condition()
         self._starting = threading.Lock()
@@ -71,9 +87,15 @@ class _Counting:
             return self._settled.wait_for(lambda: not self.unsettled(part), seconds)
 
     def give_up(self, part: str) -> None:
-        for request in list(self._open.values()):
+        for request in list(self._resting.values()):
             if request.part == part:
                 request.give_up()
+                self.resume(request)
+
+    def resume(self, request: Counted) -> None:
+        """One that rests has something to be counted."""
+        self._resting.pop(id(request), None)
+        self.follow(request)
 
     def _start(self) -> None:
         with self._starting:
@@ -93,9 +115,19 @@ class _Counting:
     def _count(self) -> None:
         for key, request in list(self._open.items()):
             if _advanced(request):
-                with self._settled:
-                    self._open.pop(key, None)
-                    self._settled.notify_all()
+                self._open.pop(key, None)
+            elif request.rests:
+                self._resting[key] = request
+                self._open.pop(key, None)
+                self._end_longest_rests()
+        with self._settled:
+            self._settled.notify_all()
+
+    def _end_longest_rests(self) -> None:
+        oldest = next(iter(self._resting.values()))
+        if len(self._resting) > MOST_RESTING or time.monotonic() - oldest.began > LONGEST_REST_SECONDS:
+            oldest.give_up()
+            self.resume(oldest)
 
     def _wait(self) -> None:
         """Until something begins or is waited for, or for a tick while something is in flight."""
@@ -121,6 +153,11 @@ def follow(request: Counted) -> None:
     _counting.follow(request)
 
 
+def resume(request: Counted) -> None:
+    """One that rests has something to be counted."""
+    _counting.resume(request)
+
+
 def settle(part: str | None, seconds: float) -> bool:
     """Wait, blocking, until what has ended (of a part, or all) is recorded; False if that took longer."""
     return _counting.settle(part, seconds)
@@ -139,8 +176,8 @@ async def finished(part: str) -> None:
     await settled(part, SETTLE_SECONDS)
 
 
-def unsettled(part: str) -> bool:
-    """Whether a part has requests that have ended and are not recorded yet."""
+def unsettled(part: str | None) -> bool:
+    """Whether a part has requests (None: any has) that have ended and are not recorded yet."""
     return _counting.unsettled(part)
 
 

@@ -107,9 +107,13 @@ class Exchange:
 
     @property
     def ended(self) -> bool:
+        return self.ending is not None and not self.rests
+
+    @property
+    def rests(self) -> bool:
+        """Its response runs on in the background, and somebody may ask for it yet."""
         account = self._account
-        runs_on = account is not None and account.runs_on and not self.given_up
-        return self.ending is not None and not runs_on
+        return account is not None and account.runs_on and not self.given_up
 
     @property
     def operation(self) -> str:
@@ -157,7 +161,7 @@ class Exchange:
             self._account = None
         if self._account is None:
             self.pieces.clear()
-        elif over and self._account.runs_on and not self.given_up:
+        elif over and self.rests:
             awaited[self.host, self._account.response_id] = self
             return False
         if over:
@@ -168,6 +172,7 @@ class Exchange:
         """Its response has run on in the background, and has come to its end."""
         account, self._account = self._account, None
         self.ending, self.first = (time.monotonic(), "whole", None), None
+        counting.resume(self)
         if account is not None:
             account.come(reading)
 

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.spending import Spender, Spending
 from livekit_tokens.capture.wire import tee
-from livekit_tokens.capture.wire.background import Retrieval, retrieved
-from livekit_tokens.capture.wire.exchange import Channel, Exchange, Hold, awaited
+from livekit_tokens.capture.wire.background import Retrieval, is_waited_for, retrieved
+from livekit_tokens.capture.wire.exchange import Channel, Exchange, Hold
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_form, read_json, unread
 from livekit_tokens.core import faults
 from livekit_tokens.domain.errors import BadSetting
@@ -120,11 +120,12 @@ def begin(request: Any) -> Hold | None:
 
 
 def _begin_retrieval(request: Any) -> Hold | None:
-    """Follow who asks for a response: it may be one that runs on in the background, for a call or a metered client."""
-    response_id = retrieved(request.method, request.url.path)
-    if response_id is None or not (awaited or spending.may_be_spent() or _nobodys.get() is not None):
+    """Follow who asks for a response that runs on in the background, for whomever it was begun."""
+    url = request.url
+    response_id = retrieved(request.method, url.path)
+    if response_id is None or not is_waited_for(_host(request), response_id):
         return None
-    return Hold(Retrieval(request.url, response_id))
+    return Hold(Retrieval(url, response_id))
 
 
 def follow(endpoint: Endpoint, channel: Channel, sent: Any) -> Hold | None:
@@ -167,4 +168,8 @@ def _body_of(request: Any) -> bytes | None:
     return content
 
 
-_HTTP = Channel(lambda request: str(request.url.netloc, "ascii"), _read)
+def _host(request: Any) -> str:
+    return str(request.url.netloc, "ascii")
+
+
+_HTTP = Channel(_host, _read)

@@ -81,6 +81,7 @@ def _wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     watch.install()
     yield
     watch.uninstall()
+    counting._counting._resting.clear()
     assert faults.counts() == before
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,7 +16,8 @@ import pytest
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.capture.spending import Payer, Spending
-from livekit_tokens.capture.wire import counting
+from livekit_tokens.capture.wire import counting, watch
+from livekit_tokens.capture.wire.pieces import Pieces
 from livekit_tokens.core.pending import estimated
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
@@ -158,6 +161,94 @@ async def test_one_that_nobody_asks_for_is_unknown_when_its_call_ends(client: ht
     assert (record.request_id, summary.totals.unknown_requests) == ("resp_1", 1)
     await look(client)
     assert len(records) == 1
+
+
+async def test_who_leaves_a_session_by_hand_does_not_wait_for_it(client: httpx2.AsyncClient) -> None:
+    """It counts as ended until its first answer has been read."""
+    live = a_part([])
+    spending.spend(Spending(Payer(lambda: live), None))
+    await ask(client)
+    began = time.monotonic()
+    assert await asyncio.to_thread(counting.settle, live.part.key, PATIENCE_SECONDS)
+    assert time.monotonic() - began < PATIENCE_SECONDS / 2
+    spending.spend(None)
+
+
+async def test_of_many_that_nobody_asks_for_the_oldest_is_unknown(
+    client: httpx2.AsyncClient, writer: Writer, tracked: Paper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a backend whose results come by webhook: it would be waited for as long as the process lives."""
+    monkeypatch.setattr(counting, "MOST_RESTING", 3)
+    for number in range(5):
+        writer.response["id"] = f"resp_{number}"
+        await ask(client)
+        await counted()
+    await counted()
+    assert [(record.request_id, record.provenance) for record in tracked.records] == [
+        ("resp_0", "unknown"),
+        ("resp_1", "unknown"),
+    ]
+    assert [pend.record.request_id for pend in tracked.pending.values()] == ["resp_2", "resp_3", "resp_4"]
+
+
+async def test_one_is_waited_for_a_day(
+    client: httpx2.AsyncClient, writer: Writer, tracked: Paper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ask(client)
+    await counted()
+    monkeypatch.setattr(counting, "LONGEST_REST_SECONDS", 0.0)
+    writer.response["id"] = "resp_2"
+    await ask(client)
+    await counted()
+    await counted()
+    assert [record.request_id for record in tracked.records] == ["resp_1"]
+
+
+@pytest.mark.parametrize("address", ["https://forms.example/surveys/7/responses/export.csv", "responses/resp_2"])
+async def test_what_nobody_waits_for_is_not_followed(
+    client: httpx2.AsyncClient, tracked: Paper, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """It may be a download of any length that has nothing to do with a model."""
+    await ask(client)
+    await counted()
+    followed: list[Any] = []
+    monkeypatch.setattr(watch, "Retrieval", lambda *given: followed.append(given) or 1 / 0)
+    await client.get(address)
+    assert followed == []
+
+
+async def test_what_is_read_of_a_long_answer_is_bounded(tracked: Paper) -> None:
+    """Whatever it is that came from a response's address."""
+    kept: list[int] = []
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield bytes(1 << 20)
+            await asyncio.sleep(0.01)
+        kept.append(
+            sum(
+                len(piece) for one in gc.get_objects() if isinstance(one, Pieces) for piece in (*one._pieces, one._head)
+            )
+        )
+
+    class Waiting(httpx2.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            async for piece in endless():
+                yield piece
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, stream=Waiting())
+
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(watch, "is_waited_for", lambda *_: True)
+    async with (
+        httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as client,
+        client.stream("GET", "https://api.openai.com/v1/responses/resp_1") as response,
+    ):
+        async for _ in response.aiter_raw():
+            pass
+    monkeypatch.undo()
+    assert 0 < kept[0] < 10 << 20
 
 
 async def test_by_the_openai_client(writer: Writer, tracked: Paper) -> None:

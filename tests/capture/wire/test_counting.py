@@ -45,6 +45,8 @@ async def test_a_panic_costs_one_request_its_figures_and_nothing_else(
 class Request:
     part = "p"
     ended = True
+    rests = False
+    began = 0.0
 
     def __init__(self) -> None:
         self.counted = threading.Event()

@@ -272,6 +272,7 @@ def test_a_forked_child_counts_for_itself() -> None:
         class Request:
             part = "p"
             ended = True
+            rests = False
 
             def advance(self) -> bool:
                 waiting["advanced"] += 1
