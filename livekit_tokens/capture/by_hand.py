@@ -111,8 +111,7 @@ class ByHand:
             "idempotency_key": described.key_of(idempotency_key),
             "error": described.error_of(error),
         }
-        alone = spending.calls_of_bare_thread()
-        spender, in_call = self._spender(described.id_of(session_id), alone[0] if len(alone) == 1 else None)
+        spender, in_call = self._spender(described.id_of(session_id), spending.call_of_bare_thread())
         read = _Reading(in_call)
         told = {
             "model": _model(model, in_call),

@@ -13,13 +13,14 @@ Asked where the request is made, in its thread or task; a request that is settle
 Where nobody is tracked, `current` answers None. A part that is over is not written to: its writer then writes for a
 part of its own in the same session (a summary that a shutdown callback asks for is billed, too). The context is a
 context variable: tasks and `asyncio.to_thread` inherit it, and in a forked child nobody pays. A bare thread does not
-(`loop.run_in_executor`): it works for the one call of this process's jobs; where there are several, nobody is charged.
+(`loop.run_in_executor`): it works for the call in a process that LiveKit has started for one job; elsewhere for nobody.
 Needs neither livekit nor openai; LiveKit is asked for its job only where the process has imported it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import sys
 import threading
@@ -171,15 +172,20 @@ def whose() -> Spending | None:
     return _first_of([payer for payer in payers() if not payer.by_hand and payer.job == job])
 
 
-def calls_of_bare_thread() -> list[Payer]:
-    """The calls that a thread may work for which was given no context, as `loop.run_in_executor` gives none.
+def call_of_bare_thread() -> Payer | None:
+    """The call that a thread works for which was given no context, as `loop.run_in_executor` gives none.
 
-    The open ones of this process's jobs: mostly one, as LiveKit gives each job a process of its own. None in the main
-    thread and where a loop runs: these have a context wherever a call does. Ask where the money is spent, no later.
+    Only in a process that LiveKit has started for one job, as it does for each by default: what is asked there is the
+    call's, of several the one's that began first. Anywhere else (jobs in threads, a console, a web app beside one) a
+    thread may be anybody's. None in the main thread and where a loop runs: these have a context wherever a call does.
+    Ask where the money is spent, no later.
     """
     if told() is not None or threading.current_thread() is threading.main_thread() or is_in_loop():
-        return []
-    return [p for p in payers() if not (p.by_hand or p.over) and p.is_of_this_process and p.job is not None]
+        return None
+    calls = [p for p in payers() if not p.by_hand and p.is_of_this_process and p.job is not None]
+    if multiprocessing.parent_process() is None or len({p.job for p in calls}) != 1:
+        return None
+    return min((p for p in calls if not p.over), key=lambda payer: payer.number, default=None)
 
 
 def whose_is(session_id: str) -> Spending | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import multiprocessing
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -251,6 +252,7 @@ async def test_in_a_thread_without_a_context_it_is_the_only_calls(
 ) -> None:
     """As `loop.run_in_executor` starts them."""
     monkeypatch.setattr(spending, "_payers", WeakSet())
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: "LiveKit's")
     with fake_job_context(job_id="hand_9") as ctx:
         own = world.track(ctx=ctx)
     told = await asyncio.get_running_loop().run_in_executor(

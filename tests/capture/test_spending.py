@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import multiprocessing
 import subprocess
 import sys
 import threading
@@ -191,26 +192,28 @@ async def test_tasks_and_threads_that_asyncio_starts_inherit_it() -> None:
         assert await asyncio.to_thread(spending.labelled) == "search"
 
 
-async def test_a_bare_thread_works_for_the_calls_of_this_processs_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bare_thread_works_for_the_call_of_its_processs_only_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """`loop.run_in_executor` hands no context on. What is over is over."""
     monkeypatch.setattr(spending, "_payers", WeakSet())
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: "LiveKit's")
 
-    async def found() -> list[str]:
-        calls = await asyncio.get_running_loop().run_in_executor(None, spending.calls_of_bare_thread)
-        return sorted(payer.writer.part.session_id for payer in calls)
+    async def found() -> str | None:
+        call = await asyncio.get_running_loop().run_in_executor(None, spending.call_of_bare_thread)
+        return None if call is None else call.writer.part.session_id
 
     no_jobs, thread = Call("console"), Call("thread-1", job="job_8", by_hand=True)
-    assert await found() == []
-    first = Call("first", job="job_8")
-    assert await found() == ["first"]
-    second = Call("second", job="job_9")
-    assert await found() == ["first", "second"]
+    assert await found() is None
+    first, second = Call("first", job="job_8"), Call("second", job="job_8")
+    assert await found() == "first"
+    assert spending.call_of_bare_thread() is None  # here is a loop
     first.live.fix("done")
-    assert await found() == ["second"]
-    second.live.fix("done")
-    assert await found() == []
-    assert spending.calls_of_bare_thread() == []  # here is a loop
-    del no_jobs, thread, second
+    assert await found() == "second"
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: None)
+    assert await found() is None  # whose process it is, nobody knows
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: "LiveKit's")
+    other = Call("other", job="job_9")
+    assert await found() is None  # jobs in threads
+    del no_jobs, thread, second, other
 
 
 def test_jobs_in_threads_of_one_process_each_have_their_own() -> None:

@@ -15,7 +15,6 @@ from livekit_tokens.capture.wire import tee
 from livekit_tokens.capture.wire.background import Retrieval, is_waited_for, retrieved
 from livekit_tokens.capture.wire.exchange import Channel, Exchange, Hold
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_form, read_json, unread
-from livekit_tokens.core import faults
 from livekit_tokens.domain.errors import BadSetting
 
 Nobodys = Callable[[], Spender]
@@ -131,14 +130,11 @@ def _begin_retrieval(request: Any) -> Hold | None:
 def follow(endpoint: Endpoint, channel: Channel, sent: Any) -> Hold | None:
     """One request that is sent now: the hold by which its tee tells of it as it goes on; None if nobody pays."""
     pays: Callable[[], Spender | None] = _spender
-    if not spending.may_be_spent():
-        calls = spending.calls_of_bare_thread()
-        if len(calls) == 1:
-            pays = partial(spending.spender_of, Spending(calls[0]))
-        elif _nobodys.get() is None:
-            if calls:
-                faults.note("a request was made in a thread that several calls may have started; not counted")
+    if not spending.may_be_spent() and _nobodys.get() is None:
+        call = spending.call_of_bare_thread()
+        if call is None:
             return None
+        pays = partial(spending.spender_of, Spending(call))
     exchange = Exchange(endpoint, channel, sent, pays)
     exchange.be_seen()
     return Hold(exchange)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -95,6 +96,7 @@ def test_what_is_no_client_is_refused_in_one_line() -> None:
 async def test_two_sessions_and_an_app_in_one_process_each_get_their_own(provider: Provider) -> None:
     """One provider, one client, three who use it at once, one of them in threads: nothing goes astray."""
     one, two = Paper("1" * 32), Paper("2" * 32)
+    one.part = replace(one.part, job="job_1")  # the only one that a thread's request could be taken for
     app: list[str | None] = []
 
     async with openai.AsyncOpenAI(base_url=provider.base_url, api_key="not-a-key") as client:

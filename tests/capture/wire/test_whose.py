@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
@@ -13,7 +14,7 @@ import pytest
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.by_hand import ByHand
 from livekit_tokens.capture.part import Process
-from livekit_tokens.capture.spending import Payer, Spending
+from livekit_tokens.capture.spending import Payer, Spender, Spending
 from livekit_tokens.capture.wire import counting, watch
 from livekit_tokens.capture.writing import ClosedPart
 from livekit_tokens.runtime import new_key, now
@@ -51,22 +52,43 @@ async def test_two_calls_and_an_unrelated_app_share_a_process_and_a_client(provi
     assert [(record.model, record.metadata["messages_count"]) for record in second.records] == [("gpt-4o-mini", 2)] * 3
 
 
-@pytest.mark.parametrize("calls", [0, 1, 2])
-async def test_a_request_in_a_thread_without_a_context_is_the_only_calls(
-    provider: Provider, monkeypatch: pytest.MonkeyPatch, noted: list[str], calls: int
+ASKED: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+@pytest.mark.parametrize("jobs", [[], ["job_1"], ["job_1", "job_2"]])
+@pytest.mark.parametrize("own_process", [True, False])
+async def test_a_request_in_a_thread_without_a_context_is_the_calls_in_its_jobs_own_process(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, jobs: list[str], own_process: bool
 ) -> None:
-    """`loop.run_in_executor` hands no context on. Of several calls nobody knows whose it is, and `doctor` tells."""
+    """`loop.run_in_executor` hands no context on. Anywhere else it may be somebody else's."""
     monkeypatch.setattr(spending, "_payers", WeakSet())
-    papers = [Paper() for _ in range(calls)]
-    for number, paper in enumerate(papers):
-        paper.part = replace(paper.part, job=f"job_{number}")
-    payers = [Payer(lambda paper=paper: paper) for paper in papers]
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: "LiveKit's" if own_process else None)
+    papers, payers = working(jobs)
     client = openai.OpenAI(base_url=provider.base_url, api_key="not-a-key")
-    asked: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
-    await asyncio.get_running_loop().run_in_executor(None, lambda: client.chat.completions.create(**asked))
-    assert [len(paper.records) for paper in papers] == ([1] if calls == 1 else [0] * calls)
-    expected = ["a request was made in a thread that several calls may have started; not counted"]
-    assert noted == expected * (len(payers) == 2)
+    await asyncio.get_running_loop().run_in_executor(None, lambda: client.chat.completions.create(**ASKED))
+    assert [len(paper.records) for paper in papers] == [int(own_process and len(jobs) == 1)] * len(jobs)
+    assert len(payers) == len(jobs)
+
+
+async def test_a_metered_client_in_such_a_thread_has_its_own_payer(
+    provider: Provider, paper: Paper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spending, "_payers", WeakSet())
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: "LiveKit's")
+    (call,), payers = working(["job_1"])
+    client = openai.OpenAI(base_url=provider.base_url, api_key="not-a-key")
+    metered = watch.meter(client, lambda: Spender(paper, None, None))
+    await asyncio.get_running_loop().run_in_executor(None, lambda: metered.chat.completions.create(**ASKED))
+    assert (len(paper.records), call.written) == (1, [])
+    assert len(payers) == 1
+
+
+def working(jobs: list[str]) -> tuple[list[Paper], list[Payer]]:
+    """A call in each of these jobs, and what holds it."""
+    papers = [Paper() for _ in jobs]
+    for paper, job in zip(papers, jobs, strict=True):
+        paper.part = replace(paper.part, job=job)
+    return papers, [Payer(lambda paper=paper: paper) for paper in papers]
 
 
 async def test_a_metered_client_of_nobodys_is_not_a_calls_that_goes_on_beside_it(
