@@ -94,9 +94,13 @@ def cut_off(component: object, characters: int) -> Fields:
 
 
 def _of_llm(event: LLMMetrics, component: object) -> Fields:
+    details = {
+        "cached_tokens": event.prompt_cached_tokens,
+        "cache_write_tokens": getattr(event, "cache_creation_tokens", 0),  # not in livekit-agents 1.8.0
+    }
     usage = {
         "prompt_tokens": event.prompt_tokens,
-        "prompt_tokens_details": {"cached_tokens": event.prompt_cached_tokens},
+        "prompt_tokens_details": details,
         "completion_tokens": event.completion_tokens,
         "completion_tokens_details": {"reasoning_tokens": event.reasoning_tokens},
     }

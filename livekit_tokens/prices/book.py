@@ -157,7 +157,10 @@ def _priced(record: UsageRecord, quote: _Quote) -> Price:
         return Price(note=quote.why)
     price = quote.card.price(record.units)
     tier = record.metadata.get("service_tier")
-    return price if tier is None or price.note else price._replace(note=f"served as {tier}: {AS_STANDARD}")
+    if tier is None:
+        return price
+    served = f"served as {tier}: {AS_STANDARD}"
+    return price._replace(note=f"{served}; {price.note}" if price.note else served)
 
 
 def _begin(since: Micros | None) -> float:

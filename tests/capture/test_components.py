@@ -156,9 +156,15 @@ def realtime_metrics(**fields: Any) -> RealtimeModelMetrics:
 
 
 def test_a_completion_is_split_into_units_that_count_no_token_twice(told: Callable[..., UsageRecord]) -> None:
-    """Cached tokens are a part of the prompt, reasoning a part of the completion; times are the metric's."""
+    """Cached and written tokens are parts of the prompt, reasoning one of the completion; times are the metric's."""
     record = told(openai.LLM(model="gpt-4.1", api_key="none"), llm_metrics(reasoning_tokens=5, cache_creation_tokens=9))
-    assert record.units == {"input_text": 36, "cached_input_text": 64, "output_text": 15, "output_reasoning": 5}
+    assert record.units == {
+        "input_text": 27,
+        "cached_input_text": 64,
+        "cache_write_text": 9,
+        "output_text": 15,
+        "output_reasoning": 5,
+    }
     assert (record.service, record.operation, record.provenance) == ("agent", "chat_completion", "reported")
     assert (record.model, record.provider, record.request_id) == ("gpt-4.1", "openai", "chat_1")
     assert (record.processing_ms, record.first_output_ms) == (900, 250)

@@ -14,6 +14,7 @@ from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.times import to_micros
 from livekit_tokens.prices import book, library
 from livekit_tokens.prices.book import PriceBook
+from livekit_tokens.prices.published import AS_GLOBAL
 from tests.prices.makers import DAY, GOLDEN, used
 
 
@@ -47,6 +48,9 @@ def test_what_was_served_by_another_tier_has_the_standard_ones_price_and_says_so
     """A priority request is dearer, a flex one cheaper."""
     served = replace(used("openai", "gpt-4o", {"input_text": 2}), metadata={"service_tier": "priority"})
     assert PriceBook().price(served) == Price(5_000, 0, "served as priority: priced at the standard tier")
+    assert PriceBook().price(replace(served, provider="azure")).note == (
+        f"served as priority: priced at the standard tier; {AS_GLOBAL}"
+    )
 
 
 def test_informational_units_never_matter() -> None:
