@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -61,3 +62,7 @@ def cost(
 def _asked_book() -> PriceBook:
     """The book that `cost` asks; the settings of its first use count."""
     return runtime.price_book(runtime.own_settings())
+
+
+# A thread of the parent's may be reading the file just then, and nobody here would ever let go of its lock.
+os.register_at_fork(after_in_child=_asked_book.cache_clear)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from math import inf
@@ -81,6 +82,7 @@ class PriceBook:
     def __init__(self, prices_file: Path | None = None, contracts: Contracts = NONE) -> None:
         self._file = PricesFile(prices_file) if prices_file is not None else None
         self._shelf: _Shelf | None = None if prices_file is not None else _Shelf(contracts)
+        self._looking = threading.Lock()  # the drain, the ends of calls and `cost` ask first at any time
 
     def price(self, record: UsageRecord) -> Price:
         """What a record costs. Never raises: a fault of ours is noted, and the record unpriced."""
@@ -146,8 +148,10 @@ class PriceBook:
 
     def _current(self) -> _Shelf:
         """The quotes under the user's prices as they are now; the file is looked at every few seconds at most."""
-        if self._file is not None and (read := self._file.read_if_changed()) is not None:
-            self._shelf = _Shelf(read)
+        if self._file is not None:
+            with self._looking:
+                if (read := self._file.read_if_changed()) is not None:
+                    self._shelf = _Shelf(read)
         assert self._shelf is not None
         return self._shelf
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.times import rfc3339
 from livekit_tokens.prices import prices_file
 from livekit_tokens.prices.book import PriceBook
+from livekit_tokens.prices.contracts import Contracts
 from livekit_tokens.prices.prices_file import LOOK_SECONDS, PricesFile, check, read
 from tests.prices.makers import DAY, used
 
@@ -239,6 +243,27 @@ def test_a_book_prices_by_the_file_and_follows_it(file: Path, monkeypatch) -> No
     changed(file, entry(price="'3'", **{"from": "2026-11-23"}))
     assert prices.price(record) == Price(2_500, 0)
     assert prices.price(used("openai", "gpt-4o", {"input_text": 1}, DAY + 24 * 3600 * 10**6)) == Price(3_000, 0)
+
+
+def test_threads_that_ask_a_book_first_at_once_all_have_the_files_prices(file: Path, monkeypatch) -> None:
+    """A drain and the end of a call; who comes second waits until the first has read."""
+    file.write_text(entry())
+    book, second_came = PriceBook(file), threading.Event()
+    looks = itertools.count()
+
+    def slowly(path: Path) -> Contracts:
+        second_came.wait(0.2)
+        return read(path)
+
+    def price() -> Price:
+        if next(looks):
+            second_came.set()
+        return book.price(used("openai", "gpt-4o", {"input_text": 1}))
+
+    monkeypatch.setattr(prices_file, "read", slowly)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: price(), range(8)))
+    assert found == [Price(2_000, 0)] * 8
 
 
 def test_an_own_price_for_a_model_that_nobody_publishes_ends_with_its_period(file: Path) -> None:
