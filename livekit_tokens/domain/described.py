@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
+from itertools import islice
 from math import isfinite
 from uuid import UUID
 
@@ -21,6 +22,26 @@ Label = str | int | float | bool | None
 LONGEST = 200
 """Characters of a name or a label. What is longer is no label, and may be what somebody said."""
 _MOST_LABELS = 50
+_SAID = {
+    "query",
+    "prompt",
+    "question",
+    "messages",
+    "message",
+    "input",
+    "output",
+    "response",
+    "answer",
+    "reply",
+    "completion",
+    "text",
+    "content",
+    "transcript",
+    "utterance",
+    "instructions",
+    "arguments",
+}
+"""Names under which OpenAI's protocol, frameworks and other trackers hand on what was said."""
 _WORDS = (str, UUID, Decimal, date, Enum)
 _LARGEST_INTEGER = 2**63
 
@@ -83,18 +104,21 @@ def error_of(error: object) -> str | None:
 
 
 def labels(metadata: object) -> dict[str, Label]:
-    """Counts and labels as a record keeps them: texts cut, other objects as their type's name.
+    """Counts and labels as a record keeps them; other objects as their type's name.
 
+    Of a text that is no label (longer than one, or under a name for what was said) only its length is kept, in
+    characters; of what has such a text for its name nothing is.
     Raises ImpossibleUsage for what is no dict.
     """
     if metadata is None:
         return {}
     if not isinstance(metadata, Mapping):
         raise ImpossibleUsage(f"metadata is a {type(metadata).__name__}; expected a dict of labels and counts")
-    return {str(name)[:LONGEST]: _label(value) for name, value in list(metadata.items())[:_MOST_LABELS]}
+    named = ((str(name), value) for name, value in metadata.items())
+    return dict(islice(((name, _label(name, value)) for name, value in named if len(name) <= LONGEST), _MOST_LABELS))
 
 
-def _label(value: object) -> Label:
+def _label(name: str, value: object) -> Label:
     if isinstance(value, Enum):
         value = value.value
     if value is None or isinstance(value, bool):
@@ -103,4 +127,7 @@ def _label(value: object) -> Label:
         return value
     if isinstance(value, float):
         return value if isfinite(value) else None
-    return str(value)[:LONGEST] if isinstance(value, _WORDS) else type(value).__name__
+    if not isinstance(value, _WORDS):
+        return type(value).__name__
+    text = str(value)
+    return len(text) if len(text) > LONGEST or name.lower() in _SAID else text

@@ -53,19 +53,6 @@ _NAMES = {
     "safety": ("safety_score",),
     "metadata": ("request_metadata", "metadata"),
 }
-_SAID = {
-    "query",
-    "prompt",
-    "question",
-    "messages",
-    "input",
-    "output",
-    "response",
-    "answer",
-    "text",
-    "content",
-    "transcript",
-}
 """Labels under which other trackers keep what was said: they stay behind."""
 COST = "imported_cost_usd"
 _EXPORTED = re.compile(r"([0-9a-f]{32})-(\d{1,18})")
@@ -195,8 +182,7 @@ def _metadata(found: Row) -> Mapping[str, str | int | float | bool | None]:
             own = json.loads(own)
         except ValueError:
             own = None
-    kept = {n: v for n, v in own.items() if str(n).lower() not in _SAID} if isinstance(own, Mapping) else {}
-    labels = described.labels(kept)
+    labels = described.labels(own if isinstance(own, Mapping) else None)
     if (cost := fraction("cost", found["cost"])) is not None:
         if cost < 0:
             raise Unmapped(f"cost is {str(cost)[:20]}; expected one from 0")

@@ -77,12 +77,29 @@ def test_labels_are_bounded_and_plain() -> None:
         "nan": None,
         "huge": "int",
         "messages": "list",
-        "long": "x" * described.LONGEST,
+        "long": 500,
         "3": "three",
     }
     assert len(described.labels({str(number): number for number in range(1000)})) == 50
     with pytest.raises(ImpossibleUsage, match="metadata is a list"):
         described.labels(["run"])
+
+
+@pytest.mark.parametrize("name", ["question", "Prompt", "messages", "transcript", "a long one"])
+def test_of_what_was_said_no_word_is_kept_only_how_long_it_was(name: str) -> None:
+    """Neither of a text under a name that such a text goes by, nor of one that is no label for its length, nor where
+    it stands as the name of something else."""
+    said = "My name is John Doe, and " * (40 if name == "a long one" else 1)
+    assert described.labels({name: said, said * 40: 7}) == {name: len(said)}
+
+
+def test_a_count_under_such_a_name_stays_a_count() -> None:
+    assert described.labels({"input": 120, "output": 0.5, "text": True, "query": None}) == {
+        "input": 120,
+        "output": 0.5,
+        "text": True,
+        "query": None,
+    }
 
 
 def test_scores_are_finite_numbers() -> None:

@@ -210,7 +210,7 @@ def test_a_sheets_apostrophe_and_a_documents_own_fields_are_read():
     found = foreign(row, 1)
 
     assert (found.part.user, found.part.session_id) == ("=cmd", "t-1")
-    assert found.record.metadata == {"run_id": "r", "imported_cost_usd": "0.000024"}
+    assert found.record.metadata == {"run_id": "r", "prompt": 4, "imported_cost_usd": "0.000024"}
 
 
 def test_the_same_row_has_the_same_key_and_a_second_one_in_a_file_its_own():
