@@ -26,6 +26,9 @@ try:
 except ImportError as missing:
     raise ImportError("LangChain is not installed; pip install 'livekit-tokens[langchain]'") from missing
 
+_WRITTEN = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+"""What a prompt wrote to the cache: the first, or by how long it is kept; then the first is 0.
+Source: langchain-anthropic, `_create_usage_metadata`."""
 _MOST_RUNS = 10_000
 """Runs that have begun and not ended: what is older has been dropped by LangChain without a word."""
 
@@ -180,6 +183,7 @@ def usage_of(message: AIMessage | None, answered: Mapping[str, Any]) -> dict[str
         "completion_tokens": usage["output_tokens"],
         "prompt_tokens_details": {
             "cached_tokens": read.get("cache_read") or 0,
+            "cache_write_tokens": sum(read.get(name) or 0 for name in _WRITTEN),
             "audio_tokens": read.get("audio") or 0,
         },
         "completion_tokens_details": {

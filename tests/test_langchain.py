@@ -21,6 +21,7 @@ from langchain_openai import ChatOpenAI
 from livekit_tokens import langchain
 from livekit_tokens.capture.wire import counting, watch
 from livekit_tokens.core import faults
+from livekit_tokens.domain.given import units_of
 from livekit_tokens.langchain import attach_token_tracking
 from tests.capture.test_by_hand import World
 from tests.capture.wire.provider import Provider
@@ -97,6 +98,25 @@ async def test_a_request_is_recorded_with_its_units_its_user_and_its_thread(worl
     assert record.metadata["generations"] == 1
     part = world.part_of(record)
     assert (part.session_id, part.user) == ("thread-1", "ada")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"cache_creation": 3000},
+        {"cache_creation": 0, "ephemeral_5m_input_tokens": 1000, "ephemeral_1h_input_tokens": 2000},
+    ],
+)
+def test_what_a_prompt_wrote_to_the_cache_is_a_unit_of_its_own(written: dict[str, int]) -> None:
+    """It is dearer than the rest; langchain-anthropic tells it by how long it is kept, where that is known."""
+    usage: Any = {
+        "input_tokens": 5000,
+        "output_tokens": 7,
+        "total_tokens": 5007,
+        "input_token_details": {"cache_read": 1000, **written},
+    }
+    found = units_of("claude-sonnet-4-5", usage=langchain.usage_of(AIMessage("Fine.", usage_metadata=usage), {}))
+    assert found == {"input_text": 1000, "cached_input_text": 1000, "cache_write_text": 3000, "output_text": 7}
 
 
 def test_a_run_without_a_loop_is_recorded_too(world: World) -> None:
