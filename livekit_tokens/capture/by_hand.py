@@ -74,7 +74,8 @@ class ByHand:
 
         What it spent is one of three: `usage`, any OpenAI-shaped usage object or dict; `units`, a dict of disjoint
         units (`input_text`, `output_audio`, ...); or counts, of which `input_tokens` includes `cached_tokens`, as
-        providers say it. Without any of them the request is `unknown`, or, where it failed, free.
+        providers say it. Without any of them the request is `unknown`, or, where it failed, free. It failed where
+        `success` is False or there is an `error`.
 
         The session is that of the surrounding call or `usage_session`, or `session_id`; without any it is kept under
         `unattributed_...`, with one warning. `at` (aware) backfills. Kept of `error` is its class, of `metadata`
@@ -115,7 +116,7 @@ class ByHand:
         read = _Reading(in_call)
         told = {
             "model": _model(model, in_call),
-            "success": bool(success),
+            "success": bool(success) and error is None,
             "processing_ms": read(lambda: described.milliseconds("processing_time_ms", processing_time_ms)),
             "quality_score": read(lambda: described.score("quality_score", quality_score)),
             "safety_score": read(lambda: described.score("safety_score", safety_score)),

@@ -173,6 +173,7 @@ class LivePart(PartWriter):
             part = ended(self._part, at or self.now(), reason)
             for charge in self._recorder.charges(part):
                 self.write(charge)
+            self._process.closed_parts.leave(part)
             final = self._finally(part)
             self._part = part
             self._recorder.put_part(part)

@@ -15,7 +15,7 @@ import msgspec
 from livekit_tokens.capture import spending
 from livekit_tokens.core import faults
 from livekit_tokens.core.lines import Late, More, Pend
-from livekit_tokens.domain.sessions import Part, suffix
+from livekit_tokens.domain.sessions import BY_HAND, Part, of_session, suffix
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UNKNOWN_FEATURE, UsageRecord
 
@@ -178,10 +178,12 @@ class ClosedPart(PartWriter):
 
 
 class ClosedParts:
-    """The closed parts of this process that belong to no call: by session and user; the ones used last are kept."""
+    """The closed parts of this process that belong to no call: by session and user; the ones used last are kept, and
+    so is whose the sessions were that it left last."""
 
     def __init__(self) -> None:
         self._parts: OrderedDict[tuple[str, str | None], ClosedPart] = OrderedDict()
+        self._left: OrderedDict[str, Part] = OrderedDict()
         self._unattributed: str | None = None
         self._finding = threading.Lock()
 
@@ -192,12 +194,21 @@ class ClosedParts:
             self._unattributed = self._unattributed or f"unattributed_{suffix(int(key, 16))}"
             return self._unattributed, is_new
 
+    def leave(self, part: Part) -> None:
+        """An open part is about to end: what is told of its session by its name is its user's, too."""
+        with self._finding:
+            self._left[part.session_id] = self._left.pop(part.session_id, part)
+            if len(self._left) > _REMEMBERED:
+                self._left.popitem(last=False)
+
     def of(self, session_id: str, user: str | None, process: Process) -> ClosedPart:
         with self._finding:
             found = self._parts.get((session_id, user))
             if found is None:
                 like = Part(key="", session_id=session_id, started_at=0, user=user, tags=dict(process.tags))
-                found = self._parts[session_id, user] = ClosedPart(like, process, "by_hand")
+                if (first := self._left.get(session_id)) is not None:
+                    like = of_session(like, first)
+                found = self._parts[session_id, user] = ClosedPart(like, process, BY_HAND)
                 if len(self._parts) > _REMEMBERED:
                     self._parts.popitem(last=False)
             self._parts.move_to_end((session_id, user))

@@ -14,6 +14,9 @@ Status = Literal["open", "closed", "abandoned"]
 AFTERWARDS = "afterwards"
 """The close reason of a part that was spent when its call was over."""
 
+BY_HAND = "by_hand"
+"""The close reason of a part that nobody opened: its session was only named where it was recorded by hand."""
+
 IN_A_GAP = "lost_in_a_gap"
 """Why a part is over whose own end was never read: its spool was damaged, removed, or older than a restored backup."""
 
@@ -78,6 +81,18 @@ def ended(part: Part, at: Micros, reason: str | None, *, abandoned: bool = False
     """The part as it is once it has ended: not before it began, whatever the wall clock has done meanwhile."""
     status: Status = "abandoned" if abandoned else "closed"
     return replace(part, status=status, ended_at=max(at, part.started_at), close_reason=reason)
+
+
+def of_session(part: Part, first: Part) -> Part:
+    """A part that nobody opened, as its session's `first` one says it; but for a user or tenant of its own."""
+    user = part.user or first.user
+    return replace(
+        part,
+        user=user,
+        user_name=part.user_name or (first.user_name if user == first.user else None),
+        tenant=part.tenant or first.tenant,
+        tags={**part.tags, **first.tags},
+    )
 
 
 def left(stay: Stay, at: Micros) -> Stay:

@@ -18,6 +18,7 @@ from livekit_tokens.domain.stretches import is_stretch
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.store.keeping.forgotten import without_forgotten
+from livekit_tokens.store.named import complete_named
 from livekit_tokens.store.once import told_first
 from livekit_tokens.store.rows import Numbered, Row, last_parts, last_stays, part_row, record_rows, unannounced
 from livekit_tokens.store.schema import records as records_table
@@ -111,6 +112,7 @@ async def apply(
         await _write_parts(conn, statements, batch, known)
         if batch.still_open is not None:
             await _end_others(conn, batch.source.id, batch.still_open)
+        await complete_named(conn, batch.parts)
         await _write_all(conn, statements, statements.stays_sql, last_stays(batch.stays))
         if plain:
             await _write(conn, statements, ready)

@@ -24,8 +24,9 @@ from livekit_tokens.store.grouping import calls, dearest_groups, grouped, matchi
 from livekit_tokens.store.keeping.pruned import pruned_until
 from livekit_tokens.store.rolled import Told, coarser, is_tellable, is_told_by, spans_for, told_from
 from livekit_tokens.store.rolling import rolled_in
+from livekit_tokens.store.rows import part_of
 from livekit_tokens.store.schema import IS_OPEN, parts, records, stays, sums
-from livekit_tokens.store.values import entry_of, group_of, part_of, record_line_of, stay_of, unpriced_of
+from livekit_tokens.store.values import entry_of, group_of, record_line_of, stay_of, unpriced_of
 
 _AT_ONCE = 1000
 """Records in memory at once while all of them are gone through."""

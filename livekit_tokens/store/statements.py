@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
-from livekit_tokens.domain.sessions import IN_A_GAP
+from livekit_tokens.domain.sessions import BY_HAND, IN_A_GAP
 from livekit_tokens.store.schema import (
     ADDED,
     IS_OPEN,
@@ -65,6 +65,20 @@ end_in_gap = (
 """Parts whose end the spool no longer held: nobody would ever close them."""
 
 sessions_of = sa.select(parts.c.key, parts.c.session_id).where(parts.c.key.in_(sa.bindparam("keys", expanding=True)))
+
+_first = parts.alias("first")
+_first_opened = (
+    sa.select(_first.c.key)
+    .where(_first.c.session_id == parts.c.session_id, _first.c.close_reason.is_distinct_from(BY_HAND))
+    .order_by(_first.c.started_at, _first.c.key)
+    .limit(1)
+    .scalar_subquery()
+)
+
+named_only = sa.select(parts.c.key, _first_opened.label("first")).where(
+    parts.c.session_id.in_(sa.bindparam("sessions", expanding=True)), parts.c.close_reason == BY_HAND
+)
+"""Parts that nobody opened, each with the first one of its session that somebody did."""
 
 records_numbered = sa.select(records.c.part, records.c.seq, records.c.at).where(
     records.c.part.in_(sa.bindparam("parts", expanding=True)),

@@ -166,6 +166,13 @@ def test_without_figures_a_request_is_unknown_and_a_failed_one_free(
     assert (record.units, record.provenance) == ({}, provenance)
 
 
+def test_a_request_with_an_error_has_failed(world: World) -> None:
+    """Who gives one need not say so again: nothing was answered, and nothing is billed."""
+    record = world.record_usage(model="gpt-4.1", session_id="t", error=TimeoutError())
+    assert (record.success, record.error, record.provenance) == (False, "TimeoutError", "reported")
+    assert world.record_usage(model="gpt-4.1", session_id="t", error="", input_tokens=3).success is False
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -323,6 +330,22 @@ def test_a_session_that_is_only_named_does_not_seem_to_go_on(world: World) -> No
     assert (part.session_id, part.tags, part.user) == ("thread-1", {"env": "test"}, None)
     assert world.part_of(other).session_id == "x" * 300
     assert world.recorder.open_parts() == []
+
+
+def test_a_session_that_was_left_gets_it_with_its_user_tenant_and_tags(world: World) -> None:
+    """As a web backend records: a message opens the session, a later one only names it."""
+    with world.session("thread-1", user="ada", user_name="Ada", tenant="acme", tags={"plan": "pro"}):
+        pass
+    with world.session("thread-1", user="bob"):
+        pass
+    told = world.part_of(world.record_usage(model="gpt-4.1", input_tokens=1, session_id="thread-1"))
+    assert (told.user, told.user_name, told.tenant) == ("ada", "Ada", "acme")
+    assert told.tags == {"env": "test", "plan": "pro"}
+    of_another = ByHand(lambda: world.process, user="eve").record_usage(
+        model="gpt-4.1", input_tokens=1, session_id="thread-1"
+    )
+    own = world.part_of(of_another)
+    assert (own.user, own.user_name, own.tenant) == ("eve", None, "acme")
 
 
 def test_without_any_session_it_is_kept_with_one_warning(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,7 @@ from livekit_tokens.core.ledger import Checkpoint
 from livekit_tokens.core.lines import Late
 from livekit_tokens.domain import units
 from livekit_tokens.domain.pricing import UNPRICED, Price, unpriced
-from livekit_tokens.domain.sessions import IN_A_GAP, Part, Stay
+from livekit_tokens.domain.sessions import BY_HAND, IN_A_GAP, Part, Stay
 from livekit_tokens.domain.times import QUARTER, quarter_of
 from livekit_tokens.domain.totals import Totals, totals_of
 from livekit_tokens.store import schema, writing
@@ -88,6 +88,43 @@ async def test_a_batch_brings_parts_stays_records_sums_and_the_checkpoint(ledger
     assert (source["segment"], source["byte_offset"], source["seq"], source["lost"]) == (1, 100, 1, 2)
     assert await connection.checkpoint("source-1") == Checkpoint(1, 100, 1)
     assert await connection.checkpoints(["source-1", "nobody"]) == {"source-1": Checkpoint(1, 100, 1)}
+
+
+def by_hand(key: str, **whose: object) -> Part:
+    """A part that is only told by its session's id, as a second process tells it."""
+    said = {"status": "closed", "ended_at": START + 9, "close_reason": BY_HAND, "started_at": START + 9, "user": None}
+    return part(key, **{**said, **whose})
+
+
+@pytest.mark.parametrize("first_to_come", ["the session", "what only names it"])
+async def test_what_only_names_a_session_has_its_user_tenant_and_tags(ledger, connection, first_to_come):
+    """Whichever process's spool is read first; a user of its own stays; also when it is told again."""
+    opened = part(user_name="Ann", tenant="t", tags={"plan": "pro", "env": "prod"})
+    later = part("0c" * 16, started_at=START + 5, user="bob", tenant="u")
+    named, own = by_hand("0d" * 16, tags={"env": "dev", "v": "2"}), by_hand("0e" * 16, user="eve")
+    batches = [[opened, later], [named, own]]
+    at = None
+    for told in batches if first_to_come == "the session" else batches[::-1]:
+        made = batch(parts=told, before=at)
+        assert await connection.apply(made)
+        at = made.after
+    assert await connection.apply(batch(parts=[named], before=at))
+    whose = {
+        row["key"].hex()[:2]: (row["user_id"], row["user_name"], row["tenant"], row["tags"])
+        for row in await rows(ledger, schema.parts)
+    }
+    assert whose == {
+        "0a": ("ann", "Ann", "t", {"plan": "pro", "env": "prod"}),
+        "0c": ("bob", None, "u", {}),
+        "0d": ("ann", "Ann", "t", {"plan": "pro", "env": "prod", "v": "2"}),
+        "0e": ("eve", None, "t", {"plan": "pro", "env": "prod"}),
+    }
+
+
+async def test_what_names_a_session_that_nobody_opened_is_nobodys(ledger, connection):
+    """Nor does one part by hand inherit from another."""
+    assert await connection.apply(batch(parts=[by_hand("0d" * 16), by_hand("0e" * 16, user="eve")]))
+    assert [row["user_id"] for row in await rows(ledger, schema.parts, "key")] == [None, "eve"]
 
 
 async def test_a_stale_checkpoint_is_refused_and_nothing_is_written(ledger, connection):

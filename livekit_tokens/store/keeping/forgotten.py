@@ -14,6 +14,7 @@ from livekit_tokens.core.ledger import Batch
 from livekit_tokens.domain.erasure import Forgotten, texts_of, texts_of_record
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.store.once import digest
+from livekit_tokens.store.rows import part_of
 from livekit_tokens.store.schema import erasure_keys, erasures, idempotency, parts, records
 
 KEY_NAME = "hmac-sha256"
@@ -41,7 +42,7 @@ async def _told_without(conn: AsyncConnection, forgotten: Forgotten, batch: Batc
     seen = forgotten.seen(batch.parts, batch.stays, {record.part for _, record in batch.records})
     # A stay may come after its part: then the part is in the ledger, under a name that nobody knew to be theirs.
     arrived = {part.key for part in batch.parts}
-    there = await _parts_of(conn, seen.keys() & {stay.part for stay in batch.stays} - arrived)
+    there = await parts_of(conn, seen.keys() & {stay.part for stay in batch.stays} - arrived)
     texts = (text for part in (*batch.parts, *there) if part.key in seen for text in texts_of(part))
     labels = (text for _, record in batch.records if record.part in seen for text in texts_of_record(record))
     await recall(conn, forgotten, forgotten.names_in((*texts, *labels)))
@@ -61,11 +62,9 @@ async def _told_without(conn: AsyncConnection, forgotten: Forgotten, batch: Batc
     return told
 
 
-async def _parts_of(conn: AsyncConnection, keys: Collection[str]) -> list[Part]:
+async def parts_of(conn: AsyncConnection, keys: Collection[str]) -> list[Part]:
     if not keys:
         return []
-    from livekit_tokens.store.values import part_of  # noqa: PLC0415 - a process that only writes rarely needs it
-
     told = sa.select(parts).where(parts.c.key.in_([bytes.fromhex(key) for key in sorted(keys)]))
     return [part_of(row) for row in await conn.execute(told)]
 
