@@ -24,13 +24,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("livekit_tokens")
 
 
-def register_plugin() -> None:
-    """Tell LiveKit of us, so that it preloads what is heavy once a worker."""
-    from livekit_tokens.capture import plugin  # noqa: PLC0415 - imports livekit
-
-    plugin.register()
-
-
 def track(
     session: AgentSession[Any] | None,
     ctx: JobContext | None = None,

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from livekit_tokens.core import whisper
 from livekit_tokens.core.calibration import CACHED_IN_STEPS_OF, Expected
 from livekit_tokens.core.estimates.bounds import Estimate
-from livekit_tokens.core.estimates.framing import AUDIO_MS_PER_TOKEN, USER_AUDIO_MS_PER_TOKEN
+from livekit_tokens.core.estimates.framing import AUDIO_MS_PER_TOKEN, USER_AUDIO_MS_PER_TOKEN, heard_tokens
 from livekit_tokens.core.whisper import Count
-from livekit_tokens.domain.units import Units
+from livekit_tokens.domain.units import Units, nonzero
 from livekit_tokens.domain.usage import UsageRecord
 
 # Recorded OpenAI traffic (55 requests, 2026-11; facts of this project): at most 4.3% off by the last bill, 13% without.
@@ -56,9 +56,9 @@ def prompt_units(expected: Expected) -> Estimate:
     fresh = expected.tokens - expected.cached - expected.written
     surely = 0 if expected.written else max(0, least - expected.cacheable - step)
     return Estimate(
-        _kept({"input_text": fresh, "cached_input_text": expected.cached, "cache_write_text": expected.written}),
-        _kept({"input_text": surely}),
-        _kept(
+        nonzero({"input_text": fresh, "cached_input_text": expected.cached, "cache_write_text": expected.written}),
+        nonzero({"input_text": surely}),
+        nonzero(
             {
                 "input_text": most,
                 "cached_input_text": expected.cacheable + step,
@@ -70,7 +70,7 @@ def prompt_units(expected: Expected) -> Estimate:
 
 def speech_units(model: str, characters: int, tokens: int) -> Estimate:
     """A text that was sent to be spoken."""
-    units = _kept({"input_text": tokens} if is_speech_billed_by_tokens(model) else {"characters": characters})
+    units = nonzero({"input_text": tokens} if is_speech_billed_by_tokens(model) else {"characters": characters})
     return Estimate(units, units, units)
 
 
@@ -79,7 +79,7 @@ def audio_units(model: str, audio_ms: int | None) -> Estimate:
     units: Units = {}
     if audio_ms is not None:
         by = whisper.billed_by(model)
-        units = _kept({"audio_ms": audio_ms} if by == "duration" else {"input_audio": whisper.audio_tokens(audio_ms)})
+        units = nonzero({"audio_ms": audio_ms} if by == "duration" else {"input_audio": heard_tokens(audio_ms)})
     return Estimate(units, *whisper.about(units))
 
 
@@ -187,17 +187,13 @@ def _cut_speech(record: UsageRecord, arrived: Arrived) -> UsageRecord:
 def _estimated(
     record: UsageRecord, output: Units, *, low: Units | None = None, high: Units | None = None, reached: bool = True
 ) -> UsageRecord:
-    units = {**record.units, **_kept(output)}
+    units = {**record.units, **nonzero(output)}
     if not units:
         return replace(record, provenance="unknown", low=None, high=None)
     return replace(
         record,
         units=units,
         provenance="estimated",
-        low={**(record.low or {}), **_kept(output if low is None else low)} if reached else {},
-        high={**(record.high or {}), **_kept(output if high is None else high)},
+        low={**(record.low or {}), **nonzero(output if low is None else low)} if reached else {},
+        high={**(record.high or {}), **nonzero(output if high is None else high)},
     )
-
-
-def _kept(units: Units) -> Units:
-    return {name: quantity for name, quantity in units.items() if quantity}

@@ -165,10 +165,6 @@ def load_soon(name: Name) -> None:
         loader.start()
 
 
-def is_loaded(name: Name = "o200k") -> bool:
-    return name in _loaded
-
-
 def is_ready(model: str | None) -> bool:
     """Whether a model's text can be counted without waiting; if not, its vocabulary is loaded by a thread."""
     name = vocabulary_of(model)

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from livekit_tokens.core.estimates.framing import USER_AUDIO_MS_PER_TOKEN
-from livekit_tokens.domain.units import Units
+from livekit_tokens.core.estimates.framing import heard_tokens
+from livekit_tokens.domain.units import Units, nonzero
 from livekit_tokens.domain.usage import Provenance
 
 CountedBy = Literal["o200k", "cl100k", "words"]
@@ -64,10 +64,6 @@ def count_by_words(text: str) -> Count:
     return Count(round(len(text.split()) * TOKENS_PER_WORD), "words")
 
 
-def audio_tokens(milliseconds: int) -> int:
-    return milliseconds // USER_AUDIO_MS_PER_TOKEN
-
-
 def audio_ms_of(tokens: int) -> Interval:
     """How long it most likely took to say what has so many tokens, in milliseconds. Nothing is ever billed from it.
 
@@ -112,7 +108,7 @@ def without_usage(model: str, transcript: Count | None, measured_ms: int | None)
     marks = {**_marks(transcript), "audio_from": "measured"}
     match billed_by(model):
         case "duration":
-            units = _kept({"audio_ms": measured_ms})
+            units = nonzero({"audio_ms": measured_ms})
             low, high = about(units)
             return Transcription(units, "estimated", tokens, low=low, high=high, metadata=marks)
         case "tokens" if transcript is not None:
@@ -146,12 +142,12 @@ def about(units: Units) -> tuple[Units, Units]:
     if (measured := units.get("audio_ms")) is not None:
         low["audio_ms"] = measured // 1000 * 1000
         high["audio_ms"] = low["audio_ms"] + 1000
-    return _kept(low), high
+    return nonzero(low), high
 
 
 def _with_speech(audio_ms: int, per_second: float) -> Units:
     spoken = round(audio_ms / 1000 * per_second)
-    return _kept({"input_audio": audio_tokens(audio_ms), "output_text": spoken + OUTPUT_FRAMING})
+    return nonzero({"input_audio": heard_tokens(audio_ms), "output_text": spoken + OUTPUT_FRAMING})
 
 
 def _inferred(transcript: Count | None) -> Transcription:
@@ -162,15 +158,15 @@ def _inferred(transcript: Count | None) -> Transcription:
         {},
         "unknown",
         _tokens(length.likely, transcript),
-        low=_kept({"audio_ms": length.low, **_tokens(length.low, transcript)}),
-        high=_kept({"audio_ms": length.high, **_tokens(length.high, transcript)}),
+        low=nonzero({"audio_ms": length.low, **_tokens(length.low, transcript)}),
+        high=nonzero({"audio_ms": length.high, **_tokens(length.high, transcript)}),
         metadata={**_marks(transcript), "audio_from": "inferred", "inferred_audio_ms": length.likely},
     )
 
 
 def _tokens(audio_ms: int, transcript: Count | None) -> Units:
     units: Units = {}
-    if audio := audio_tokens(audio_ms):
+    if audio := heard_tokens(audio_ms):
         units["input_audio"] = audio
     if transcript is not None:
         units["output_text"] = transcript.tokens + OUTPUT_FRAMING
@@ -179,7 +175,3 @@ def _tokens(audio_ms: int, transcript: Count | None) -> Units:
 
 def _marks(transcript: Count | None) -> dict[str, str | int]:
     return {} if transcript is None else {"counted_by": transcript.by}
-
-
-def _kept(units: Units) -> Units:
-    return {name: quantity for name, quantity in units.items() if quantity}

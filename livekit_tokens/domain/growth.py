@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from livekit_tokens.domain.foreign import COST, Foreign
 from livekit_tokens.domain.foreign_cells import Unmapped
-from livekit_tokens.domain.units import Units, input_tokens, output_tokens
+from livekit_tokens.domain.units import Units, input_tokens, nonzero, output_tokens
 
 
 class Known(NamedTuple):
@@ -43,8 +43,8 @@ def growth(one: Foreign, there: Known) -> Foreign | None:
         raise Unmapped(f"the ledger has this row with {was}, and here it has {now}; what is there stays")
     added = replace(
         record,
-        units={name: count for name, count in units.items() if count},
-        informational={name: count for name, count in informational.items() if count},
+        units=nonzero(units),
+        informational=nonzero(informational),
         idempotency_key=growth_key(one, there.growths + 1),
         metadata={name: label for name, label in record.metadata.items() if name != COST},
     )

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.money import Nanos
-from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.times import Micros, is_within
 from livekit_tokens.domain.usage import UsageRecord
 
 Rates = Mapping[str, Fraction]
@@ -148,7 +148,7 @@ class Card:
 
     def holds_at(self, at: Micros) -> bool:
         """Whether this is the card of that time."""
-        return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
+        return is_within(at, self.since, self.until)
 
     def price(self, units: Mapping[str, int]) -> Price:
         """What some units, at least one, cost: one rounding, half-even, at the total.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from livekit_tokens.domain.errors import ImpossibleUsage
-from livekit_tokens.domain.units import LARGEST, Units, quantity_of
+from livekit_tokens.domain.units import LARGEST, Units, nonzero, quantity_of
 
 Counts = Mapping[str, object]
 """A usage object as JSON gave it."""
@@ -57,7 +57,7 @@ def split_transcription_usage(usage: object) -> Units:
     """
     counts = _mapping("usage", usage)
     if "seconds" in counts:
-        return _kept({"audio_ms": _milliseconds(counts["seconds"])})
+        return nonzero({"audio_ms": _milliseconds(counts["seconds"])})
     units: Units = {}
     _split_input(units, counts, "input_tokens", "input_token_details", rest="audio")
     _split_output(units, counts, "output_tokens", "output_token_details")
@@ -205,7 +205,3 @@ def _mapping(name: str, value: object) -> Counts:
     if not isinstance(value, Mapping):
         raise ImpossibleUsage(f"{name} is a {type(value).__name__}; expected an object")
     return value
-
-
-def _kept(units: Units) -> Units:
-    return {name: quantity for name, quantity in units.items() if quantity}

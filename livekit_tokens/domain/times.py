@@ -38,6 +38,11 @@ def seconds_text(length: Micros) -> str:
     return f"{length // 1000 // 1000}.{length // 1000 % 1000:03d}"
 
 
+def is_within(at: Micros, since: Micros | None, until: Micros | None) -> bool:
+    """Whether a moment is in `[since, until)`, of which None is no end."""
+    return (since is None or since <= at) and (until is None or at < until)
+
+
 def quarter_of(at: Micros) -> Micros:
     """Start of the 15 UTC minutes that `at` falls into."""
     return at - at % QUARTER

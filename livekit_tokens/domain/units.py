@@ -92,6 +92,11 @@ def _shown(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
+def nonzero(units: Mapping[str, int]) -> Units:
+    """Those that there are any of: a record holds no zeros."""
+    return {name: quantity for name, quantity in units.items() if quantity}
+
+
 def in_order(units: Mapping[str, int]) -> Units:
     """In the registry's order, whatever a database did to it."""
     return {name: units[name] for name in REGISTRY if name in units}

@@ -6,11 +6,11 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
+from livekit_tokens.domain.money import NANOS_PER_DOLLAR
 from livekit_tokens.domain.pricing import Card, Rates
 from livekit_tokens.domain.times import rfc3339
 from livekit_tokens.domain.units import REGISTRY
 
-_NANOS = 10**9
 _SOLD_BY = {
     "token": {"1M tokens": 10**6},
     "character": {"1M characters": 10**6},
@@ -31,7 +31,7 @@ class Amount(NamedTuple):
 def amount_of(unit: str, rate: Fraction) -> Amount:
     """Exact: by the first measure in which it has a finite decimal, else as a fraction."""
     measures = _SOLD_BY[REGISTRY[unit].measure]
-    dollars = {per: rate * quantity / _NANOS for per, quantity in measures.items()}
+    dollars = {per: rate * quantity / NANOS_PER_DOLLAR for per, quantity in measures.items()}
     for per, price in dollars.items():
         if (text := _decimal(price)) is not None:
             return Amount(text, per)

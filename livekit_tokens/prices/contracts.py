@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from livekit_tokens.domain.pricing import AGENT_MINUTES, SIP, Card, Charge, Rates
-from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.times import Micros, is_within
 
 _Term = TypeVar("_Term", bound="Term")
 
@@ -45,11 +45,8 @@ class Term:
         matches = self._provider.fullmatch
         return bool((matches(asked.provider) or matches(asked.vendor)) and self._model.fullmatch(asked.model))
 
-    def covers(self, at: Micros) -> bool:
-        return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
-
     def holds(self, asked: Asked) -> bool:
-        return self.covers(asked.at) and self.names(asked)
+        return is_within(asked.at, self.since, self.until) and self.names(asked)
 
     @cached_property
     def _provider(self) -> re.Pattern[str]:

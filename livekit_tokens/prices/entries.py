@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from livekit_tokens.domain.errors import BadSetting
+from livekit_tokens.domain.money import NANOS_PER_DOLLAR
 from livekit_tokens.domain.periods import read_moment
 from livekit_tokens.domain.times import Micros, rfc3339, to_micros
 from livekit_tokens.domain.units import REGISTRY
 from livekit_tokens.prices.contracts import Deployment, Discount, Fallback, OwnPrice
 
-_NANOS = 10**9
 _MOST_DOLLARS = 10**6
 _COUNTS = {"1": 1, "1k": 10**3, "1m": 10**6}
 _TIMES = {"second": 1000, "minute": 60_000, "hour": 3_600_000}
@@ -104,7 +104,7 @@ def own_price(entry: Entry) -> OwnPrice:
     unit = entry.text("unit")
     if unit not in REGISTRY:
         entry.refuse("unit", f"is {unit!r:.60}", ", ".join(REGISTRY))
-    return OwnPrice(*term, unit, entry.number("price", _MOST_DOLLARS) * _NANOS / _per(entry, unit))
+    return OwnPrice(*term, unit, entry.number("price", _MOST_DOLLARS) * NANOS_PER_DOLLAR / _per(entry, unit))
 
 
 def _per(entry: Entry, unit: str) -> int:

@@ -15,13 +15,12 @@ from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
+from livekit_tokens.domain.money import NANOS_PER_DOLLAR
 from livekit_tokens.domain.pricing import Card, Rates
 from livekit_tokens.domain.times import Micros, to_datetime, to_micros
 
 Library = Literal["genai_prices", "voice_prices"]
 LIBRARIES: tuple[Library, ...] = ("genai_prices", "voice_prices")
-
-_NANOS = 10**9
 
 
 class Meter(NamedTuple):
@@ -198,7 +197,7 @@ def _rates(published: Mapping[str, Any], tokens: int, as_text: Mapping[str, str]
         if (value := published.get(key)) is not None:
             price = _of_tier(value, tokens)
             dollars = _as_published(price) if key == "input_audio_kseconds" else Fraction(price)
-            rates[meter.unit] = dollars * _NANOS / meter.per
+            rates[meter.unit] = dollars * NANOS_PER_DOLLAR / meter.per
     for unit, other in as_text.items():
         if unit not in rates and other in rates:
             rates[unit] = rates[other]

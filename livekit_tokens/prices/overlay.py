@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from datetime import date
 from fractions import Fraction
 
+from livekit_tokens.domain.money import NANOS_PER_DOLLAR
 from livekit_tokens.domain.pricing import Card
 from livekit_tokens.domain.times import Micros
 
-_NANOS = 10**9
 _PAGE = "https://developers.openai.com/api/docs/models/"
-_PRICES = "https://developers.openai.com/api/docs/pricing"
 _CHECKED = date(2026, 11, 22)
 
 
@@ -36,7 +35,7 @@ class Entry:
     rates: Mapping[str, Fraction] = field(init=False)
 
     def __post_init__(self) -> None:
-        rates = {unit: Fraction(price) * _NANOS / self.per for unit, price in self.dollars.items()}
+        rates = {unit: Fraction(price) * NANOS_PER_DOLLAR / self.per for unit, price in self.dollars.items()}
         object.__setattr__(self, "rates", rates)
 
     def card(self) -> Card:

