@@ -67,6 +67,11 @@ _GROQ_LEAST_MS = 10_000
 _DATED = re.compile(r"([-@](20\d{2}-?\d{2}-?\d{2}|\d{2}-\d{2}|\d{2}-20\d{2}|\d{3}|latest)|-v\d+(:\d+)?)*")
 _PREFIXED = re.compile(r"([a-z-]+/|models/|[a-z]{2,4}\.|[a-z0-9]+\.)*")
 
+_VOICE = re.compile(r"-?[a-z]+-[a-z]{2}|(?<=\.)[a-z]+")
+"""What follows a speech model's name where its voices have names of their own: `aura-2-andromeda-en`,
+`telnyx.naturalhd.astra`. Source: developers.deepgram.com and developers.telnyx.com, voices."""
+_BY_CHARACTERS = {"input_mchars", "input_kchars"}
+
 
 def is_loaded() -> bool:
     """Whether asking costs no import."""
@@ -137,7 +142,22 @@ def is_named(info: Any, ref: str) -> bool:
         return False
     if ref.startswith("ft:"):
         return bool(info.id.startswith("ft:"))
-    return ref == info.id or any(_is_exact(clause, ref, info.id) for clause in _leaves(info.match))
+    if ref == info.id or any(_is_exact(clause, ref, info.id) for clause in _leaves(info.match)):
+        return True
+    return _is_speech(info) and any(_is_voice_of(clause, ref) for clause in _leaves(info.match))
+
+
+def _is_speech(info: Any) -> bool:
+    """Whether it is sold by the characters that are to be said."""
+    prices = info.prices if isinstance(info.prices, list) else [info]
+    published = (name for each in prices for name, value in vars(each.prices).items() if value is not None)
+    return set(published) <= _BY_CHARACTERS
+
+
+def _is_voice_of(clause: Any, ref: str) -> bool:
+    begins = getattr(clause, "regex", None) or re.escape((getattr(clause, "starts_with", None) or "").lower()) or "$"
+    found = re.match(begins, ref)
+    return found is not None and _VOICE.fullmatch(ref, found.end()) is not None
 
 
 def _is_exact(clause: Any, ref: str, name: str) -> bool:

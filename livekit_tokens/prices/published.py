@@ -19,8 +19,17 @@ AS_GLOBAL = "Azure: priced as a Global deployment; a [[deployment]] in PRICES_FI
 """Neither host nor answer tells what kind a deployment is. Global is what Azure publishes first; the others are dearer.
 Source: azure.microsoft.com, prices of Azure OpenAI."""
 
-_OTHER_NAMES = {"gemini": "google", "vertex ai": "google", "xai": "x-ai"}
-"""How LiveKit's plugins name a provider, where the library does otherwise."""
+_OTHER_NAMES = {
+    "gemini": "google",
+    "vertex ai": "google",
+    "google_genai": "google",
+    "google_vertexai": "google",
+    "aws bedrock": "aws",
+    "amazon_bedrock": "aws",
+    "mistralai": "mistral",
+    "xai": "x-ai",
+}
+"""How LiveKit's plugins and LangChain's models (`ls_provider`) name a provider, where the libraries do otherwise."""
 _VOICE_LESS = ("openai", "azure")
 """What the voice library has of these is older than the other's, and flat where prices are tiered."""
 

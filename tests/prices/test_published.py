@@ -97,6 +97,10 @@ def test_whisper_is_billed_by_whole_seconds() -> None:
         ("azure", "my-deployment"),
         ("livekit", "openai/gpt-of-tomorrow"),
         ("deepgram", "nova-9"),
+        ("deepgram", "nova-2-andromeda-en"),
+        ("deepgram", "aura-3-zeus-en"),
+        ("deepgram", "aura-2-turbo"),
+        ("cartesia", "sonic-turbo"),
     ],
 )
 def test_what_is_not_known_by_its_own_name_has_no_card(provider: str, model: str) -> None:
@@ -127,6 +131,15 @@ def test_what_is_not_known_by_its_own_name_has_no_card(provider: str, model: str
         ("elevenlabs", "eleven_turbo_v2_5", "characters", "50"),
         ("livekit", "openai/gpt-4.1-mini", "cached_input_text", ".1"),
         ("livekit", "cartesia/sonic-3:a-voice", "characters", "50"),
+        ("Deepgram", "aura-2-andromeda-en", "characters", "30"),
+        ("Deepgram", "aura-asteria-en", "characters", "15"),
+        ("telnyx", "Telnyx.NaturalHD.astra", "characters", "48"),
+        ("google_genai", "gemini-2.5-flash", "input_text", ".3"),
+        ("google_vertexai", "gemini-2.5-flash", "input_text", ".3"),
+        ("amazon_bedrock", "amazon.nova-lite-v1:0", "input_text", ".06"),
+        ("AWS Bedrock", "amazon.nova-lite-v1:0", "input_text", ".06"),
+        ("mistralai", "mistral-large-latest", "input_text", "2"),
+        ("MistralAI", "mistral-large-latest", "input_text", "2"),
     ],
 )
 def test_aliases_dates_hosts_and_vendors_are_resolved(provider: str, model: str, unit: str, millionth: str) -> None:
