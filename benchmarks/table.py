@@ -1,14 +1,17 @@
 """The table that every benchmark prints: a promise, its goal, our figure, the reference of the same run.
 
 Figures of several samples are medians, with their median absolute deviation (pyperf's); `?` stands where that is more
-than a tenth: pyperf's own mark of a result that another run may not confirm.
+than a tenth: pyperf's own mark of a result that another run may not confirm. Where each sample has a reference of its
+own, measured just before or after it, the ratio is the median of theirs, with the interval that holds it (95 %): a
+machine that is slow for a minute is slow for both.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import comb
 
 import pyperf
 
@@ -35,6 +38,7 @@ class Line:
     ratio_goal: float | None = None
     spread: float | None = None
     reference_spread: float | None = None
+    ratios: tuple[float, ...] = ()
 
     @classmethod
     def of(
@@ -52,8 +56,18 @@ class Line:
         beside, beside_spread = (None, None) if reference is None else typical(reference)
         return cls(promise, figure, unit, goal, beside, ratio_goal, spread, beside_spread)
 
+    @classmethod
+    def paired(
+        cls, promise: str, samples: Sequence[float], reference: Sequence[float], unit: str, ratio_goal: float
+    ) -> Line:
+        """The line of samples that have a reference each; all above zero."""
+        line = cls.of(promise, samples, unit, reference=reference, ratio_goal=ratio_goal)
+        return replace(line, ratios=tuple(ours / theirs for ours, theirs in zip(samples, reference, strict=True)))
+
     @property
     def ratio(self) -> float | None:
+        if self.ratios:
+            return median(self.ratios)
         return self.figure / self.reference if self.reference else None
 
     @property
@@ -61,9 +75,9 @@ class Line:
         if self.goal is None and self.ratio_goal is None:
             return None
         within = self.goal is None or self.figure <= self.goal
-        if self.ratio_goal is None or self.reference is None:
+        if self.ratio_goal is None or self.ratio is None:
             return within
-        return within and self.figure <= self.ratio_goal * self.reference
+        return within and self.ratio <= self.ratio_goal
 
     def cells(self) -> tuple[str, ...]:
         goals = [] if self.goal is None else [f"<= {_short(self.goal)} {self.unit}"]
@@ -74,7 +88,7 @@ class Line:
             ", ".join(goals) or "-",
             f"{_spread(self.figure, self.spread)} {self.unit}",
             "-" if self.reference is None else f"{_spread(self.reference, self.reference_spread)} {self.unit}",
-            "-" if self.ratio is None else f"{self.ratio:.2f}",
+            "-" if self.ratio is None else f"{self.ratio:.2f}" + _between(self.ratios),
             {True: "yes", False: "NO", None: "-"}[self.met],
         )
 
@@ -97,6 +111,20 @@ def typical(samples: Sequence[float]) -> tuple[float, float]:
     return found.median(), found.median_abs_dev() if len(samples) > 1 else 0.0
 
 
+def interval(samples: Sequence[float]) -> tuple[float, float]:
+    """What holds the true median with a probability of 95 %, whatever the distribution; all of them, if fewer than six.
+
+    By order statistics: Conover, Practical Nonparametric Statistics, 3.2.
+    """
+    ordered, count = sorted(samples), len(samples)
+    outside, below = 0, 0  # of the 2**count ways to lie on either side of the median
+    while 40 * (outside + comb(count, below)) <= 2**count:
+        outside += comb(count, below)
+        below += 1
+    least = max(below - 1, 0)
+    return ordered[least], ordered[count - 1 - least]
+
+
 def share(figures: Sequence[float], part: float) -> float:
     """The figure that `part` (as 0.999) of all figures do not exceed: one of them, never interpolated."""
     ordered = sorted(figures)
@@ -105,6 +133,10 @@ def share(figures: Sequence[float], part: float) -> float:
 
 def median(figures: Sequence[float]) -> float:
     return statistics.median(figures)
+
+
+def _between(ratios: Sequence[float]) -> str:
+    return " ({:.2f} to {:.2f})".format(*interval(ratios)) if ratios else ""
 
 
 def _short(figure: float) -> str:

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.core.ledger import Batch, Checkpoint
 from livekit_tokens.core.lines import Late
-from livekit_tokens.domain.pricing import Price, Pricing
+from livekit_tokens.domain.pricing import Pricing
 from livekit_tokens.domain.sessions import Part, Stay
-from livekit_tokens.domain.stretches import is_stretch
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.store.keeping.forgotten import without_forgotten
 from livekit_tokens.store.named import complete_named
 from livekit_tokens.store.once import told_first
-from livekit_tokens.store.rows import Numbered, Row, last_parts, last_stays, part_row, record_rows, unannounced
-from livekit_tokens.store.schema import records as records_table
+from livekit_tokens.store.ready import Ready, ready, streamed
+from livekit_tokens.store.rows import (
+    PLAIN,
+    WHOLE,
+    Columns,
+    Numbered,
+    Row,
+    last_parts,
+    last_stays,
+    part_row,
+    unannounced,
+)
 from livekit_tokens.store.statements import Statements, advance, checkpoints, end_in_gap, records_numbered
-from livekit_tokens.store.sums import sum_rows
 
 _Line = TypeVar("_Line", Part, Stay, UsageRecord)
 
@@ -31,36 +39,6 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _INDEXED = {"session_id", "user", "service", "provider", "model", "operation", "agent", "feature"}
 _LONGEST_INDEXED = 400
 """Bytes. Six such names are in the key of a sum, and a row of PostgreSQL's B-tree holds 2,704 in all."""
-_RECORD_COLUMNS = [column.name for column in records_table.columns]
-
-
-class Prepared(NamedTuple):
-    """Rows of `records`, and the rows to be added to `sums` once those have been written."""
-
-    records: Iterable[Row]
-    sums: Sequence[Row]
-
-
-def prepared(records: Sequence[Numbered], prices: Sequence[Price]) -> Prepared:
-    """Ready before the transaction, so that its lock is held for I/O only (SQLite has one for all)."""
-    rows = list(record_rows(records, prices))
-    return Prepared(rows, sum_rows(rows, records, prices))
-
-
-def streamed(records: Sequence[Numbered], prices: Sequence[Price]) -> Prepared:
-    """Each row is made when it is asked for, the sums after the last one: a server that is sent the rows half a
-    megabyte at a time (asyncpg's COPY) reads the first ones meanwhile.
-    """
-    sums: list[Row] = []
-
-    def rows() -> Iterator[Row]:
-        told: list[Row] = []
-        for row in record_rows(records, prices):
-            told.append(row)
-            yield row
-        sums.extend(sum_rows(told, records, prices))
-
-    return Prepared(rows(), sums)
 
 
 async def read_checkpoints(conn: AsyncConnection, sources: Iterable[str]) -> dict[str, Checkpoint]:
@@ -94,11 +72,10 @@ async def apply(
     Parts and stays are last-wins also when lines are replayed after a restored backup: the checkpoint went back
     with everything else, and the lines that follow it come in their order, so the last one is the newest again.
     """
-    plain, keyed = _by_key(batch.records)
-    make_ready = streamed if statements.by_columns else prepared
-    # Priced before the transaction: a model's first price may take its time.
-    ready = make_ready(plain, [pricing(record) for _, record in plain])
-    keyed_prices = {seq: pricing(record) for seq, record in keyed}
+    unkeyed, keyed = _by_key(batch.records)
+    written = _written_ready(statements, unkeyed, pricing)
+    for _, record in keyed:
+        pricing(record)  # its model's first price may take its time; it shall not in the transaction
     async with conn.begin() as transaction:
         if statements.begin_sql:
             await conn.exec_driver_sql(statements.begin_sql)
@@ -107,20 +84,19 @@ async def apply(
             return False
         if (told := await without_forgotten(conn, batch)) != batch:
             forgot.add(batch.source.id)
-            batch, (plain, keyed) = told, _by_key(told.records)
-            ready = make_ready(plain, [pricing(record) for _, record in plain])
+            batch, (unkeyed, keyed) = told, _by_key(told.records)
+            written = _written_ready(statements, unkeyed, pricing)
         await _write_parts(conn, statements, batch, known)
         if batch.still_open is not None:
             await _end_others(conn, batch.source.id, batch.still_open)
         await complete_named(conn, batch.parts)
         await _write_all(conn, statements, statements.stays_sql, last_stays(batch.stays))
-        if plain:
-            await _write(conn, statements, ready)
+        if unkeyed:
+            await _write(conn, statements, written)
         if batch.late:
             await conn.execute(statements.late_figures, [_late_row(batch.source.id, late) for late in batch.late])
         if keyed and (first := await told_first(conn, statements, keyed)):
-            prices = [pricing(record) if is_stretch(record) else keyed_prices[seq] for seq, record in first]
-            await _write(conn, statements, make_ready(first, prices))
+            await _write(conn, statements, _written_ready(statements, first, pricing))
     known.update(part.key for part in batch.parts)
     known.update(record.part for _, record in batch.records)
     return True
@@ -128,11 +104,11 @@ async def apply(
 
 def _by_key(records: Iterable[Numbered]) -> tuple[list[Numbered], list[Numbered]]:
     """The records that count at once, and those that count once per idempotency key."""
-    plain: list[Numbered] = []
+    unkeyed: list[Numbered] = []
     keyed: list[Numbered] = []
     for numbered in records:
-        (plain if numbered[1].idempotency_key is None else keyed).append(numbered)
-    return plain, keyed
+        (unkeyed if numbered[1].idempotency_key is None else keyed).append(numbered)
+    return unkeyed, keyed
 
 
 async def _checkpoint_moved(conn: AsyncConnection, statements: Statements, batch: Batch, now: Micros) -> bool:
@@ -165,13 +141,11 @@ async def _checkpoint_moved(conn: AsyncConnection, statements: Statements, batch
 
 async def _write_parts(conn: AsyncConnection, statements: Statements, batch: Batch, known: set[str]) -> None:
     await _write_all(conn, statements, statements.parts_sql, last_parts(batch.source.id, batch.parts))
-    told = known.union(part.key for part in batch.parts)
-    strangers: dict[str, Micros] = {}
-    for _, record in batch.records:
-        if record.part not in told:
-            strangers.setdefault(record.part, record.at)
-    rows = [part_row(batch.source.id, unannounced(key, at)) for key, at in sorted(strangers.items())]
-    await _write_all(conn, statements, statements.unannounced_sql, rows)
+    strangers = {record.part for _, record in batch.records} - known - {part.key for part in batch.parts}
+    if strangers:
+        first_at = {record.part: record.at for _, record in reversed(batch.records) if record.part in strangers}
+        rows = [part_row(batch.source.id, unannounced(key, at)) for key, at in sorted(first_at.items())]
+        await _write_all(conn, statements, statements.unannounced_sql, rows)
 
 
 async def _end_others(conn: AsyncConnection, source: str, still_open: Iterable[str]) -> None:
@@ -182,21 +156,45 @@ def _late_row(source: str, late: Late) -> dict[str, object]:
     return {"source": source, "seq": late.of, "at": late.at, "units": dict(late.units)}
 
 
-async def _write(conn: AsyncConnection, statements: Statements, ready: Prepared) -> None:
+def _written_ready(statements: Statements, records: Sequence[Numbered], pricing: Pricing) -> Ready:
+    """PostgreSQL is sent rows half a megabyte at a time (asyncpg's COPY), and reads the first ones while others are
+    made; SQLite has one lock for all, so its transaction is to be for I/O only.
+    """
+    return (streamed if statements.by_columns else ready)(records, pricing, true=statements.true)
+
+
+async def _write(conn: AsyncConnection, statements: Statements, written: Ready) -> None:
+    await _write_records(conn, statements, PLAIN, written.plain)
+    await _write_records(conn, statements, WHOLE, written.whole)
+    await _write_all(conn, statements, statements.sums_sql, written.sums)
+
+
+async def _write_records(conn: AsyncConnection, statements: Statements, columns: Columns, rows: Iterable[Row]) -> None:
+    if not rows:
+        return
+    driver = await _driver(conn)
     if statements.by_columns:
-        # COPY is asyncpg's own; it runs in the transaction that the checkpoint's statement has opened.
-        driver: Any = (await conn.get_raw_connection()).driver_connection
-        await driver.copy_records_to_table("records", records=ready.records, columns=_RECORD_COLUMNS)
+        await driver.copy_records_to_table("records", records=rows, columns=columns)
     else:
-        await conn.exec_driver_sql(statements.records_sql, list(ready.records))
-    await _write_all(conn, statements, statements.sums_sql, ready.sums)
+        await driver.executemany(statements.records_sql[columns], rows)
 
 
 async def _write_all(conn: AsyncConnection, statements: Statements, sql: str, rows: Sequence[Row]) -> None:
-    if rows and statements.by_columns:
-        await conn.exec_driver_sql(sql, tuple(list(column) for column in zip(*rows, strict=True)))
-    elif rows:
-        await conn.exec_driver_sql(sql, rows)
+    if not rows:
+        return
+    driver = await _driver(conn)
+    if statements.by_columns:
+        await driver.execute(sql, *(list(column) for column in zip(*rows, strict=True)))
+    else:
+        await driver.executemany(sql, rows)
+
+
+async def _driver(conn: AsyncConnection) -> Any:
+    """The driver's own connection, for rows that are in its own form already, in the transaction that the checkpoint's
+    statement has opened. COPY is asyncpg's alone; and a cursor of SQLAlchemy's takes aiosqlite's thread three turns, a
+    tenth of a millisecond each, where one does.
+    """
+    return (await conn.get_raw_connection()).driver_connection
 
 
 def storable(batch: Batch) -> Batch:

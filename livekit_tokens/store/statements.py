@@ -5,7 +5,7 @@ Compiled ahead, a batch goes to the driver as tuples; SQLAlchemy would otherwise
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 from livekit_tokens.domain.sessions import BY_HAND, IN_A_GAP
+from livekit_tokens.store.rows import PLAIN, WHOLE, Columns
 from livekit_tokens.store.schema import (
     ADDED,
     IS_OPEN,
@@ -102,14 +103,18 @@ extend_stretch = (
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    """`*_sql` take rows: tuples in the order of the table's columns; if `by_columns`, a list per column, at once."""
+    """`*_sql` take rows: tuples in the order of the table's columns; if `by_columns`, a list per column, at once.
+
+    `records_sql` by which columns of `records` the rows have. `true` is how the driver takes it soonest.
+    """
 
     begin_sql: str | None
     by_columns: bool
+    true: int
     parts_sql: str
     unannounced_sql: str
     stays_sql: str
-    records_sql: str
+    records_sql: Mapping[Columns, str]
     sums_sql: str
     first_source: sa.Executable
     first_told: sa.Executable
@@ -132,18 +137,19 @@ def _compiled(name: str, dialect: Dialect) -> Statements:
     insert: Callable[[sa.Table], Any] = _insert_columns if by_columns else sqlite.insert
     insert_one: Callable[[sa.Table], Any] = postgresql.insert if by_columns else sqlite.insert
 
-    def sql(statement: sa.Executable) -> str:
-        return str(statement.compile(dialect=dialect))  # type: ignore[attr-defined]
+    def sql(statement: sa.Executable, columns: Columns | None = None) -> str:
+        return str(statement.compile(dialect=dialect, column_keys=columns))  # type: ignore[attr-defined]
 
     return Statements(
         # BEGIN alone takes the write lock at the first change, too late to wait for it in WAL mode.
         begin_sql="BEGIN IMMEDIATE" if name == "sqlite" else None,
         by_columns=by_columns,
+        true=True if by_columns else 1,
         parts_sql=sql(_last_wins(insert(parts), parts)),
         unannounced_sql=sql(insert(parts).on_conflict_do_nothing()),
         stays_sql=sql(_last_wins(insert(stays), stays)),
         # No ON CONFLICT: a record that is there already is an error, never skipped (the sums would double).
-        records_sql=sql(sa.insert(records)),
+        records_sql={columns: sql(sa.insert(records), columns) for columns in (WHOLE, PLAIN)},
         sums_sql=sql(adding(insert(sums))),
         first_source=insert_one(sources).on_conflict_do_nothing(),
         first_told=insert_one(idempotency).on_conflict_do_nothing().returning(idempotency.c.digest),

@@ -8,15 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from livekit_tokens.domain import units
-from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.times import QUARTER, Micros
 from livekit_tokens.domain.totals import bills
-from livekit_tokens.store.rows import Numbered, Row
-from livekit_tokens.store.schema import INFORMATIONAL, records, sums
-
-_COLUMNS = [column.name for column in records.columns]
-_LABELS = slice(_COLUMNS.index("service"), _COLUMNS.index("provenance") + 1)
-"""Where a record's row has the labels that are the rest of a sum's key, in the same order."""
+from livekit_tokens.store.rows import Priced, Row
+from livekit_tokens.store.schema import INFORMATIONAL, sums
 
 KEY = tuple(column.name for column in sums.primary_key)
 AMOUNTS = tuple(column.name for column in sums.columns if column.name not in KEY)
@@ -28,18 +23,17 @@ _UNIT = {name: AMOUNTS.index(name) for name in units.REGISTRY}
 _INFORMATIONAL = {name: AMOUNTS.index(column) for name, column in INFORMATIONAL.items()}
 _NOTHING = [0] * len(AMOUNTS)
 
-_Key = tuple[object, Micros, Row]
-"""Part, bucket and labels."""
+_Key = tuple[str, Micros, str, str, str, str, str, str, str]
+"""Part, bucket and labels, in the order of the table's."""
 
 
-def sum_rows(  # noqa: C901 - one loop: a call per record would cost a tenth of the whole
-    rows: Iterable[Row], records: Iterable[Numbered], prices: Iterable[Price]
-) -> list[Row]:
-    """Rows of `sums` to be added to what the table holds, in key order. `rows` are the same records as rows."""
+def sum_rows(records: Iterable[Priced]) -> list[Row]:  # noqa: C901 - one loop: a call per record would cost a tenth of it
+    """Rows of `sums` to be added to what the table holds, in key order."""
     amounts: dict[_Key, list[int]] = {}
-    for row, (_, record), (input_cost, output_cost, _) in zip(rows, records, prices, strict=True):
-        at = record.at
-        key = (row[0], at - at % QUARTER, row[_LABELS])
+    for (_, r), (input_cost, output_cost, _) in records:
+        at = r.at
+        bucket = at - at % QUARTER
+        key = r.part, bucket, r.service, r.provider, r.model, r.operation, r.agent or "", r.feature, r.provenance
         amount = amounts.get(key)
         if amount is None:
             amount = amounts[key] = _NOTHING.copy()
@@ -47,17 +41,18 @@ def sum_rows(  # noqa: C901 - one loop: a call per record would cost a tenth of 
         elif at < amount[_FIRST_AT]:
             amount[_FIRST_AT] = at
         amount[_REQUESTS] += 1
-        if not record.success:
+        if not r.success:
             amount[_FAILED] += 1
-        for name, quantity in record.units.items():
+        for name, quantity in r.units.items():
             amount[_UNIT[name]] += quantity
-        if record.informational:
-            for name, quantity in record.informational.items():
+        if r.informational:
+            for name, quantity in r.informational.items():
                 amount[_INFORMATIONAL[name]] += quantity
         if input_cost is None or output_cost is None:
-            amount[_UNPRICED] += bills(record)
+            amount[_UNPRICED] += bills(r)
         if input_cost:
             amount[_INPUT_COST] += input_cost
         if output_cost:
             amount[_OUTPUT_COST] += output_cost
-    return [(part, bucket, *labels, *amounts[part, bucket, labels]) for part, bucket, labels in sorted(amounts)]
+    # The order of parts as hex text is that of their bytes.
+    return [(bytes.fromhex(key[0]), *key[1:], *amounts[key]) for key in sorted(amounts)]

@@ -15,14 +15,14 @@ from livekit_tokens.core.ledger import START as FIRST
 from livekit_tokens.core.ledger import Checkpoint
 from livekit_tokens.core.lines import Late
 from livekit_tokens.domain import units
-from livekit_tokens.domain.pricing import UNPRICED, Price, unpriced
+from livekit_tokens.domain.pricing import Price, unpriced
 from livekit_tokens.domain.sessions import BY_HAND, IN_A_GAP, Part, Stay
 from livekit_tokens.domain.times import QUARTER, quarter_of
 from livekit_tokens.domain.totals import Totals, totals_of
 from livekit_tokens.store import schema, writing
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.faults import LedgerConflict
-from livekit_tokens.store.ingest import prepared, streamed
+from livekit_tokens.store.ready import ready, streamed
 from livekit_tokens.store.schema import INFORMATIONAL
 from livekit_tokens.store.sums import AMOUNTS, KEY
 from tests.store.batches import KEY as PART
@@ -125,6 +125,31 @@ async def test_what_names_a_session_that_nobody_opened_is_nobodys(ledger, connec
     """Nor does one part by hand inherit from another."""
     assert await connection.apply(batch(parts=[by_hand("0d" * 16), by_hand("0e" * 16, user="eve")]))
     assert [row["user_id"] for row in await rows(ledger, schema.parts, "key")] == [None, "eve"]
+
+
+SELDOM_TOLD = {
+    "low": {"input_text": 1},
+    "high": {"input_text": 9},
+    "success": False,
+    "error": "APIError",
+    "quality_score": 0.5,
+    "safety_score": 0.0,
+    "metadata": {"run": "x"},
+    "idempotency_key": "mine",
+}
+
+
+@pytest.mark.parametrize("seldom", SELDOM_TOLD)
+async def test_what_few_records_have_is_stored_beside_many_that_have_it_not(ledger, connection, seldom):
+    """Most records leave eight columns empty, and are written without them; one value, and it is written whole."""
+    usual = record(agent="Greeter", informational={"input_audio": 3}, processing_ms=7, request_id="resp_1")
+    unusual = replace(usual, **{seldom: SELDOM_TOLD[seldom]})
+    assert await connection.apply(batch(usual, unusual, usual, parts=[part()]))
+
+    first, second, third = (dict(row) for row in await rows(ledger, schema.records, "seq"))
+    assert second == first | {"seq": 2, seldom: SELDOM_TOLD[seldom]}
+    assert third == first | {"seq": 3}
+    assert (first["success"], first["request_id"], first["metadata"]) == (True, "resp_1", None)
 
 
 async def test_a_stale_checkpoint_is_refused_and_nothing_is_written(ledger, connection):
@@ -356,18 +381,18 @@ def amounts_of(totals: Totals, first: int) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("make_ready", [prepared, streamed])
+@pytest.mark.parametrize("make_ready", [ready, streamed])
 @given(told=st.lists(st.tuples(usage_records, prices), max_size=30))
-def test_prepared_sums_are_what_totals_of_says(make_ready, told):
+def test_sums_made_ready_are_what_totals_of_says(make_ready, told):
     """The fast addition and the domain's agree, unit by unit, for any records and prices, ahead or while they go."""
     price_of = {id(r): price for r, price in told}
-    ready = make_ready(list(enumerate((r for r, _ in told), 1)), [price for _, price in told])
-    assert len(list(ready.records)) == len(told)
+    made = make_ready(list(enumerate((r for r, _ in told), 1)), lambda r: price_of[id(r)], true=1)
+    assert len(list(made.plain)) + len(made.whole) == len(told)
 
-    stored = {row[: len(KEY)]: dict(zip(AMOUNTS, row[len(KEY) :], strict=True)) for row in ready.sums}
+    stored = {row[: len(KEY)]: dict(zip(AMOUNTS, row[len(KEY) :], strict=True)) for row in made.sums}
     expected = expected_sums([r for r, _ in told], lambda r: price_of[id(r)])
     assert stored == {key: amounts_of(*value) for key, value in expected.items()}
-    assert [row[: len(KEY)] for row in ready.sums] == sorted(stored)
+    assert [row[: len(KEY)] for row in made.sums] == sorted(stored)
 
 
 @settings(
@@ -442,7 +467,7 @@ def test_parts_are_told_by_key_alone():
     """A part's key is hex text outside and bytes inside."""
     assert Part(PART, "s", START).key == PART
     with pytest.raises(ValueError, match="non-hexadecimal"):
-        prepared([(1, record("not hex"))], [UNPRICED])
+        ready([(1, record("not hex"))], unpriced, true=1)
 
 
 async def test_errors_are_one_line_without_the_values(ledger, connection):
