@@ -26,9 +26,17 @@ _ROW = '{"timestamp": "2025-06-27T15:30Z", "user_id": "ada", "model": "gpt-4o", 
 _FILES = {
     "old/token_usage_2025-06-27.jsonl": f"{_ROW}\n{_ROW[:40]}\n",
     "cosmos-export.json": f"[{_ROW.replace('ada', 'bob')}]\n",
+    "killed.py": """\
+import os, signal
+from livekit_tokens import record_usage, usage_session
+
+with usage_session("thread-7", user="ada"):
+    record_usage(model="gpt-4o", input_tokens=1200, output_tokens=80)
+    os.kill(os.getpid(), signal.SIGKILL)
+""",
     "prices.toml": (Path(__file__).parents[1] / "examples" / "ops" / "prices.toml").read_text("utf-8"),
 }
-"""What the documents' commands read: files of other trackers, prices of one's own."""
+"""What the documents' commands read: files of other trackers, prices of one's own; a program that is killed."""
 
 
 def main(*names: str) -> None:
@@ -57,7 +65,7 @@ def _filled(block: re.Match[str], folder: str, environment: dict[str, str]) -> s
 def _run(command: str, folder: str, environment: dict[str, str]) -> str:
     # A pipe's first command may be cut short by its last one (head): only what it says counts.
     done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S602 - the commands are this repository's own
-    told = (done.stdout + done.stderr).replace(f"{folder}/", "/srv/")
+    told = (done.stdout + done.stderr).replace(folder, "/srv")
     said = "\n".join(line.rstrip() for line in told.splitlines())
     if "livekit-tokens: unexpected " in said:
         raise SystemExit(f"{command}\n{said}")
