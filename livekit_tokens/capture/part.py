@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from weakref import WeakSet
@@ -16,6 +16,7 @@ from livekit_tokens.capture.who import BY_IDENTITY, Naming, Whose
 from livekit_tokens.capture.wire import counting
 from livekit_tokens.capture.writing import ClosedPart, ClosedParts, OnUsage, PartWriter
 from livekit_tokens.core import faults
+from livekit_tokens.core.aside import aside
 from livekit_tokens.core.health import Health
 from livekit_tokens.core.lines import Pend
 from livekit_tokens.core.recorder import Recording, Unrecorded
@@ -182,7 +183,8 @@ class LivePart(PartWriter):
 
     async def finish(self, reason: str | None, at: Micros) -> SessionSummary:
         """End the part as it was at a time, once what went over the wire is counted; then `settle`."""
-        await counting.finished(self._part.key)
+        with self._giving_up("the end of a part did not wait for what went over the wire"):
+            await counting.finished(self._part.key)
         self.fix(reason, at)
         return await self.settle()
 
@@ -197,19 +199,30 @@ class LivePart(PartWriter):
         self._say(str(self.summary()))
 
     async def settle(self) -> SessionSummary:
-        """After `fix`: make the end durable, give the ledger a moment, say the receipt, call `on_end` once."""
-        try:
-            await asyncio.wait_for(asyncio.to_thread(self.sync), SYNC_SECONDS)
-        except TimeoutError:
-            faults.note(_UNSYNCED, part=self._part.key)
-        await self._flush(DRAIN_SECONDS)
-        if waits := self._process.health().waits:
-            self._say(f"not all is in the ledger yet: {waits}")
-        await self._price_all()
+        """After `fix`: make the end durable, give the ledger a moment, say the receipt, call `on_end` once.
+
+        None of it waits for longer than said, nor for the host's executor, and `on_end` is called whatever fails.
+        """
+        with self._giving_up(_UNSYNCED):
+            await aside(self.sync, SYNC_SECONDS)
+        with self._giving_up("the end of a part could not wait for the ledger"):
+            await self._flush(DRAIN_SECONDS)
+            if waits := self._process.health().waits:
+                self._say(f"not all is in the ledger yet: {waits}")
+        with self._giving_up("prices did not come in time for a receipt; the ledger will have them"):
+            await self._price_all()
         summary = self.summary()
         self._say(str(summary))
         await self._call_on_end(summary)
         return summary
+
+    @contextmanager
+    def _giving_up(self, kind: str) -> Iterator[None]:
+        """What takes too long or fails is noted, and the end goes on."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the host waits for its `on_end`
+            faults.note(kind, error, part=self._part.key)
 
     def sync(self) -> None:
         """After `fix`: make the end durable; blocks for the disk."""
@@ -218,13 +231,11 @@ class LivePart(PartWriter):
 
     async def _price_all(self) -> None:
         """A short call may be over before its models' prices are at hand; the final summary has them all the same."""
-        if not self._tally.waits:
-            return
-        try:
-            await asyncio.wait_for(asyncio.to_thread(self._tally.price_all), PRICE_SECONDS)
-        except TimeoutError:
-            faults.note("prices did not come in time for a receipt; the ledger will have them", part=self._part.key)
-        self._finally(self._part)
+        if self._tally.waits:
+            try:
+                await aside(self._tally.price_all, PRICE_SECONDS)
+            finally:
+                self._finally(self._part)
 
     def _finally(self, part: Part) -> SessionSummary:
         self._final = self._summary(part)

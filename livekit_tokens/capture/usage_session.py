@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.by_hand import ByHand
 from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.capture.spending import Payer, Spending
+from livekit_tokens.core.aside import aside
 from livekit_tokens.domain.described import id_of
 from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.sessions import Part
@@ -92,7 +93,7 @@ class UsageSession:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self._leave().close, _reason(kind))
+        await aside(partial(self._leave().close, _reason(kind)))
 
     def _leave(self) -> LivePart:
         """This context's entry: another task may be inside by the same object."""

@@ -57,13 +57,10 @@ class Background:
         self._held: asyncio.Event | None = None
         self._dirty = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._wake: asyncio.Event | None = None
-        self._turn: asyncio.Lock | None = None
-        self._started = threading.Event()
+        self._wake, self._turn = asyncio.Event(), asyncio.Lock()
         self._connection: LedgerConnection | None = None
         self._drain: SpoolDrain | None = None
         self._retry_seconds = _FIRST_RETRY_SECONDS
-        self._thread = threading.Thread(target=self._run, name="livekit-tokens", daemon=True)
         self.last_error: str | None = None
         self._in_ledger = 0
         self._behind_since: float | None = None
@@ -81,6 +78,9 @@ class Background:
         return 0.0 if since is None or not self.behind else time.monotonic() - since
 
     def start(self) -> None:
+        # The loop is made here: what is asked for before the thread runs it waits in it, and nobody for the thread.
+        self._loop = _DrainLoop()
+        self._thread = threading.Thread(target=self._run, args=(self._loop,), name="livekit-tokens", daemon=True)
         self._thread.start()
 
     def written(self) -> None:
@@ -90,29 +90,23 @@ class Background:
         self._dirty = True
         if self._behind_since is None:
             self._behind_since = time.monotonic()
-        loop, wake = self._loop, self._wake
-        if loop is not None and wake is not None:
+        if self._loop is not None:
             try:
-                loop.call_soon_threadsafe(wake.set)
+                self._loop.call_soon_threadsafe(self._wake.set)
             except RuntimeError:  # the process is ending; the spool has it all
                 self._dirty = False
 
     async def flush(self, seconds: float) -> bool:
         """Wait, from any loop, until all that is written now is in the ledger; False if it took longer or failed."""
-        until = time.monotonic() + seconds
-        if not await asyncio.to_thread(self._started.wait, seconds):
-            return False
         future = self._ask(self._drain_once())
-        if future is None:
-            return False
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), max(0.0, until - time.monotonic()))
+            return future is not None and await asyncio.wait_for(asyncio.wrap_future(future), seconds)
         except TimeoutError:
             return False
 
     def flush_blocking(self, seconds: float) -> bool:
         """The same for a process that is about to exit and has no loop any more."""
-        future = self._ask(self._drain_once()) if self._started.wait(seconds) else None
+        future = self._ask(self._drain_once())
         try:
             return future is not None and future.result(seconds)
         except (TimeoutError, RuntimeError):
@@ -124,8 +118,6 @@ class Background:
         SQLite keeps its locks in the process: a child that inherited an open connection would believe in locks that
         the kernel never gave it, and write into a log that the others have removed.
         """
-        if not self._started.is_set():
-            return True  # nothing is open yet
         future = self._ask(self._hold())
         try:
             return future is None or future.result(seconds)
@@ -139,28 +131,24 @@ class Background:
                 self._loop.call_soon_threadsafe(self._held.set)
 
     def _ask(self, work: Coroutine[Any, Any, bool]) -> Future[bool] | None:
-        """Run something in the thread's loop; None if that has ended."""
-        try:
-            assert self._loop is not None
-            return asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError:
-            work.close()
-            return None
+        """Run something in the thread's loop; None if that has ended, or was never started."""
+        with suppress(RuntimeError):
+            if self._loop is not None:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        return None
 
     # -- in the thread --------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            with asyncio.Runner(loop_factory=_DrainLoop) as runner:
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
                 runner.run(self._live())
         except Exception as error:  # noqa: BLE001 - the spool keeps everything for whoever comes next
             self.last_error = faults.reason(error)
             faults.note("the drain has stopped", error)
 
     async def _live(self) -> None:
-        self._wake, self._turn = asyncio.Event(), asyncio.Lock()
-        self._loop = asyncio.get_running_loop()
-        self._started.set()
         while True:
             try:
                 await self._go_round()
@@ -182,7 +170,6 @@ class Background:
 
     async def _wait(self, seconds: float) -> None:
         """Until something is written, another process asks for something, or so long."""
-        assert self._wake is not None
         until = time.monotonic() + seconds
         while not self._wake.is_set() and time.monotonic() < until:
             if spool.is_asked_to_let_go(self._recorder.folder):
@@ -203,7 +190,6 @@ class Background:
         return done
 
     async def _try_to_drain(self) -> bool:
-        assert self._turn is not None
         async with self._turn:
             self._dirty = False  # before reading: what is written from now on asks again
             try:
@@ -264,7 +250,6 @@ class Background:
         spool.has_let_go(self._recorder.folder)
 
     async def _hold(self) -> bool:
-        assert self._turn is not None
         await self._turn.acquire()
         await self._disconnect()
         self._held = asyncio.Event()
@@ -272,7 +257,6 @@ class Background:
         return True
 
     async def _let_go(self, held: asyncio.Event) -> None:
-        assert self._turn is not None
         try:
             with suppress(TimeoutError):  # a fork that never came
                 await asyncio.wait_for(held.wait(), _LONGEST_HOLD_SECONDS)
@@ -281,12 +265,10 @@ class Background:
 
     def _ask_again(self) -> None:
         """What was not brought is still to be brought, also when it was a `flush` that could not, and nobody writes."""
-        assert self._wake is not None
         self._dirty = True
         self._wake.set()
 
     async def _do_chores(self) -> None:
-        assert self._turn is not None
         if self._chores.are_due():
             async with self._turn:
                 await self._chores.take_over()
@@ -300,7 +282,6 @@ class Background:
                     await self._drain_once()
 
     async def _retain(self) -> bool:
-        assert self._turn is not None
         async with self._turn:
             if self._connection is None or self._connection.stale():
                 return False

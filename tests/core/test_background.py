@@ -98,12 +98,30 @@ async def test_what_a_flush_had_no_time_to_bring_follows_without_another_record(
     assert await asyncio.to_thread(arrived, ledger, 1)
 
 
+async def test_a_flush_waits_for_nothing_of_the_hosts(start, full_executor: None) -> None:
+    """A call's end asks for it, in a loop whose executor the host has filled."""
+    ledger = MemoryLedger()
+    recorder, own = start(ledger)
+    recorder.record(a_record())
+    async with asyncio.timeout(10):
+        assert await own.flush(5)
+    assert ledger.seqs() == [1]
+
+
+async def test_a_flush_of_a_background_that_was_never_started_is_false_at_once(tmp_path: Path) -> None:
+    """A child that was forked while its parent had the ledger open has none; its spool waits for the next process."""
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    own = Background(recorder, ledger, Chores(recorder.source, ledger, lambda: [tmp_path]))
+    async with asyncio.timeout(10):
+        assert await own.flush(60) is False
+    assert own.flush_blocking(60) is False
+    assert own.hold(60)
+
+
 async def test_a_flush_of_a_background_that_has_ended_is_false(start, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked at the end of every call, and must not raise there."""
 
-    async def end_at_once(self: Background) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._started.set()
+    async def end_at_once(_: Background) -> None: ...
 
     monkeypatch.setattr(Background, "_live", end_at_once)
     _, own = start(MemoryLedger())

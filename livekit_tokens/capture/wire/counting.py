@@ -7,15 +7,16 @@ that run on in the background.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from livekit_tokens.core import faults
+from livekit_tokens.core.aside import aside
 
 TICK_SECONDS = 0.05
 """How old a pending request's counts can be: of a chat, about four tokens."""
@@ -166,7 +167,8 @@ def settle(part: str | None, seconds: float) -> bool:
 async def settled(part: str, seconds: float) -> None:
     """The same for a call's loop, which goes on meanwhile."""
     if _counting.unsettled(part):
-        await asyncio.to_thread(_counting.settle, part, seconds)
+        with suppress(TimeoutError):
+            await aside(partial(_counting.settle, part, seconds), seconds)
 
 
 async def finished(part: str) -> None:

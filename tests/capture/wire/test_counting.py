@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from typing import Any
 
 import httpx2
@@ -55,6 +57,8 @@ class Request:
         self.counted.set()
         return True
 
+    def give_up(self) -> None: ...
+
 
 def test_a_thread_that_has_died_is_started_again_and_said(monkeypatch: pytest.MonkeyPatch, noted: list[str]) -> None:
     """As one that had no memory left for its own work: what it had open is counted by the next one."""
@@ -74,3 +78,19 @@ def test_a_thread_that_has_died_is_started_again_and_said(monkeypatch: pytest.Mo
     assert first.counted.wait(PATIENCE_SECONDS)
     assert second.counted.wait(PATIENCE_SECONDS)
     assert noted == ["the counting thread has died; the next request starts it again"]
+
+
+async def test_the_end_of_a_call_waits_for_what_is_counted_and_for_nothing_of_the_hosts(full_executor: None) -> None:
+    """The host's own work has filled the loop's executor."""
+
+    class Slow(Request):
+        def advance(self) -> bool:
+            time.sleep(0.05)
+            return super().advance()
+
+    request = Slow()
+    counting.follow(request)
+    async with asyncio.timeout(10):
+        await counting.finished("p")
+    assert request.counted.is_set()
+    assert not counting.unsettled("p")
