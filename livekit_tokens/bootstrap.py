@@ -53,10 +53,7 @@ def track(
         if not own.settings.enabled:
             own.say_disabled()
             return tracking.inert(process)
-        return tracking.begin(
-            session,
-            ctx,
-            process,
+        given = tracking.Given(
             user=_text(user),
             tenant=_text(tenant),
             feature=_text(feature),
@@ -64,6 +61,7 @@ def track(
             on_end=on_end,
             on_usage=on_usage,
         )
+        return tracking.begin(session, ctx, process, given)
     except Exception as error:  # noqa: BLE001 - the call goes on, untracked, and it is said
         faults.note("a call could not be tracked", error)
         return tracking.inert(Process.of_nobody(now, new_key), on_end=on_end)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from livekit_tokens.capture.raw import Recent
@@ -164,10 +163,12 @@ class Flights:
         if response_id is not None:
             self._over.add(response_id)
 
-    def unannounced(self) -> Iterator[Flight]:
-        """Those that may not even have reached the provider; they are forgotten here."""
-        yield from self.asked.values()
+    def all(self) -> list[Flight]:
+        """Whatever is in flight, announced or not."""
+        expected = [] if self.expected is None else [self.expected]
+        return [*self.asked.values(), *expected, *self.announced.values()]
+
+    def forget_unannounced(self) -> None:
+        """Those may not even have reached the provider, and nobody will name them again."""
         self.asked.clear()
-        if self.expected is not None:
-            yield self.expected
-            self.expected = None
+        self.expected = None

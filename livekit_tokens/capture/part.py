@@ -117,6 +117,8 @@ class LivePart(PartWriter):
         self._on_end = on_end
         self._stays: dict[str, Stay] = {}
         self._final: SessionSummary | None = None
+        # Records come from any thread: each stands in the final summary, or in what is written afterwards.
+        self._fixing = threading.RLock()
         self._after: ClosedPart | None = None
         self._recorder.put_part(part)
         self._tally = self._recorder.tally(part.key)
@@ -130,23 +132,33 @@ class LivePart(PartWriter):
 
     # -- while it lives -------------------------------------------------------------------------------------------
 
-    def write(self, record: UsageRecord, settles: str | None = None, also_known_as: str | None = None) -> int:
-        if self._final is None:
-            return super().write(record, settles, also_known_as)
-        return self.afterwards.write(record, settles, also_known_as)
+    def put(
+        self, record: UsageRecord, settles: str | None, also_known_as: str | None
+    ) -> tuple[UsageRecord, int | None]:
+        with self._fixing:
+            if self._final is None:
+                return super().put(record, settles, also_known_as)
+        return self.afterwards.put(record, settles, also_known_as)
 
-    def tell(self, record: UsageRecord) -> UsageRecord:
-        return super().tell(record) if self._final is None else self.afterwards.tell(record)
+    def put_told(self, record: UsageRecord) -> tuple[UsageRecord, bool]:
+        with self._fixing:
+            if self._final is None:
+                return super().put_told(record)
+        return self.afterwards.put_told(record)
 
     def pend(self, pend: Pend) -> None:
-        super().pend(pend) if self._final is None else self.afterwards.pend(pend)
+        with self._fixing:
+            if self._final is None:
+                return super().pend(pend)
+        return self.afterwards.pend(pend)
 
     @property
     def afterwards(self) -> ClosedPart:
         """For what is spent when this part has ended: the summary that was given out stays true."""
-        if self._after is None:
-            self._after = ClosedPart(self._part, self._process, AFTERWARDS, self._on_usage)
-        return self._after
+        with self._fixing:
+            if self._after is None:
+                self._after = ClosedPart(self._part, self._process, AFTERWARDS, self._on_usage)
+            return self._after
 
     def put_stay(self, stay: Stay) -> None:
         self._stays[stay.sid] = stay
@@ -154,10 +166,11 @@ class LivePart(PartWriter):
 
     def is_of(self, whose: Whose) -> None:
         """Whose call it is, as far as that is known now; nothing is written if it is known already."""
-        part = replace(self._part, user=whose.user, user_name=whose.user_name, tenant=whose.tenant)
-        if not self.ended and part != self._part:
-            self._part = part
-            self._recorder.put_part(part)
+        with self._fixing:
+            part = replace(self._part, user=whose.user, user_name=whose.user_name, tenant=whose.tenant)
+            if not self.ended and part != self._part:
+                self._part = part
+                self._recorder.put_part(part)
 
     # -- its summary and end --------------------------------------------------------------------------------------
 
@@ -169,17 +182,22 @@ class LivePart(PartWriter):
 
     def fix(self, reason: str | None, at: Micros | None = None) -> SessionSummary:
         """End the part, now or at a time that has passed: from here on its summary does not change, but for prices
-        that were not at hand yet. Idempotent."""
-        if self._final is None:
+        that were not at hand yet. What is in flight goes on in a part of its own. Idempotent."""
+        with self._fixing:
+            if self._final is not None:
+                return self._final
             part = ended(self._part, at or self.now(), reason)
-            for charge in self._recorder.charges(part):
-                self.write(charge)
+            charges = self._recorder.charges(part)
+            for charge in charges:
+                self._record(charge, None)
+            self._final = self._summary(part)
             self._process.closed_parts.leave(part)
-            final = self._finally(part)
+            self.afterwards.take_over(part.key)
             self._part = part
             self._recorder.put_part(part)
-            return final
-        return self._final
+        for charge in charges:
+            self._count(charge)
+        return self._told(self._final)
 
     async def finish(self, reason: str | None, at: Micros) -> SessionSummary:
         """End the part as it was at a time, once what went over the wire is counted; then `settle`."""
@@ -195,7 +213,7 @@ class LivePart(PartWriter):
         self.sync()
         if self._tally.waits:
             self._tally.price_all()
-            self._finally(self._part)
+            self._price_final()
         self._say(str(self.summary()))
 
     async def settle(self) -> SessionSummary:
@@ -235,13 +253,16 @@ class LivePart(PartWriter):
             try:
                 await aside(self._tally.price_all, PRICE_SECONDS)
             finally:
-                self._finally(self._part)
+                self._price_final()
 
-    def _finally(self, part: Part) -> SessionSummary:
-        self._final = self._summary(part)
+    def _price_final(self) -> None:
+        """The same with the prices that have come since."""
+        self._final = self._told(self._summary(self._part))
+
+    def _told(self, final: SessionSummary) -> SessionSummary:
         if self._on_final is not None:
-            self._on_final(self._final)
-        return self._final
+            self._on_final(final)
+        return final
 
     def _say(self, text: str) -> None:
         if self._part.session_id != UNTRACKED:

@@ -44,8 +44,10 @@ class RealtimeWitness:
         self._client = _together(self._conversation.client_handlers, self._responses.client_handlers)
 
     def write_to(self, writer: Writer) -> None:
-        """Write for another part from now on: the call goes on in a new one."""
+        """Write for another part from now on, also of what is in flight: the call goes on in a new one."""
         self._unsettled.writer = writer
+        self._responses.pend_again()
+        self._transcriptions.pend_again()
 
     def attach(self, session: Any) -> None:
         """Listen to a livekit RealtimeSession from its first event on."""

@@ -170,6 +170,12 @@ class Responses:
         writer = self._unsettled.writer
         writer.more(flight.more(writer.now()))
 
+    def pend_again(self) -> None:
+        """What is in flight is another part's now."""
+        for flight in self._flights.all():
+            self._unsettled.again(flight.pend)
+            self._tell_more(flight)
+
     # -- it ends --------------------------------------------------------------------------------------------------
 
     def _on_done(self, event: Event) -> None:
@@ -197,7 +203,9 @@ class Responses:
         """The connection can bring nothing more. `broken`: it did so at once; else what was sent had time to arrive."""
         if not broken:
             self._forget_expected()
-        for flight in [*self._flights.unannounced(), *self._flights.announced.values()]:
+        flights = self._flights.all()
+        self._flights.forget_unannounced()
+        for flight in flights:
             record = self._records.given_up(flight, broken=broken)
             self._settle(record.request_id, flight, record)
 

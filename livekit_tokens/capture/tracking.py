@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -14,32 +13,42 @@ from weakref import WeakKeyDictionary, ref
 from livekit.agents import AgentSession, JobContext, llm
 
 from livekit_tokens.capture import session_report
-from livekit_tokens.capture.agent_session import agent_of, is_running, model_of, named, realtime_session_of
+from livekit_tokens.capture.agent_session import agent_of, is_running, model_of, realtime_session_of
 from livekit_tokens.capture.by_hand import ByHand
-from livekit_tokens.capture.closing import finish_before_closing
+from livekit_tokens.capture.callers import LEFT, Callers
 from livekit_tokens.capture.components import ComponentWitness
-from livekit_tokens.capture.handoffs import Asking
 from livekit_tokens.capture.listening import listener
 from livekit_tokens.capture.part import UNTRACKED, LivePart, OnEnd, OnUsage, Process
-from livekit_tokens.capture.realtime import RealtimeWitness
-from livekit_tokens.capture.room import RoomWitness
+from livekit_tokens.capture.realtime_sessions import RealtimeSessions
 from livekit_tokens.capture.spending import Payer
-from livekit_tokens.capture.who import Who, Whose
+from livekit_tokens.capture.who import Who, part_of
 from livekit_tokens.capture.wire import counting, watch
 from livekit_tokens.core import faults
 from livekit_tokens.core.health import Health
 from livekit_tokens.core.recorder import Unrecorded
 from livekit_tokens.core.watchdog import Watchdog
 from livekit_tokens.domain.errors import BadSetting
-from livekit_tokens.domain.sessions import Part, session_id, suffix
+from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.summary import SessionSummary
 from livekit_tokens.domain.times import Micros
 
 logger = logging.getLogger("livekit_tokens")
 
-_trackings: WeakKeyDictionary[AgentSession[Any], Tracking] = WeakKeyDictionary()
-_pending_prefixes = itertools.count(1)
-_LEFT = "participant_disconnected"
+_trackings: WeakKeyDictionary[AgentSession[Any], ref[Tracking]] = WeakKeyDictionary()
+"""Weak on both sides: a Tracking is held by the session's own listeners, and by its job's context, which holds the
+session as well (seen on livekit-agents 1.8.9)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What `track` is given beside the session and the job."""
+
+    user: str | None = None
+    tenant: str | None = None
+    feature: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    on_end: OnEnd | None = None
+    on_usage: OnUsage | None = None
 
 
 class Tracking(ByHand):
@@ -60,19 +69,22 @@ class Tracking(ByHand):
         self._session_ref = ref(session) if session is not None else None
         self._ctx = ctx
         self._process = process
-        self._who = who
         self._new_part = new_part
         self._live = new_part()
-        self._witnesses: list[RealtimeWitness] = []
         self._paying = Payer(lambda: self._live)
         self._components = ComponentWitness(self._paying)
+        self._realtime = RealtimeSessions(lambda: self._session, lambda: self._live, self._components)
         super().__init__(lambda: process, self._paying)
-        self._room: RoomWitness | None = None
-        self._caller: Any = None
-        self._gone: asyncio.TimerHandle | None = None
-        self._gone_at: Micros | None = None
+        self._callers = Callers(
+            who,
+            process,
+            lambda: self._session,
+            lambda: self._live,
+            over=partial(self._end, LEFT),
+            back=self._is_back,
+        )
         self._ending: asyncio.Task[SessionSummary] | None = None
-        self._asking = Asking(self._listen_to)
+        self._endings: set[asyncio.Task[SessionSummary]] = set()
         self._listening: dict[Any, Callable[[Any], None]] = {}
         self._watchdog = Watchdog(self._alarm)
 
@@ -112,8 +124,8 @@ class Tracking(ByHand):
             self._listen_for("agent_state_changed", lambda _: self._look(), "the room could not be read")
             self._listen_for("close", self._on_close, "the end of a session could not be recorded")
             self._catch_up(self._session)
+        self._watch_room()
         if self._ctx is not None:
-            self._watch_room()
             self._ctx.add_shutdown_callback(self._shutdown_callback())
 
     def _listen_for(self, event: Any, handler: Callable[[Any], None], kind: str) -> None:
@@ -127,20 +139,19 @@ class Tracking(ByHand):
             for event, handler in self._listening.items():
                 session.off(event, handler)
             self._listening.clear()
-            if _trackings.get(session) is self:
+            if tracking_of(session) is self:
                 del _trackings[session]
 
     def give_up(self) -> None:
         """It could not begin: nothing is left of it."""
         self._stop_listening()
-        self._components.stop()
+        self._stop_watching(self._process.now())
         self._live.fix("untracked")
 
     def _watch_room(self) -> None:
-        assert self._ctx is not None
-        if self._ctx.is_fake_job():  # the console's room and its guest are mocks, down to their names (1.8.9)
-            return
-        self._room = RoomWitness(self._ctx.room, lambda: self._live, self._process.naming.identities, self._on_callers)
+        # The console's room and its guest are mocks, down to their names (1.8.9).
+        if self._ctx is not None and not self._ctx.is_fake_job():
+            self._callers.watch(self._ctx.room)
 
     def _catch_up(self, session: AgentSession[Any]) -> None:
         """Tracked after its start: what was before is lost, what comes is not."""
@@ -149,7 +160,7 @@ class Tracking(ByHand):
         logger.warning("track() was called after session.start(): usage until now is not counted; call it before")
         self._components.follow(session)
         if (realtime := realtime_session_of(session)) is not None:
-            self._listen_to(realtime)
+            self._realtime.listen_to(realtime)
 
     def _on_item(self, event: Any) -> None:
         if self._session is None:
@@ -159,7 +170,7 @@ class Tracking(ByHand):
         elif isinstance(event.item, llm.AgentHandoff):
             if self._over:
                 self._start_again()
-            self._asking.expect_from(model_of(self._session))
+            self._realtime.expect_from(model_of(self._session))
             self._components.follow(self._session, event.item.new_agent_id)
             self._look()
 
@@ -175,175 +186,89 @@ class Tracking(ByHand):
         self._live = self._new_part()
         self._paying.file()
         self._ending = None
-        self._caller = None
-        for witness in self._witnesses:
-            witness.write_to(self._live)
-        if self._ctx is not None and self._room is None:
-            self._watch_room()
-
-    def _listen_to(self, realtime: Any) -> None:
-        witness = RealtimeWitness(self._live, lambda: named(realtime.realtime_model), f"r{next(_pending_prefixes)}")
-        witness.attach(realtime)
-        self._components.listen_to_realtime(realtime)
-        self._witnesses.append(witness)
-        finish_before_closing(realtime, witness, self._is_current, self._forget)
-
-    def _is_current(self, realtime: Any) -> bool:
-        # At a handoff, the session's current agent is the next one already.
-        return self._session is not None and realtime_session_of(self._session) is realtime
-
-    def _forget(self, witness: RealtimeWitness) -> None:
-        if witness in self._witnesses:
-            self._witnesses.remove(witness)
-
-    # -- who is there ---------------------------------------------------------------------------------------------
+        self._realtime.go_on()
+        self._watch_room()
 
     def _look(self) -> None:
-        if self._room is not None and not self._over:
-            self._room.look()
-            self._look_at_linked()
-
-    def _look_at_linked(self) -> None:
-        """LiveKit says whose voice the session hears; until it does, the first caller in the room is taken."""
-        try:
-            linked = self._session.room_io.linked_participant if self._session is not None else None
-        except RuntimeError:  # started without a room
-            return
-        if linked is not None:
-            self._caller = linked
-            self._live.is_of(self._who.by(linked))
-
-    def _on_callers(self, caller: Any, here: int) -> None:
-        """A caller came, left or changed; `here` are in the room now."""
-        if here == 0:
-            self._wait_for_return(caller)
-            return
-        self._is_back()
-        if self._caller is None or self._caller.sid == caller.sid or self._caller.identity == caller.identity:
-            self._caller = caller
-            self._live.is_of(self._who.by(caller))
-
-    def _wait_for_return(self, caller: Any) -> None:
-        """The last caller left. LiveKit closes the session by itself, unless it was told not to."""
-        left_at = self._left_at(caller)
-
-        def over() -> None:
-            self._gone = None
-            self._caller = None
-            self._end(_LEFT, at=left_at)
-
-        if self._session is not None and self._gone is None:
-            self._gone_at = left_at
-            self._gone = asyncio.get_running_loop().call_later(self._process.rejoin_grace, over)
+        if not self._over:
+            self._callers.look()
 
     def _is_back(self) -> None:
-        if self._gone is not None:
-            self._gone.cancel()
-            self._gone = None
         if self._over and self._session is not None and is_running(self._session):
             self._start_again()
 
     # -- the end --------------------------------------------------------------------------------------------------
 
     def _on_close(self, event: Any) -> None:
-        reason, at = self._over_since(getattr(event.reason, "value", None) or str(event.reason))
+        self._close(getattr(event.reason, "value", None) or str(event.reason))
+
+    def _close(self, reason: str) -> None:
+        why, at = self._callers.over_since(reason)
         self._stop_watching(at)
-        self._end(reason, at)
-
-    def _over_since(self, reason: str) -> tuple[str, Micros]:
-        """The call was over when its room was deleted or its caller left, whatever closes the session, however late.
-
-        LiveKit closes it by itself 10 ms later, or up to 2 s when an open response is asked to finish; not at all for
-        a caller who was killed or removed: then the job's end does (seen on livekit-agents 1.8.9).
-        """
-        if self._room is not None and self._room.deleted_at is not None:
-            return "room_deleted", self._room.deleted_at
-        if self._gone is not None and self._gone_at is not None:
-            return _LEFT, self._gone_at
-        return reason, self._left_at(self._caller) if reason == _LEFT else self._process.now()
-
-    def _left_at(self, caller: Any) -> Micros:
-        """When that caller left, as their stay says; now, where it says nothing."""
-        told = self._room.left_at(caller.sid) if self._room is not None and caller is not None else None
-        return told if told is not None else self._process.now()
+        self._end(why, at)
 
     @property
     def _over(self) -> bool:
         return self._ending is not None
 
-    def _end(self, reason: str, at: Micros | None = None) -> None:
+    def _end(self, reason: str, at: Micros) -> None:
         if self._over:
             return
-        live, at = self._live, at or self._process.now()
+        live = self._live
         if not counting.unsettled(live.part.key):
             live.fix(reason, at)
         self._ending = asyncio.create_task(live.finish(reason, at), name="livekit_tokens_end")
+        self._endings.add(self._ending)
+        self._ending.add_done_callback(self._ended)
+
+    def _ended(self, ending: asyncio.Task[SessionSummary]) -> None:
+        self._endings.discard(ending)
+        if not ending.cancelled() and (error := ending.exception()) is not None:
+            faults.note("the end of a part was cut off", error)
 
     def _stop_watching(self, at: Micros) -> None:
         """The session is over: nothing more comes from its realtime sessions, nor does its room matter any more."""
-        if self._gone is not None:
-            self._gone.cancel()
-            self._gone = None
-        for witness in self._witnesses:
-            witness.give_up()
-        self._witnesses = []
+        self._realtime.give_up()
         self._components.stop()
-        if self._room is not None:
-            self._room.stop(at)
-            self._room = None
+        self._callers.stop(at)
 
     def _shutdown_callback(self) -> Callable[[str], Any]:
-        # LiveKit wants a real function. It awaits it, so that the end is not cut off with the job's other tasks.
+        # LiveKit wants a real function. It awaits it, so that no end is cut off with the job's other tasks: the end of
+        # an earlier part may still be under way.
         async def finish_tracking(reason: str) -> None:
             try:
-                why, at = self._over_since(reason or "job_shutdown")
-                self._stop_watching(at)
-                self._end(why, at)
-                assert self._ending is not None
-                await asyncio.shield(self._ending)
+                self._close(reason or "job_shutdown")
             except Exception as error:  # noqa: BLE001 - one that raises would cut off all the others
                 faults.note("the end of a part was cut off", error)
+            if self._endings:
+                await asyncio.wait(self._endings)
 
         return finish_tracking
 
 
-def begin(
-    session: AgentSession[Any] | None,
-    ctx: JobContext | None,
-    process: Process,
-    *,
-    user: str | None,
-    tenant: str | None,
-    feature: str | None,
-    tags: Mapping[str, str],
-    on_end: OnEnd | None,
-    on_usage: OnUsage | None,
-) -> Tracking:
+def begin(session: AgentSession[Any] | None, ctx: JobContext | None, process: Process, given: Given) -> Tracking:
     """Track a session, or give back the Tracking that already does. Raises BadSetting for what is no AgentSession."""
     if session is not None and not isinstance(session, AgentSession):
         raise BadSetting(f"session is {_kind(session)}; expected the AgentSession that is to be started, or None")
     if ctx is not None and not isinstance(ctx, JobContext):
         logger.warning("ctx is %s; expected the JobContext of the entrypoint: tracked as without one", _kind(ctx))
         ctx = None
-    if session is not None and (found := _trackings.get(session)) is not None:
+    if session is not None and (found := tracking_of(session)) is not None:
         logger.warning("track() was called twice for one AgentSession; the first call counts")
         return found
 
-    who = Who(process.naming, ctx, user=user, tenant=tenant)
-
+    who = Who(process.naming, ctx, user=given.user, tenant=given.tenant)
     held = ref(session) if session is not None else lambda: None
-
     tell = partial(session_report.tell, ctx) if ctx is not None else None
 
     def new_part() -> LivePart:
-        part = _part_of(ctx, process.new_key(), process.now(), who.at_start(), tags)
         return LivePart(
-            part,
+            part_of(ctx, process.new_key(), process.now(), who.at_start(), given.tags),
             process,
             agent=lambda: agent_of(held()),
-            feature=feature,
-            on_end=on_end,
-            on_usage=on_usage,
+            feature=given.feature,
+            on_end=given.on_end,
+            on_usage=given.on_usage,
             on_final=tell,
         )
 
@@ -355,8 +280,14 @@ def begin(
         tracking.give_up()
         raise
     if session is not None:
-        _trackings[session] = tracking
+        _trackings[session] = ref(tracking)
     return tracking
+
+
+def tracking_of(session: AgentSession[Any]) -> Tracking | None:
+    """The Tracking that tracks a session now."""
+    found = _trackings.get(session)
+    return None if found is None else found()
 
 
 def inert(process: Process, on_end: OnEnd | None = None) -> Tracking:
@@ -370,19 +301,3 @@ def inert(process: Process, on_end: OnEnd | None = None) -> Tracking:
 
 def _kind(given: object) -> str:
     return f"the class {given.__name__}" if isinstance(given, type) else f"of the class {type(given).__name__}"
-
-
-def _part_of(ctx: JobContext | None, key: str, at: Micros, whose: Whose, tags: Mapping[str, str]) -> Part:
-    room = None if ctx is None or ctx.is_fake_job() or not ctx.job.room.sid else ctx.job.room
-    return Part(
-        key=key,
-        session_id=session_id(room.name, room.sid) if room else f"local_{suffix(int(key, 16))}",
-        started_at=at,
-        room=room.name if room else None,
-        job=ctx.job.id if ctx else None,
-        agent_name=(ctx.job.agent_name or None) if ctx else None,
-        user=whose.user,
-        user_name=whose.user_name,
-        tenant=whose.tenant,
-        tags=dict(tags),
-    )

@@ -90,6 +90,11 @@ class Transcriptions:
         except ImpossibleUsage as error:
             faults.note("late figures are impossible; not kept", error)
 
+    def pend_again(self) -> None:
+        """What is in flight is another part's now."""
+        for pend in self._in_flight.values():
+            self._unsettled.again(pend)
+
     def give_up(self) -> None:
         """The connection can bring nothing more."""
         now = self._unsettled.writer.now()

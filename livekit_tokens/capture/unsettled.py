@@ -65,7 +65,7 @@ class Unsettled:
         seq = self.writer.write(record, pending)
         if pending is not None:
             self.await_no_more(pending)
-        if record.provenance == "estimated" and record.request_id:
+        if seq and record.provenance == "estimated" and record.request_id:
             self._estimates[record.request_id] = seq
             if len(self._estimates) > _MOST_ESTIMATES:
                 del self._estimates[next(iter(self._estimates))]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from livekit_tokens.domain.identity import IDENTITY, PLAIN, Identities, Source
+from livekit_tokens.domain.sessions import Part, session_id, suffix
+from livekit_tokens.domain.times import Micros
 
 if TYPE_CHECKING:  # recording by hand needs no LiveKit
     from livekit.agents import JobContext
@@ -58,6 +60,23 @@ class Who:
         if tenant is None and naming.tenant_from is not None:
             tenant = naming.tenant_from.read(identity, attributes, self._metadata)
         return Whose(keep.identity(user), keep.name(name), tenant)
+
+
+def part_of(ctx: JobContext | None, key: str, at: Micros, whose: Whose, tags: Mapping[str, str]) -> Part:
+    """A part that begins now, of the session that the job's room is; without a room, of a session of its own."""
+    room = None if ctx is None or ctx.is_fake_job() or not ctx.job.room.sid else ctx.job.room
+    return Part(
+        key=key,
+        session_id=session_id(room.name, room.sid) if room else f"local_{suffix(int(key, 16))}",
+        started_at=at,
+        room=room.name if room else None,
+        job=ctx.job.id if ctx else None,
+        agent_name=(ctx.job.agent_name or None) if ctx else None,
+        user=whose.user,
+        user_name=whose.user_name,
+        tenant=whose.tenant,
+        tags=dict(tags),
+    )
 
 
 def _metadata_of(ctx: JobContext | None) -> Mapping[str, object]:

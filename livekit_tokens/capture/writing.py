@@ -70,13 +70,11 @@ class PartWriter:
     def write(self, record: UsageRecord, settles: str | None = None, also_known_as: str | None = None) -> int:
         """Record it for good; answers its number, 0 if the app has told of it by hand already.
 
-        `also_known_as`: another id that the provider has given the request. `on_usage` hears of it in the loop in which
-        the part began, whatever thread this is.
+        Whatever part the request began in, it belongs to the one that is written for when it is settled. `settles`
+        and `also_known_as`: its pending request, and another id that the provider has given it. `on_usage` hears of it
+        in the loop in which the part began, whatever thread this is.
         """
-        if settles is None:
-            seq: int | None = self._record(record, None)
-        else:
-            seq = self._see(record, settles, also_known_as)
+        record, seq = self.put(record, settles, also_known_as)
         if seq is None:
             return 0
         self._count(record)
@@ -84,6 +82,21 @@ class PartWriter:
 
     def tell(self, record: UsageRecord) -> UsageRecord:
         """Record for good what the app tells by hand, unless it has been seen; answers the record that counts."""
+        counts, is_new = self.put_told(record)
+        if is_new:  # and not before: whoever `on_usage` waits for may record by hand, too
+            self._count(counts)
+        return counts
+
+    def put(
+        self, record: UsageRecord, settles: str | None, also_known_as: str | None
+    ) -> tuple[UsageRecord, int | None]:
+        """`write`, before anybody hears of it: the record as it is this part's, and its number."""
+        record = self._adopted(record)
+        return record, self._record(record, None) if settles is None else self._see(record, settles, also_known_as)
+
+    def put_told(self, record: UsageRecord) -> tuple[UsageRecord, bool]:
+        """`tell`, before anybody hears of it: the record that counts, and whether it was written now."""
+        record = self._adopted(record)
         written: list[int] = []
         counts = self._process.witnessed.tell(
             self._part.session_id,
@@ -91,9 +104,7 @@ class PartWriter:
             lambda settles: written.append(self._record(record, settles)),
             lambda of, units: self.late(Late(of, self.now(), units)),
         )
-        if written:  # and not before: whoever `on_usage` waits for may record by hand, too
-            self._count(record)
-        return counts
+        return counts, bool(written)
 
     def _count(self, record: UsageRecord) -> None:
         if record.service != "tool":  # what the call itself spends, and no code of the host's beside it
@@ -134,10 +145,14 @@ class PartWriter:
 
     def pend(self, pend: Pend) -> None:
         if self._process.witnessed.begin(self._part.session_id, pend.id, pend.record.model):
-            self._recorder.pend(pend)
+            record = self._adopted(pend.record)
+            self._recorder.pend(pend if record is pend.record else msgspec.structs.replace(pend, record=record))
 
     def more(self, more: More) -> None:
         self._recorder.more(more)
+
+    def _adopted(self, record: UsageRecord) -> UsageRecord:
+        return record if record.part == self._part.key else replace(record, part=self._part.key)
 
 
 class ClosedPart(PartWriter):
@@ -152,11 +167,11 @@ class ClosedPart(PartWriter):
         super().__init__(part, process, agent=lambda: None, on_usage=on_usage)
         self._reaching = threading.Lock()
 
-    def write(self, record: UsageRecord, settles: str | None = None, also_known_as: str | None = None) -> int:
-        return super().write(self._adopted(record), settles, also_known_as)
-
-    def tell(self, record: UsageRecord) -> UsageRecord:
-        return super().tell(self._adopted(record))
+    def take_over(self, part: str) -> None:
+        """What that part has in flight, which ends now, goes on in this one."""
+        if began := self._recorder.in_flight(part):
+            self._reach(min(began))
+            self._recorder.hand_over(part, self._part.key)
 
     def _record(self, record: UsageRecord, settles: str | None) -> int:
         self._reach(record.at)
@@ -164,7 +179,7 @@ class ClosedPart(PartWriter):
 
     def pend(self, pend: Pend) -> None:
         self._reach(pend.at)
-        super().pend(msgspec.structs.replace(pend, record=self._adopted(pend.record)))
+        super().pend(pend)
 
     def _reach(self, at: Micros) -> None:
         with self._reaching:
@@ -172,9 +187,6 @@ class ClosedPart(PartWriter):
             first, last = (at, at) if part.ended_at is None else (part.started_at, part.ended_at)
             self._part = replace(part, started_at=min(first, at), ended_at=max(last, at))
             self._recorder.put_part(self._part)
-
-    def _adopted(self, record: UsageRecord) -> UsageRecord:
-        return record if record.part == self._part.key else replace(record, part=self._part.key)
 
 
 class ClosedParts:

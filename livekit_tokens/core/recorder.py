@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from livekit_tokens.core import faults
 from livekit_tokens.core.charges import charges_of
@@ -30,6 +33,8 @@ class Recording(Protocol):
     def pend(self, pend: Pend) -> None: ...
     def more(self, more: More) -> None: ...
     def unpend(self, pending: str) -> None: ...
+    def in_flight(self, part: str) -> list[Micros]: ...
+    def hand_over(self, part: str, to: str) -> None: ...
     def late(self, late: Late) -> None: ...
     def tally(self, part: str) -> Tally: ...
     def charges(self, part: Part) -> list[UsageRecord]: ...
@@ -62,6 +67,11 @@ class Unrecorded:
     def more(self, more: More) -> None: ...
 
     def unpend(self, pending: str) -> None: ...
+
+    def in_flight(self, part: str) -> list[Micros]:  # noqa: ARG002 - it keeps no request in flight
+        return []
+
+    def hand_over(self, part: str, to: str) -> None: ...
 
     def late(self, late: Late) -> None: ...
 
@@ -176,6 +186,21 @@ class Recorder:
             self._progress.pop(pending, None)
             if self._pending.pop(pending, None) is not None:
                 self._writer.append(Unpend(pending))
+
+    def in_flight(self, part: str) -> list[Micros]:
+        """When the requests began that a part has in flight."""
+        with self._lock:
+            return [pend.at for pend in self._pending.values() if pend.record.part == part]
+
+    def hand_over(self, part: str, to: str) -> None:
+        """What one part has in flight is another's from now on, with all that has come of it."""
+        with self._lock:
+            for pend in [pend for pend in self._pending.values() if pend.record.part == part]:
+                moved = msgspec.structs.replace(pend, record=replace(pend.record, part=to))
+                self._pending[pend.id] = moved
+                self._writer.append(moved)
+                if (progress := self._progress.get(pend.id)) is not None:
+                    self._writer.append(progress, patience=0)
 
     def late(self, late: Late) -> None:
         """Figures came after the estimate of their request was written."""

@@ -12,7 +12,7 @@ from livekit.agents.types import APIConnectOptions
 
 from livekit_tokens.capture import tracking
 from livekit_tokens.capture.part import Process
-from livekit_tokens.capture.tracking import Tracking
+from livekit_tokens.capture.tracking import Given, Tracking
 from livekit_tokens.core.recorder import Unrecorded
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.runtime import new_key, now
@@ -37,17 +37,8 @@ class Call:
         async def flush(_: float) -> bool:
             return True
 
-        return tracking.begin(
-            self.session,
-            None,
-            Process(Unrecorded(), flush, now, new_key),
-            user=None,
-            tenant=None,
-            feature=None,
-            tags={},
-            on_end=None,
-            on_usage=self.records.append,
-        )
+        process = Process(Unrecorded(), flush, now, new_key)
+        return tracking.begin(self.session, None, process, Given(on_usage=self.records.append))
 
     async def start(self, agent: Agent) -> Call:
         await self.session.start(agent)

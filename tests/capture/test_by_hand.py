@@ -22,7 +22,7 @@ from livekit.agents.testing import fake_job_context
 from livekit_tokens.capture import spending, tracking
 from livekit_tokens.capture.by_hand import ByHand
 from livekit_tokens.capture.part import Process
-from livekit_tokens.capture.tracking import Tracking
+from livekit_tokens.capture.tracking import Given, Tracking
 from livekit_tokens.capture.usage_session import UsageSession
 from livekit_tokens.capture.wire import counting
 from livekit_tokens.core import faults, prompts, vocabulary
@@ -67,8 +67,7 @@ class World:
         return UsageSession(lambda: self.process, name, **whose)
 
     def track(self, session: AgentSession[Any] | None = None, ctx: Any = None, **given: Any) -> Tracking:
-        options = {"user": None, "tenant": None, "feature": None, "tags": {}, "on_end": None, "on_usage": None}
-        return tracking.begin(session, ctx, self.process, **(options | given))
+        return tracking.begin(session, ctx, self.process, Given(**given))
 
     @property
     def records(self) -> list[UsageRecord]:

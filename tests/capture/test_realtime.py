@@ -718,3 +718,14 @@ def test_no_event_makes_a_handler_raise_and_nothing_is_settled_twice(events: lis
     settled = [settles for _, settles in paper.records if settles is not None]
     assert len(settled) == len(set(settled)) == len({pend.id for pend in paper.pending} - set(paper.unpended))
     assert faults.counts().get("a realtime event could not be read", 0) == before
+
+
+def test_late_figures_of_an_estimate_that_was_not_written_are_kept_for_nothing(
+    paper: Paper, emit: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The app had told of the response by hand already: there is no record of ours that they could check."""
+    emit("response.created", response={"id": "resp_1"})
+    monkeypatch.setattr(paper, "write", lambda *_: 0)
+    emit.witness.give_up()
+    done(emit)
+    assert paper.lates == []

@@ -20,7 +20,7 @@ from livekit.plugins import openai
 from livekit_tokens.capture import closing, tracking
 from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.realtime import RealtimeWitness
-from livekit_tokens.capture.tracking import Tracking
+from livekit_tokens.capture.tracking import Given, Tracking
 from livekit_tokens.core import vocabulary
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.recorder import Recorder
@@ -67,17 +67,8 @@ class Conversation:
         async def flush(_: float) -> bool:
             return True
 
-        return tracking.begin(
-            self.session,
-            None,
-            Process(self.recorder, flush, now, new_key),
-            user=None,
-            tenant=None,
-            feature=None,
-            tags={},
-            on_end=None,
-            on_usage=self.records.append,
-        )
+        process = Process(self.recorder, flush, now, new_key)
+        return tracking.begin(self.session, None, process, Given(on_usage=self.records.append))
 
     async def start(self) -> None:
         agent = Agent(instructions="Be kind to everybody who calls, and answer in one sentence.")

@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 from livekit.agents import Agent, AgentSession, AgentTask, function_tool
+from livekit.agents.testing import fake_job_context
 from livekit.plugins import openai
 
 from livekit_tokens import feature
 from livekit_tokens.capture import spending, tracking
 from livekit_tokens.capture.part import Process
-from livekit_tokens.capture.tracking import Tracking
+from livekit_tokens.capture.tracking import Given, Tracking
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.lines import PartLine, Use
 from livekit_tokens.core.recorder import Recorder
@@ -29,6 +30,7 @@ from livekit_tokens.demo.provider import Provider
 from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.summary import SessionSummary
 from livekit_tokens.runtime import new_key, now
+from tests.capture.pipeline import Script
 from tests.core.makers import lines_in
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -51,9 +53,8 @@ def track(recorder: Recorder) -> Callable[..., Tracking]:
     async def flush(_: float) -> bool:
         return True
 
-    def begin(session: AgentSession[Any] | None, **given: Any) -> Tracking:
-        options = {"user": None, "tenant": None, "feature": None, "tags": {}, "on_end": None, "on_usage": None}
-        return tracking.begin(session, None, Process(recorder, flush, now, new_key), **(options | given))
+    def begin(session: AgentSession[Any] | None, ctx: Any = None, **given: Any) -> Tracking:
+        return tracking.begin(session, ctx, Process(recorder, flush, now, new_key), Given(**given))
 
     return begin
 
@@ -276,6 +277,46 @@ async def test_a_tracked_session_can_be_collected(track: Callable[..., Tracking]
     del session, own
     gc.collect()
     assert gone() is None
+
+
+async def test_a_call_is_collected_with_its_job(track: Callable[..., Tracking]) -> None:
+    """LiveKit's JobContext holds the session, and a Tracking its JobContext: nothing else may hold any of them."""
+
+    async def call() -> tuple[weakref.ref[Any], ...]:
+        with fake_job_context(job_id="j") as ctx:
+            session: AgentSession[Any] = AgentSession(llm=Script("Good day."))
+            own = track(session, ctx)
+            await session.start(Agent(instructions="Be kind."))
+            assert any(held is session for held in vars(ctx).values())
+            await session.aclose()
+            await own._ending
+            return weakref.ref(session), weakref.ref(own)
+
+    # In a context of its own, as a job has one; with what LiveKit's own tasks hold of it until they are over.
+    gone = await asyncio.create_task(call())
+    await until(lambda: gc.collect() >= 0 and not any(one() for one in gone))
+
+
+async def test_a_job_waits_for_the_ends_of_all_its_parts(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller came back while the first part's end was still under way, and the job ends at once."""
+    told: list[SessionSummary] = []
+    waits = iter([0.3, 0.0])
+
+    async def flush(_: float) -> bool:
+        await asyncio.sleep(next(waits))
+        return True
+
+    callbacks: list[Callable[[str], Any]] = []
+    with fake_job_context(job_id="j") as ctx:
+        monkeypatch.setattr(ctx, "add_shutdown_callback", callbacks.append)
+        session: AgentSession[Any] = AgentSession(llm=Script("Good day."))
+        process = Process(recorder, flush, now, new_key)
+        tracking.begin(session, ctx, process, Given(on_end=told.append))
+        for _ in range(2):
+            await session.start(Agent(instructions="Be kind."))
+            await session.aclose()
+        await callbacks[0]("room_closed")
+    assert len({summary.parts[0].key for summary in told}) == 2
 
 
 async def test_nothing_begins_again_after_the_host_has_closed_the_tracking(

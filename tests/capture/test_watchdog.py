@@ -14,7 +14,7 @@ from livekit.plugins import openai
 from livekit_tokens.capture import tracking
 from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.realtime import RealtimeWitness
-from livekit_tokens.capture.tracking import Tracking
+from livekit_tokens.capture.tracking import Given, Tracking
 from livekit_tokens.core import faults
 from livekit_tokens.core.health import Health
 from livekit_tokens.core.ledger import Source
@@ -44,8 +44,7 @@ def track(tmp_path: Path):
 
     def begin(session: AgentSession[Any]) -> Tracking:
         process = Process(recorder, flush, now, new_key, health=lambda: Health(records=recorder.records))
-        options = dict.fromkeys(("user", "tenant", "feature", "on_end", "on_usage"))
-        return tracking.begin(session, None, process, tags={}, **options)
+        return tracking.begin(session, None, process, Given())
 
     return begin
 
