@@ -30,7 +30,7 @@ USAGE: dict[str, Any] = {
 AUDIO = base64.b64encode(bytes(9_600)).decode()
 """200 ms of 24 kHz pcm16, about what one delta carries."""
 
-SESSION = {
+SESSION: dict[str, Any] = {
     "model": "gpt-realtime",
     "instructions": "Be kind to whoever calls, and answer in one sentence.",
     "tools": [],

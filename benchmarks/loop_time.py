@@ -3,9 +3,10 @@
     python -m benchmarks.loop_time [--turns 2000]
 
 Ours is the whole `emit` with everything behind it (our handler, splitting, the record, its line, one write to the
-spool on disk), less the same `emit` with nobody listening. LiveKit's is `ModelUsageCollector.collect` and the copy
-that `AgentSession.usage` makes. One turn of each in turn, so that a busy machine is busy for both. What the background
-does twice a second is done between two turns.
+spool on disk), less the same `emit` with nobody listening. `response.create` is the client's own event: the same turns
+are held once more in a session whose provider begins no response by itself. LiveKit's is `ModelUsageCollector.collect`
+and the copy that `AgentSession.usage` makes. One turn of each in turn, so that a busy machine is busy for both. What
+the background does twice a second is done between two turns.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import itertools
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +39,17 @@ from livekit_tokens.domain.sessions import Part
 from livekit_tokens.runtime import new_key, now
 
 GOAL_US, GOAL_RATIO = 10.0, 0.5
-EVENT = "openai_server_event_received"
+EVENT, SENT = "openai_server_event_received", "openai_client_event_queued"
+ASKED = "response.create"
 WARM_UP = 50
+_prefixes = itertools.count(1)
 _LEAST_US = 0.001
 """Less than the clock tells."""
 Times = dict[str, list[float]]
 """Microseconds, by the type of event."""
 
 
-def listening(recorder: Recorder) -> EventEmitter[str]:
+def listening(recorder: Recorder, session: dict[str, Any] = SESSION) -> EventEmitter[str]:
     """An emitter with our witness behind it, which writes to a real spool, in a conversation that has begun."""
 
     async def flush(_: float) -> bool:
@@ -63,8 +68,8 @@ def listening(recorder: Recorder) -> EventEmitter[str]:
         return metadata["model_name"], provider_of(metadata["model_provider"])
 
     emitter: EventEmitter[str] = EventEmitter()
-    RealtimeWitness(part, named, "r1").attach(emitter)
-    emitter.emit(EVENT, {"type": "session.created", "session": SESSION})
+    RealtimeWitness(part, named, f"r{next(_prefixes)}").attach(emitter)
+    emitter.emit(EVENT, {"type": "session.created", "session": session})
     return emitter
 
 
@@ -83,10 +88,22 @@ def as_livekit_sees_it() -> RealtimeModelMetrics:
     )
 
 
-def emit_turn(emitter: EventEmitter[str], number: int, times: Times) -> None:
+def asked(number: int) -> Iterator[dict[str, Any]]:
+    """The same turn where the client asks for the response."""
     for event in turn(number):
+        if event["type"] == "response.created":
+            yield {"type": ASKED, "event_id": f"event_{number}"}
+            response = {**event["response"], "metadata": {"client_event_id": f"event_{number}"}}
+            yield {**event, "response": response}
+        else:
+            yield event
+
+
+def emit_turn(emitter: EventEmitter[str], events: Iterator[dict[str, Any]], times: Times) -> None:
+    for event in events:
+        name = SENT if event["type"] == ASKED else EVENT
         began = time.perf_counter_ns()
-        emitter.emit(EVENT, event)
+        emitter.emit(name, event)
         times[event["type"]].append((time.perf_counter_ns() - began) / 1000)
 
 
@@ -101,15 +118,21 @@ def collect(collector: ModelUsageCollector, metrics: RealtimeModelMetrics, times
 def measure(turns: int, folder: Path) -> tuple[Times, Times, list[float]]:
     recorder = Recorder(folder, Source("bench", "here", 1, 0), now)
     ours, nobody = listening(recorder), EventEmitter[str]()
+    by_client = listening(
+        recorder, {**SESSION, "audio": {"input": {**SESSION["audio"]["input"], "turn_detection": None}}}
+    )
     collector, metrics = ModelUsageCollector(), as_livekit_sees_it()
-    our_times, bare_times, their_times = defaultdict(list), defaultdict(list), []
     for number in range(turns + WARM_UP):
-        if number == WARM_UP:
-            our_times, bare_times, their_times = defaultdict(list), defaultdict(list), []
-        emit_turn(ours, number, our_times)
+        if number in (0, WARM_UP):
+            our_times, asked_times, bare_times = (defaultdict[str, list[float]](list) for _ in range(3))
+            their_times: list[float] = []
+        emit_turn(ours, turn(number), our_times)
         recorder.tend()
-        emit_turn(nobody, number, bare_times)
+        emit_turn(by_client, asked(number), asked_times)
+        recorder.tend()
+        emit_turn(nobody, asked(number), bare_times)
         collect(collector, metrics, their_times)
+    our_times[ASKED] = asked_times[ASKED]
     if met := faults.counts():
         raise SystemExit(f"nothing was measured: {met}")
     return our_times, bare_times, their_times

@@ -75,8 +75,8 @@ class Expectations:
             self._conversation.now = with_answer(self._conversation.now, flight.items, output)
 
     def learn(self, flight: Flight, units: Units, *, cut: bool) -> None:
-        """The real figures of a response. What they teach is worked out when the next one begins: a call that ends
-        here has no use for it."""
+        """The real figures of a response. What they teach is worked out aside by `catch_up`, or when the next one
+        begins, whichever comes first."""
         if flight.in_conversation:
             self._unlearned.append((flight, units, cut))
 
@@ -87,6 +87,15 @@ class Expectations:
         self._figures = prompt.taught(self._figures, reading, units)
         now = with_item(self._conversation.now, message(item_id))
         self._conversation.now = with_answer(now, [item_id], output_of(units))
+
+    def catch_up(self) -> None:
+        """Learn what is not learned yet, aside from the call's loop; if that is at an event, it does so by itself."""
+        changing = self._conversation.changing
+        if changing.acquire(blocking=False):
+            try:
+                self._catch_up()
+            finally:
+                changing.release()
 
     def _catch_up(self) -> None:
         for flight, units, cut in self._unlearned:

@@ -124,6 +124,10 @@ class PartWriter:
     def late(self, late: Late) -> None:
         self._recorder.late(late)
 
+    def later(self, work: Callable[[], None]) -> None:
+        """Do it in the background, when that comes round, if it does: within half a second, mostly."""
+        self._recorder.later(work)
+
     def _see(self, record: UsageRecord, settles: str, also_known_as: str | None) -> int | None:
         ids = [name for name in (record.request_id, also_known_as) if name]
         seq = self._process.witnessed.see(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from livekit_tokens.domain.usage import UsageRecord
 
 logger = logging.getLogger("livekit_tokens")
 
+_MOST_LATER = 64
+
 
 class Recording(Protocol):
     """What capture needs of a recorder."""
@@ -36,6 +39,7 @@ class Recording(Protocol):
     def in_flight(self, part: str) -> list[Micros]: ...
     def hand_over(self, part: str, to: str) -> None: ...
     def late(self, late: Late) -> None: ...
+    def later(self, work: Callable[[], None]) -> None: ...
     def tally(self, part: str) -> Tally: ...
     def charges(self, part: Part) -> list[UsageRecord]: ...
     def sync(self) -> bool: ...
@@ -75,6 +79,8 @@ class Unrecorded:
 
     def late(self, late: Late) -> None: ...
 
+    def later(self, work: Callable[[], None]) -> None: ...
+
     def tally(self, part: str) -> Tally:
         return self._tallies.get(part) or Tally()
 
@@ -112,6 +118,7 @@ class Recorder:
         self._tallies: dict[str, Tally] = {}
         self._pending: dict[str, Pend] = {}
         self._progress: dict[str, More] = {}
+        self._later: deque[Callable[[], None]] = deque(maxlen=_MOST_LATER)
         self.unkept = 0
         self._writer = SpoolWriter(root, source.id, self._carried)
         self._lock = self._writer.lock
@@ -208,6 +215,10 @@ class Recorder:
             self._writer.append(late)
         self._on_written()
 
+    def later(self, work: Callable[[], None]) -> None:
+        """Work that a call's loop need not do: done by `tend`. The oldest gives way where that does not come."""
+        self._later.append(work)
+
     def tally(self, part: str) -> Tally:
         """The running sums of an open part."""
         return self._tallies.get(part) or Tally()
@@ -242,7 +253,8 @@ class Recorder:
             self._writer.write_on_behind(known.segment, known.seq)
 
     def tend(self) -> None:
-        """Background housekeeping: retry what a failing disk refused, fsync what was rotated away, sum up what came.
+        """Background housekeeping: retry what a failing disk refused, fsync what was rotated away, sum up what came,
+        do what calls have left to it.
 
         The drain follows: what is summed up here is to have the prices that it is about to have there.
         """
@@ -252,6 +264,12 @@ class Recorder:
             tallies = list(self._tallies.values())
         for tally in tallies:
             tally.sum_up()
+        while self._later:
+            work = self._later.popleft()
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - one call's fault
+                faults.note("what a call had left to the background failed", error)
 
     @property
     def records(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +36,7 @@ class Paper:
         self.mores: list[More] = []
         self.lates: list[Late] = []
         self.unpended: list[str] = []
+        self.left_to_do: list[Callable[[], None]] = []
 
     def now(self) -> int:
         return next(self.clock)
@@ -54,6 +56,9 @@ class Paper:
 
     def late(self, late: Late) -> None:
         self.lates.append(late)
+
+    def later(self, work: Callable[[], None]) -> None:
+        self.left_to_do.append(work)
 
     def pend(self, pend: Pend) -> None:
         self.pending.append(pend)
@@ -718,6 +723,43 @@ def test_no_event_makes_a_handler_raise_and_nothing_is_settled_twice(events: lis
     settled = [settles for _, settles in paper.records if settles is not None]
     assert len(settled) == len(set(settled)) == len({pend.id for pend in paper.pending} - set(paper.unpended))
     assert faults.counts().get("a realtime event could not be read", 0) == before
+
+
+@pytest.mark.parametrize("aside", [True, False])
+def test_what_figures_teach_is_the_same_whether_the_background_learns_it_or_the_next_response(
+    paper: Paper, emit: Callable[..., None], aside: bool
+) -> None:
+    """Learning costs as much as all the rest of an event: mostly the background does it before anybody needs it."""
+    for number in range(3):
+        emit("response.created", response={"id": f"resp_{number}"})
+        emit("response.output_audio_transcript.delta", response_id=f"resp_{number}", delta="Good day.")
+        done(emit, f"resp_{number}")
+        if aside:
+            paper.left_to_do.pop()()
+    assert [pend.input.tokens[:2] for pend in paper.pending if pend.input][1:] == [(43, 96), (43, 96)]
+
+
+def test_whoever_hears_of_a_record_may_ask_for_the_next_response_and_wait_for_the_background(
+    paper: Paper, emit: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host's `on_usage` runs in the midst of an event: neither it nor the background waits for that one's end."""
+    done(emit, "resp_0")
+    emit("response.created", response={"id": "resp_1"})
+    write, learning = paper.write, []
+
+    def ask_and_wait(record: UsageRecord, settles: str | None = None) -> int:
+        emit.witness.on_client_event({"type": "response.create", "event_id": "event_1"})
+        learning.append(threading.Thread(target=emit.witness._responses._expectations.catch_up))
+        learning[0].start()
+        learning[0].join(PATIENCE_SECONDS)
+        return write(record, settles)
+
+    monkeypatch.setattr(paper, "write", ask_and_wait)
+    event = threading.Thread(target=done, args=[emit], daemon=True)
+    event.start()
+    event.join(PATIENCE_SECONDS)
+    assert not event.is_alive()
+    assert len(paper.records) == 2
 
 
 def test_late_figures_of_an_estimate_that_was_not_written_are_kept_for_nothing(

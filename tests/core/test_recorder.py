@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -304,3 +305,17 @@ def test_a_segment_goes_on_no_longer_than_the_replay_window(tmp_path: Path, monk
     recorder.tend()
     recorder.tend()
     assert spool.segments_of(recorder.folder) == [1, 2]
+
+
+def test_what_a_call_leaves_to_the_background_is_done_by_it_whatever_fails(tmp_path: Path) -> None:
+    """In its order, once; one call's fault is noted and keeps nobody else's work from being done."""
+    recorder, done = a_recorder(tmp_path), list[str]()
+    for name in ("first", "second"):
+        recorder.later(partial(done.append, name))
+        recorder.later(partial(int, "no number"))
+    kind = "what a call had left to the background failed"
+    before = faults.counts().get(kind, 0)
+    recorder.tend()
+    recorder.tend()
+    assert done == ["first", "second"]
+    assert faults.counts()[kind] == before + 2
