@@ -12,6 +12,7 @@ from livekit_tokens.core import whisper
 from livekit_tokens.core.calibration import CACHED_IN_STEPS_OF, Expected
 from livekit_tokens.core.estimates.bounds import Estimate
 from livekit_tokens.core.estimates.framing import AUDIO_MS_PER_TOKEN, USER_AUDIO_MS_PER_TOKEN, heard_tokens
+from livekit_tokens.core.prompts import reasons
 from livekit_tokens.core.whisper import Count
 from livekit_tokens.domain.units import Units, nonzero
 from livekit_tokens.domain.usage import UsageRecord
@@ -32,7 +33,8 @@ SPOKEN_PER_TOKEN = 6
 class Arrived(NamedTuple):
     """What had come of an answer: tokens of text, milliseconds of audio; `begun` if any, `whole` if all of it.
 
-    `ahead` and `ahead_ms` were most likely generated and still on their way when it was cut off.
+    `ahead` and `ahead_ms` were most likely generated and still on their way when it was cut off; `unshown` of what no
+    stream shows (a model's thinking, an answer in one piece), and `unshown_at_most`.
     """
 
     tokens: int = 0
@@ -41,6 +43,8 @@ class Arrived(NamedTuple):
     whole: bool = False
     begun: bool = False
     ahead_ms: int = 0
+    unshown: int = 0
+    unshown_at_most: int = 0
 
 
 def is_speech_billed_by_tokens(model: str) -> bool:
@@ -145,22 +149,30 @@ def _cut_transcription(record: UsageRecord, arrived: Arrived) -> UsageRecord:
 
 
 def _cut_answer(record: UsageRecord, arrived: Arrived) -> UsageRecord:
+    spoken = -(-arrived.audio_ms // AUDIO_MS_PER_TOKEN)
     if arrived.whole:
         ends = arrived.tokens + ANSWER_ENDS if arrived.tokens else 0
-        spoken = -(-arrived.audio_ms // AUDIO_MS_PER_TOKEN)
-        output = {"output_text": arrived.tokens, "output_audio": spoken}
-        return _estimated(record, output, high={**output, "output_text": ends})
-    likely = arrived.tokens + arrived.ahead
-    most = round((likely + arrived.ahead) * AHEAD_AT_MOST) if arrived.tokens else 0
-    spoken = -(-arrived.audio_ms // AUDIO_MS_PER_TOKEN)
+        output = low = {"output_text": arrived.tokens, "output_audio": spoken}
+        high = {**output, "output_text": ends}
+    else:
+        likely = arrived.tokens + arrived.ahead
+        most = round((likely + arrived.ahead) * AHEAD_AT_MOST) if arrived.tokens else 0
+        output = {"output_text": likely, "output_audio": spoken}
+        low = {"output_text": arrived.tokens, "output_audio": spoken}
+        high = {"output_text": most + NOTHING_ARRIVED, "output_audio": round(spoken * AHEAD_AT_MOST)}
+    unit = "output_reasoning" if reasons(record.model) else "output_text"
     return _estimated(
         record,
-        {"output_text": likely, "output_audio": spoken},
-        low={"output_text": arrived.tokens, "output_audio": spoken},
-        high={"output_text": most + NOTHING_ARRIVED, "output_audio": round(spoken * AHEAD_AT_MOST)},
+        _with(output, unit, arrived.unshown),
+        low=low,
+        high=_with(high, unit, arrived.unshown_at_most),
         # Of a request without any answer nobody knows whether it has been read.
-        reached=arrived.tokens > 0,
+        reached=arrived.whole or arrived.tokens > 0,
     )
+
+
+def _with(units: Units, unit: str, more: int) -> Units:
+    return {**units, unit: units.get(unit, 0) + more}
 
 
 def _cut_speech(record: UsageRecord, arrived: Arrived) -> UsageRecord:

@@ -83,7 +83,7 @@ def prompt_of(body: Body, model: str, count: Count) -> Prompt:
         tokens += _item(item, model, count)
         mark = _mark(item, mark)
         beginnings.append(Beginning(mark, tokens))
-    tokens += REASONED_ANSWER_FRAMING if _REASONING.match(model.rpartition("/")[2]) else ANSWER_FRAMING
+    tokens += REASONED_ANSWER_FRAMING if reasons(model) else ANSWER_FRAMING
     previous = body.get("previous_response_id")
     return Prompt(max(0, tokens), frame, previous if isinstance(previous, str) else None, tuple(beginnings))
 
@@ -103,9 +103,13 @@ def _brief(said: object) -> object:
     return said
 
 
-def embedded(body: Body, count: Count) -> int:
-    """Tokens of an embedding's input: texts, or tokens already."""
-    given = body.get("input")
+def reasons(model: str) -> bool:
+    """Whether a model of OpenAI's thinks before it answers, which nobody sees and is billed."""
+    return _REASONING.match(model.rpartition("/")[2]) is not None
+
+
+def embedded(given: object, count: Count) -> int:
+    """Tokens of what is to be embedded, or to be completed: texts, or tokens already."""
     texts = given if isinstance(given, list) else [given]
     if texts and isinstance(texts[0], int):
         return len(texts)

@@ -133,10 +133,10 @@ def test_images_count_by_their_size(image: dict[str, Any], model: str, billed: i
 
 
 def test_an_embeddings_input_is_texts_or_tokens() -> None:
-    assert embedded({"input": "one two"}, lambda text: len(text.split())) == 2
-    assert embedded({"input": ["one two", "three"]}, lambda text: len(text.split())) == 3
-    assert embedded({"input": [[1, 2, 3], [4]]}, len) == 4
-    assert embedded({"input": [1, 2, 3]}, len) == 3
+    assert embedded("one two", lambda text: len(text.split())) == 2
+    assert embedded(["one two", "three"], lambda text: len(text.split())) == 3
+    assert embedded([[1, 2, 3], [4]], len) == 4
+    assert embedded([1, 2, 3], len) == 3
 
 
 def test_tools_are_counted_as_signatures() -> None:

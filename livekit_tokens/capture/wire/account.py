@@ -17,9 +17,10 @@ import msgspec
 
 from livekit_tokens.capture.spending import Spender
 from livekit_tokens.capture.wire import counting, outcome
-from livekit_tokens.capture.wire.answers import Pace, Reading
+from livekit_tokens.capture.wire.answers import Reading
 from livekit_tokens.capture.wire.outcome import Ending, Seen
 from livekit_tokens.capture.wire.requests import Asked
+from livekit_tokens.capture.wire.shown import Shown
 from livekit_tokens.core import cut_requests, prompts, vocabulary
 from livekit_tokens.core.calibration import Calibration, Expected, Told
 from livekit_tokens.core.cut_requests import Arrived
@@ -31,13 +32,10 @@ from livekit_tokens.domain.usage import UsageRecord
 if TYPE_CHECKING:
     from livekit_tokens.capture.wire.exchange import Exchange
 
-_MOST_PACES = 256
-
 _numbers = itertools.count(1)
 _calibration = Calibration()
-_round_trips: dict[str, float] = {}
-_paces: dict[tuple[str, str], Pace] = {}
-"""Seconds by host, and paces by host and model. All are the counting thread's own."""
+_shown = Shown()
+"""Both are the counting thread's own."""
 
 
 class Account:
@@ -51,6 +49,7 @@ class Account:
         self._counted = False
         self._prompt: tuple[Prompt, Expected] | None = None
         self._reading: Reading | None = None
+        self._spoke: float | None = None
         self._told = (0, 0)
         self.runs_on = False
         """Its response runs on in the background; `come` tells of its end, or nobody does."""
@@ -122,6 +121,8 @@ class Account:
             self._reading = Reading(self._asked.endpoint.kind, kind, encoding, self._count, self._asked.media)
         while pieces:
             self._reading.feed(pieces.popleft())
+        if self._spoke is None and self._reading.begun:
+            self._spoke = time.monotonic()
 
     def _tell_progress(self) -> None:
         """To the spool, with what a kill at a moment before the next look would leave unseen."""
@@ -133,8 +134,9 @@ class Account:
             return
         self._told = told
         arrived = Arrived(reading.tokens, reading.audio_ms)
-        unseen = _round_trips.get(exchange.host, 0.0) + counting.TICK_SECONDS / 2
-        pace = outcome.pace_of(reading, time.monotonic() - exchange.first, self._usual_pace())
+        unseen = _shown.round_trip(exchange.host) + counting.TICK_SECONDS / 2
+        usual = _shown.pace((exchange.host, self._asked.model))
+        pace = outcome.pace_of(reading, time.monotonic() - exchange.first, usual)
         arrived = outcome.on_its_way(arrived, pace, unseen)
         self._writer.more(More(self._pend.id, self._writer.now(), *told, arrived.ahead))
 
@@ -152,8 +154,8 @@ class Account:
             self._writer.pend(self._pend)
 
     def _input(self, body: bytes | None) -> Estimate:
-        asked, record = self._asked, self._pend.record
-        if asked.unread:
+        asked = self._asked
+        if asked.unread or asked.endpoint.kind == "image":
             return Estimate({}, {}, {})
         told: Any = msgspec.json.decode(body) if body else {}
         match asked.endpoint.kind:
@@ -162,14 +164,22 @@ class Account:
             case "speech":
                 spoken = f"{told.get('input', '')}"
                 return cut_requests.speech_units(asked.model, asked.characters, self._count(spoken))
-            case "embedding":
-                tokens = prompts.embedded(told, self._count)
-                return cut_requests.prompt_units(Expected(tokens, calibrated=True))
             case _:
-                prompt = prompts.prompt_of(told, asked.model, self._count)
-                expected = _calibration.expect(record.provider, record.model, prompt)
-                self._prompt = (prompt, expected)
-                return cut_requests.prompt_units(expected)
+                return cut_requests.prompt_units(self._expected(told))
+
+    def _expected(self, told: Any) -> Expected:
+        asked, record = self._asked, self._pend.record
+        match asked.endpoint.kind:
+            case "embedding":
+                return Expected(prompts.embedded(told.get("input"), self._count), calibrated=True)
+            case "completion":
+                return Expected(prompts.embedded(told.get("prompt"), self._count))
+        prompt = prompts.prompt_of(told, asked.model, self._count)
+        if asked.endpoint.kind == "compaction":  # what it is told beside is not published, and no conversation's
+            return Expected(prompt.tokens)
+        expected = _calibration.expect(record.provider, record.model, prompt)
+        self._prompt = (prompt, expected)
+        return expected
 
     def _count(self, text: str) -> int:
         return vocabulary.count_tokens(text, self._asked.model) if text else 0
@@ -197,6 +207,7 @@ class Account:
             return
         if reading is None or reading.usage is None or vocabulary.is_ready(asked.model):
             self._count_prompt()
+        of = (exchange.host, asked.model)
         record = outcome.settled(
             Seen(
                 record=self._pend.record,
@@ -209,27 +220,29 @@ class Account:
                 began=exchange.began,
                 first=exchange.first,
                 ended=ended,
-                round_trip=_round_trips.get(exchange.host, 0.0),
-                usual=self._usual_pace(),
+                spoke=self._spoke,
+                round_trip=_shown.round_trip(exchange.host),
+                usual=_shown.pace(of),
+                thinks=_shown.thinking(of),
             )
         )
         if record.provenance == "reported" and record.units and self._prompt is not None:
             name = record.request_id if asked.endpoint.kind == "responses" else None
             _calibration.learn(record.provider, self._pend.record.model, *self._prompt, Told(record.units, name))
-        self._remember_pace(ended, ending)
+        self._remember(record, ended, ending)
         self._write(record, headers.get("x-request-id"))
 
-    def _usual_pace(self) -> Pace | None:
-        return _paces.get((self._exchange.host, self._asked.model))
-
-    def _remember_pace(self, ended: float, ending: Ending) -> None:
-        first, reading = self._exchange.first, self._reading
-        if ending == "whole" and first is not None and reading is not None:
-            lasted = ended - first
-            if lasted >= outcome.LONG_ENOUGH and reading.begun:
-                _paces[self._exchange.host, self._asked.model] = reading.pace(lasted)
-                if len(_paces) > _MOST_PACES:
-                    del _paces[next(iter(_paces))]
+    def _remember(self, record: UsageRecord, ended: float, ending: Ending) -> None:
+        """What a whole answer, and a bill, have shown of the model."""
+        exchange, reading, spoke = self._exchange, self._reading, self._spoke
+        of = (exchange.host, self._asked.model)
+        if ending == "whole" and exchange.first is not None and reading is not None and reading.begun:
+            lasted = ended - exchange.first
+            if lasted >= outcome.LONG_ENOUGH:
+                _shown.answered(of, reading.pace(lasted))
+        thought = record.units.get("output_reasoning", 0) if record.provenance == "reported" else 0
+        if thought and spoke is not None and spoke > exchange.began:
+            _shown.thought(of, thought / (spoke - exchange.began))
 
     def _note_round_trip(self, headers: Mapping[str, str]) -> None:
         """Between us and the provider: the shortest time to an answer's head, less what it took to make it.
@@ -241,7 +254,7 @@ class Account:
         if made_in.isdecimal():
             between = max(0.0, exchange.head_at - exchange.began - int(made_in) / 1000)
         if between is not None:
-            _round_trips[exchange.host] = min(between, _round_trips.get(exchange.host, between))
+            _shown.reached(exchange.host, between)
 
     def _write(self, record: UsageRecord, also_known_as: str | None = None) -> None:
         """The openai client tells an answer's id, and as `_request_id` that of its header."""

@@ -147,7 +147,7 @@ class _Events:
         # Of speech, a long event is what is counted: its audio.
         self._line = Pieces(_LONGEST_BODY if kind == "speech" else _LONGEST_EVENT)
         self._reading = reading
-        self._on_event = _chat_chunk if kind == "chat" else _event
+        self._on_event = _chat_chunk if kind in ("chat", "completion") else _event
 
     def feed(self, piece: bytes) -> None:
         first, *others = piece.split(b"\n")
@@ -186,6 +186,7 @@ def _chat_chunk(reading: Reading, chunk: dict[str, Any]) -> None:
     if chunk.get("error"):
         reading.failed(chunk["error"])
     for choice in choices:
+        reading.said(_dict(choice).get("text"))  # of a completion that is no chat
         delta = _dict(_dict(choice).get("delta"))
         reading.said(delta.get("content"))
         reading.said(delta.get("refusal"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, NamedTuple
@@ -10,6 +11,7 @@ from livekit_tokens.capture.wire.answers import CONTENT_FILTER, Pace, Reading
 from livekit_tokens.capture.wire.requests import Asked
 from livekit_tokens.core import faults, whisper
 from livekit_tokens.core.cut_requests import Arrived, at_least, cut, transcribed
+from livekit_tokens.core.prompts import reasons
 from livekit_tokens.core.vocabulary import vocabulary_of
 from livekit_tokens.core.whisper import Count
 from livekit_tokens.domain.errors import ImpossibleUsage
@@ -35,6 +37,9 @@ _NEVER_SENT = ("Connect", "Pool", "Proxy", "UnsupportedProtocol", "InvalidURL")
 """How httpx's and aiohttp's errors begin that come before a request has left."""
 LONG_ENOUGH = 0.2
 """Seconds that an output must have come for, to show its pace."""
+MOST_UNSHOWN_A_SECOND = 300
+"""Tokens that a model makes a second without a stream to show them. An assumption on the safe side: nobody publishes
+it, and streams of OpenAI's show up to about half."""
 _CANCELLED = ("CancelledError", "GeneratorExit", "KeyboardInterrupt")
 
 
@@ -54,6 +59,10 @@ class Seen(NamedTuple):
     round_trip: float
     usual: Pace | None
     """How fast the model's answers come, if one has come whole."""
+    spoke: float | None
+    """When its output began."""
+    thinks: float | None
+    """Tokens a second that the model's last bill shows for the time before its output began."""
 
 
 def settled(seen: Seen) -> UsageRecord:
@@ -129,6 +138,9 @@ def _told(record: UsageRecord, reading: Reading, asked: Asked) -> UsageRecord:
         faults.note("an answer holds impossible usage; recorded as unknown", fault)
         return replace(record, units={}, provenance="unknown", metadata={**record.metadata, "fault": str(fault)})
     record = replace(record, units=units, provenance="reported" if units else "unknown")
+    if asked.endpoint.kind == "image":
+        counts = {name: usage[name] for name in ("input_tokens", "output_tokens") if isinstance(usage.get(name), int)}
+        return replace(record, metadata={**record.metadata, **counts})
     if asked.endpoint.kind == "transcription" and "audio_ms" in units:
         told = whisper.with_duration(units, _transcript(reading, asked))
         metadata = {**record.metadata, **told.metadata}
@@ -153,7 +165,7 @@ def _untold(record: UsageRecord, seen: Seen) -> UsageRecord:
     if seen.asked.unread or (seen.ending == "unseen" and seen.asked.endpoint.kind != "embedding"):
         return replace(record, units={}, low=None, high=None, provenance="unknown")
     if reading is None:
-        return cut(record, Arrived())
+        return cut(record, _with_unshown(Arrived(), record, seen))
     whole = seen.ending == "whole" or reading.finished
     if seen.asked.endpoint.kind == "transcription" and whole:
         return transcribed(record, seen.asked.audio_ms, _transcript(reading, seen.asked))
@@ -161,7 +173,21 @@ def _untold(record: UsageRecord, seen: Seen) -> UsageRecord:
     if not whole and seen.first is not None:
         pace = pace_of(reading, seen.ended - seen.first, seen.usual)
         arrived = on_its_way(arrived, pace, seen.round_trip)
-    return at_least(cut(record, arrived), _so_far(reading, seen.asked))
+    return at_least(cut(record, _with_unshown(arrived, record, seen)), _so_far(reading, seen.asked))
+
+
+def _with_unshown(arrived: Arrived, record: UsageRecord, seen: Seen) -> Arrived:
+    """With what no stream shows: the tokens of a model that thinks before it answers, and an answer in one piece."""
+    asked = seen.asked
+    thinks = reasons(record.model)
+    if asked.endpoint.kind not in ("chat", "responses") or not (thinks or not (asked.streamed or arrived.whole)):
+        return arrived
+    until = seen.spoke if thinks and seen.spoke is not None else seen.ended
+    seconds = max(0.0, until - seen.began - seen.round_trip)
+    rate = (seen.thinks or 0.0) if thinks else 0.0
+    limit = math.inf if asked.most_output is None else asked.most_output
+    most = seconds * max(MOST_UNSHOWN_A_SECOND, 2 * rate)
+    return arrived._replace(unshown=round(min(limit, seconds * rate)), unshown_at_most=math.ceil(min(limit, most)))
 
 
 def _so_far(reading: Reading, asked: Asked) -> Units:

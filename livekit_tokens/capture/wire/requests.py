@@ -17,7 +17,9 @@ from livekit_tokens.capture.wire import sound
 from livekit_tokens.domain.splitting import split_chat_usage, split_speech_usage, split_transcription_usage
 from livekit_tokens.domain.units import Units
 
-Kind: TypeAlias = Literal["chat", "responses", "transcription", "speech", "embedding"]
+Kind: TypeAlias = Literal[
+    "chat", "completion", "responses", "compaction", "transcription", "speech", "embedding", "image"
+]
 
 UNKNOWN_MODEL = "unknown"
 _LONGEST_NAME = 200
@@ -33,15 +35,28 @@ class Endpoint:
     split: Callable[[object], Units]
 
 
+def _split_nothing(_: object) -> Units:
+    """Of what there is no unit for, as pictures that are made: it is recorded as unknown."""
+    return {}
+
+
 _TRANSCRIPTION = Endpoint("transcription", "transcription", split_transcription_usage)
+_IMAGE = Endpoint("image", "image_generation", _split_nothing)
 RESPONSES = Endpoint("responses", "chat_completion", split_chat_usage)
-_ENDPOINTS: Mapping[bytes, tuple[bytes, Endpoint]] = {
-    b"completions": (b"/chat/completions", Endpoint("chat", "chat_completion", split_chat_usage)),
-    b"responses": (b"/responses", RESPONSES),
-    b"transcriptions": (b"/audio/transcriptions", _TRANSCRIPTION),
-    b"translations": (b"/audio/translations", _TRANSCRIPTION),
-    b"speech": (b"/audio/speech", Endpoint("speech", "speech", split_speech_usage)),
-    b"embeddings": (b"/embeddings", Endpoint("embedding", "embedding", split_chat_usage)),
+_ENDPOINTS: Mapping[bytes, tuple[tuple[bytes, Endpoint], ...]] = {
+    b"completions": (
+        (b"/chat/completions", Endpoint("chat", "chat_completion", split_chat_usage)),
+        (b"/completions", Endpoint("completion", "text_generation", split_chat_usage)),
+    ),
+    b"responses": ((b"/responses", RESPONSES),),
+    b"compact": ((b"/responses/compact", Endpoint("compaction", "compaction", split_chat_usage)),),
+    b"transcriptions": ((b"/audio/transcriptions", _TRANSCRIPTION),),
+    b"translations": ((b"/audio/translations", _TRANSCRIPTION),),
+    b"speech": ((b"/audio/speech", Endpoint("speech", "speech", split_speech_usage)),),
+    b"embeddings": ((b"/embeddings", Endpoint("embedding", "embedding", split_chat_usage)),),
+    b"generations": ((b"/images/generations", _IMAGE),),
+    b"edits": ((b"/images/edits", _IMAGE),),
+    b"variations": ((b"/images/variations", _IMAGE),),
 }
 """By the last part of a path: all that most requests of others are looked at for."""
 
@@ -62,13 +77,18 @@ class Asked:
     """Length of the audio to be transcribed, where its header tells."""
     unread: bool = False
     """Its body went past us: of what was sent, only the answer's figures tell."""
+    streamed: bool = False
+    most_output: int | None = None
+    """Tokens that the answer may have at most, where the body says so; those of reasoning are of them."""
 
 
 def endpoint_of(method: str, raw_path: bytes) -> Endpoint | None:
     """What a request to this path, as it is sent, is billed for; None where it is not."""
     path = raw_path.partition(b"?")[0]
-    found = _ENDPOINTS.get(path.rpartition(b"/")[2])
-    return found[1] if found is not None and method == "POST" and path.endswith(found[0]) else None
+    for ending, endpoint in _ENDPOINTS.get(path.rpartition(b"/")[2], ()):
+        if path.endswith(ending):
+            return endpoint if method == "POST" else None
+    return None
 
 
 _ABSENT = msgspec.Raw()
@@ -86,13 +106,28 @@ class _Body(msgspec.Struct):
     prompt: msgspec.Raw = _ABSENT
     previous_response_id: msgspec.Raw = _ABSENT
     conversation: msgspec.Raw = _ABSENT
+    stream: object = None
+    max_completion_tokens: object = None
+    max_output_tokens: object = None
+    max_tokens: object = None
 
     def asks(self, kind: Kind) -> bool:
         """Whether there is what a request of this kind must have."""
         if kind == "chat":
             return self.messages is not None
-        stored = (self.prompt, self.previous_response_id, self.conversation) if kind == "responses" else ()
+        if kind in ("completion", "image"):
+            return bool(self.prompt)
+        stored = (self.prompt, self.previous_response_id, self.conversation) if kind in _OF_ITEMS else ()
         return any((self.input, *stored))
+
+    @property
+    def most_output(self) -> int | None:
+        """Source: OpenAI API reference, Chat completions and Responses."""
+        said = (self.max_completion_tokens, self.max_output_tokens, self.max_tokens)
+        return next((most for most in said if isinstance(most, int)), None)
+
+
+_OF_ITEMS = ("responses", "compaction")
 
 
 _read_body = msgspec.json.Decoder(_Body).decode
@@ -104,18 +139,25 @@ def read_json(endpoint: Endpoint, path: str, body: bytes) -> Asked | None:
         told = _read_body(body)
     except msgspec.MsgspecError:
         return None
-    model = told.model or _deployment_in(path)
+    model = told.model or _deployment_in(path) or _unnamed(endpoint)
     if not model or not told.asks(endpoint.kind):
         return None
     counts: dict[str, int] = {}
     if told.tools:
         counts["tools_count"] = len(told.tools)
-    if endpoint.kind in ("chat", "responses"):
+    if endpoint.kind in ("chat", *_OF_ITEMS):
         counts["messages_count"] = _messages(told)
     if endpoint.kind == "speech":
         return Asked(endpoint, model[:_LONGEST_NAME], {}, len(_text(told.input)), _text(told.response_format))
     media = _spoken_format(told.audio) if endpoint.kind == "chat" else ""
-    return Asked(endpoint, model[:_LONGEST_NAME], counts, media=media)
+    return Asked(
+        endpoint,
+        model[:_LONGEST_NAME],
+        counts,
+        media=media,
+        streamed=told.stream is True,
+        most_output=told.most_output,
+    )
 
 
 def _spoken_format(audio: msgspec.Raw) -> str:
@@ -146,13 +188,18 @@ def read_form(endpoint: Endpoint, path: str, fields: Iterable[Any]) -> Asked | N
 
     A file that is not in memory is left alone: reading it would take it from the request.
     """
-    model, audio_ms = _deployment_in(path), None
+    model, audio_ms = _deployment_in(path) or _unnamed(endpoint), None
     for part in fields:
         if part.name == "model" and (value := getattr(part, "value", None)):
             model = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
         elif isinstance(content := getattr(part, "file", None), bytes):
             audio_ms = sound.milliseconds(content[: sound.HEAD_BYTES], len(content))
     return Asked(endpoint, model[:_LONGEST_NAME], audio_ms=audio_ms) if model else None
+
+
+def _unnamed(endpoint: Endpoint) -> str:
+    """What a request may be called that names no model: only of pictures it need not be named."""
+    return UNKNOWN_MODEL if endpoint.kind == "image" else ""
 
 
 def _deployment_in(path: str) -> str:

@@ -152,7 +152,9 @@ def _read(endpoint: Endpoint, request: Any) -> tuple[Asked | None, bytes | None]
     if (fields := getattr(request.stream, "fields", None)) is not None:
         return read_form(endpoint, path, fields), None
     body = _body_of(request)
-    return (unread(endpoint, path), None) if body is None else (read_json(endpoint, path, body), body)
+    if body is None or request.headers.get("content-type", "").startswith("multipart/"):  # a form that was read before
+        return unread(endpoint, path), None
+    return read_json(endpoint, path, body), body
 
 
 def _body_of(request: Any) -> bytes | None:

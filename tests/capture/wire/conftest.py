@@ -12,7 +12,7 @@ import pytest
 
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.spending import Payer, Spending
-from livekit_tokens.capture.wire import account, counting, watch
+from livekit_tokens.capture.wire import account, counting, exchange, watch
 from livekit_tokens.core import faults, vocabulary
 from livekit_tokens.core.calibration import Calibration
 from livekit_tokens.core.lines import More, Pend
@@ -82,6 +82,7 @@ def _wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     watch.uninstall()
     counting._counting._resting.clear()
+    exchange.awaited.clear()
     assert faults.counts() == before
 
 
