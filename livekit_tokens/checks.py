@@ -7,7 +7,7 @@ from functools import partial
 
 from livekit_tokens import origins
 from livekit_tokens.capture import preloaded
-from livekit_tokens.core import backlog, findings, homes, installed, places
+from livekit_tokens.core import backlog, findings, homes, installed, places, spool
 from livekit_tokens.core.clock import now
 from livekit_tokens.core.findings import Check, Finding
 from livekit_tokens.prices import condition as prices
@@ -15,6 +15,7 @@ from livekit_tokens.runtime import new_key
 from livekit_tokens.settings import Settings
 from livekit_tokens.store import condition
 from livekit_tokens.store.address import ledger_id
+from livekit_tokens.store.missing import look_at_missing
 
 
 def checks(settings: Settings, complaints: Sequence[str], *, live: bool = False) -> list[Check]:
@@ -23,9 +24,9 @@ def checks(settings: Settings, complaints: Sequence[str], *, live: bool = False)
     `live`: also at one small call to OpenAI, which costs a few tokens.
     """
     url, roots = settings.database_url, tuple(homes.homes(settings.spool_dir))
-    spools = places.spool_place(*roots)
-    ledgers = condition.places_of(url)
-    logs = [places.Place("daily logs", folder, "JSONL_DIR", own=True)] if (folder := settings.jsonl_dir) else []
+    looked_at = [places.spool_place(*roots), *condition.places_of(url)]
+    if settings.jsonl_dir:
+        looked_at.append(places.Place("daily logs", settings.jsonl_dir, "JSONL_DIR", own=True))
 
     def waiting() -> Iterator[Finding]:
         known = partial(condition.checkpoints_of, url)
@@ -33,15 +34,21 @@ def checks(settings: Settings, complaints: Sequence[str], *, live: bool = False)
             roots, homes.host(), ledger_id(url), known, now(), stale_after=settings.stale_after
         )
 
+    def missing() -> Iterator[Finding]:
+        host = homes.host()
+        there = {folder.name for root in roots for folder in spool.sources_of(root / host)}
+        return look_at_missing(url, host, there, now(), stale_after=settings.stale_after)
+
     return [
         Check("versions", installed.look_at_versions),
         Check("settings", lambda: origins.look_at_settings(settings, complaints)),
         Check("vocabulary", installed.look_at_vocabulary),
         Check("prices", lambda: prices.look_at_prices(settings.prices_file, now())),
         Check("preload", preloaded.look_at_preload, 2 * findings.LOOK_SECONDS),
-        *(Check(f"{place.name} folder", partial(places.look_at_place, place)) for place in (spools, *ledgers, *logs)),
+        *(Check(f"{place.name} folder", partial(places.look_at_place, place)) for place in looked_at),
         Check("ledger", lambda: condition.look_at_ledger(url), 2 * findings.LOOK_SECONDS),
         Check("spools", waiting, 2 * findings.LOOK_SECONDS),
+        Check("missing", missing),
         *([Check("live", _look_live)] if live else []),
         Check("faults", findings.look_at_faults),
     ]

@@ -6,39 +6,27 @@ import asyncio
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from livekit_tokens.core import replay, spool
 from livekit_tokens.core.findings import Finding, State
 from livekit_tokens.core.health import faults_in
-from livekit_tokens.core.ledger import START, Checkpoint
-from livekit_tokens.core.lines import FORMAT, Head, Use
+from livekit_tokens.core.ledger import START, Checkpoint, Source
+from livekit_tokens.core.lines import FORMAT
 from livekit_tokens.core.places import size_text
-from livekit_tokens.core.reading import head_of, readings
-from livekit_tokens.core.remains import Remains, missing_end, newest_format, read_remains
+from livekit_tokens.core.reading import head_of
+from livekit_tokens.core.remains import missing_end, newest_format, read_remains
+from livekit_tokens.core.waiting import Waiting, age_text, size_from, waiting_in
 from livekit_tokens.domain.receipts import counted
-from livekit_tokens.domain.times import SECOND, Micros
+from livekit_tokens.domain.times import Micros
 
-_MOST_READ = 64 << 20
 _SUBJECT = "spool"
+_NAMED = 5
+"""Orphans of a kind that have a line of their own."""
 _LOOK_AT_LEDGER = "mend what the lines about the ledger say; the spool keeps it all until then"
 
 Known = Mapping[str, Checkpoint] | None
 """Checkpoints by source as the ledger has them; None where it cannot be asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What of one spool is not in the ledger. `capped`: there was more than was read."""
-
-    size: int = 0
-    records: int = 0
-    oldest: Micros | None = None
-    capped: bool = False
-
-    def told(self, now: Micros) -> str:
-        age = "" if self.oldest is None else f", the oldest {_age(now - self.oldest)} old"
-        records = f"{'at least ' if self.capped else ''}{counted(self.records, 'record')}"
-        return f"{records} ({size_text(self.size)}) not in the ledger{age}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +50,14 @@ class Against:
         return ledger not in ("", self.ledger)
 
 
+class _Orphan(NamedTuple):
+    """A dead process's spool: its line, what waits in it, how many of its parts are open."""
+
+    finding: Finding
+    waiting: Waiting
+    unclosed: int
+
+
 def look_at_spools(
     roots: Sequence[Path],
     host: str,
@@ -71,15 +67,17 @@ def look_at_spools(
     *,
     stale_after: Micros,
 ) -> Iterator[Finding]:
-    """One line for each living process and each orphan under `<root>/<host>`; what is in the ledger, in one line."""
+    """One line for each living process and the oldest orphans under `<root>/<host>`; what is in the ledger, in one."""
     folders = [folder for root in roots for folder in spool.sources_of(root / host) if folder.is_dir()]
     against = Against(ledger, checkpoints([folder.name for folder in folders]) if folders else {}, now, stale_after)
-    done = []
+    done: list[Path] = []
+    orphans: list[_Orphan] = []
     for folder in folders:
-        if (yield from _look_at(folder, against)):
+        if (yield from _look_at(folder, against, orphans)):
             done.append(folder)  # noqa: PERF401 - no comprehension may yield
+    yield from _told_of(orphans)
     if done:
-        size = size_text(sum(_size_from(folder, START) for folder in done))
+        size = size_text(sum(size_from(folder, START) for folder in done))
         told = f"{counted(len(done), 'ended process', 'ended processes')}, all in the ledger; {size} kept for replays"
         yield Finding("ok", f"{_SUBJECT}s", told)
     elif not folders:
@@ -87,13 +85,13 @@ def look_at_spools(
     yield from look_at_other_hosts(roots, host)
 
 
-def _look_at(folder: Path, against: Against) -> Generator[Finding, None, bool]:
-    """One source's line. True: its process has ended and all is in the ledger, so that it needs none."""
+def _look_at(folder: Path, against: Against, orphans: list[_Orphan]) -> Generator[Finding, None, bool]:
+    """One source's line, but for orphans. True: its process has ended, and all is in the ledger: it needs none."""
     try:
         lock = spool.try_lock(folder)
         if lock is not None:
             spool.unlock(lock)  # at once: only whether it could be had was the question
-            return (yield from _look_at_dead(folder, against))
+            return (yield from _look_at_dead(folder, against, orphans))
         if folder.exists():
             yield _living(folder, against)
             yield from _faults_of(folder, against)
@@ -128,12 +126,12 @@ def _faults_of(folder: Path, against: Against) -> Iterator[Finding]:
         return
     kinds = ", ".join(f"{kind} ({count:,})" for kind, count in sorted(found.counts.items()))
     lost = f"{counted(found.unkept, 'record')} could not be kept; " if found.unkept else ""
-    told = f"{lost}{kinds}; the last {_age(against.now - found.at)} ago: {found.last}"
+    told = f"{lost}{kinds}; the last {age_text(against.now - found.at)} ago: {found.last}"
     state: State = "fault" if found.unkept or not against.is_stale(found.at) else "note"
     yield Finding(state, f"faults of {folder.name}", told, "that process's log says more")
 
 
-def _look_at_dead(folder: Path, against: Against) -> Generator[Finding, None, bool]:
+def _look_at_dead(folder: Path, against: Against, orphans: list[_Orphan]) -> Generator[Finding, None, bool]:
     if replay.is_finished(folder, against.checkpoint(folder.name)):
         return True
     if (written := newest_format(folder)) > FORMAT:
@@ -152,7 +150,8 @@ def _look_at_dead(folder: Path, against: Against) -> Generator[Finding, None, bo
             return False
         if not waiting.records:
             return True
-    yield _orphan(folder, remains, waiting, against)
+    unclosed = sum(part.status == "open" for part in remains.parts.values())
+    orphans.append(_Orphan(_orphan(folder, remains.source, waiting, unclosed, against), waiting, unclosed))
     return False
 
 
@@ -162,30 +161,42 @@ def _undecided(subject: str, waiting: Waiting) -> Finding:
 
 
 def _unreadable(folder: Path) -> Finding:
-    size = size_text(_size_from(folder, START))
+    size = size_text(size_from(folder, START))
     told = f"{folder} has no readable beginning ({size}, {counted(len(spool.segments_of(folder)), 'segment')})"
     todo = "look at its disk; once you know what it was, move the folder away"
     return Finding("fault", f"{_SUBJECT} {folder.name}", told, todo)
 
 
-def _orphan(folder: Path, remains: Remains, waiting: Waiting, against: Against) -> Finding:
+def _orphan(folder: Path, source: Source, waiting: Waiting, unclosed: int, against: Against) -> Finding:
     """A dead process's spool: at first a note, as the next process brings it home; then a fault."""
-    assert remains.source is not None
-    subject = f"orphan of process {remains.source.pid}"
-    unclosed = counted(sum(part.status == "open" for part in remains.parts.values()), "part") + " not closed"
-    if against.is_other(remains.source.ledger):
-        told = f"the process is dead, and it wrote to another ledger than this DATABASE_URL; {unclosed}"
+    subject, open_ones = f"orphan of process {source.pid}", f"{counted(unclosed, 'part')} not closed"
+    if against.is_other(source.ledger):
+        told = f"the process is dead, and it wrote to another ledger than this DATABASE_URL; {open_ones}"
         return Finding("note", subject, told, "run livekit-tokens recover with the DATABASE_URL that it had")
     if against.known is None:
-        told = f"the process is dead; {unclosed}; the ledger cannot be asked what it has"
+        told = f"the process is dead; {open_ones}; the ledger cannot be asked what it has"
         todo = f"{_LOOK_AT_LEDGER}; then livekit-tokens recover"
     else:
-        told = f"the process is dead; {waiting.told(against.now)}, {unclosed}"
+        told = f"the process is dead; {waiting.told(against.now)}, {open_ones}"
         todo = "livekit-tokens recover"
     if against.is_stale(_written_at(folder)):
         return Finding("fault", subject, told, todo)
     todo += " (any process of this host that tracks calls does it by itself within 5 minutes)"
     return Finding("note", subject, told, todo)
+
+
+def _told_of(orphans: Iterable[_Orphan]) -> Iterator[Finding]:
+    """The oldest of each kind by themselves; after a host's power cut, or a rollout, there may be hundreds."""
+    kinds: dict[tuple[State, str], list[_Orphan]] = {}
+    for orphan in orphans:
+        kinds.setdefault((orphan.finding.state, orphan.finding.todo), []).append(orphan)
+    for (state, todo), found in kinds.items():
+        yield from (orphan.finding for orphan in found[:_NAMED])
+        if more := found[_NAMED:]:
+            records = counted(sum(orphan.waiting.records for orphan in more), "record")
+            unclosed = counted(sum(orphan.unclosed for orphan in more), "part")
+            size = size_text(sum(orphan.waiting.size for orphan in more))
+            yield Finding(state, "orphans", f"{len(more):,} more: {records} ({size}), {unclosed} not closed", todo)
 
 
 def look_at_other_hosts(roots: Iterable[Path], host: str) -> Iterator[Finding]:
@@ -203,44 +214,7 @@ def look_at_other_hosts(roots: Iterable[Path], host: str) -> Iterator[Finding]:
             )
 
 
-def waiting_in(folder: Path, checkpoint: Checkpoint | None, *, since: Micros) -> Waiting:
-    """Records of a spool behind a checkpoint. A record was not spooled before its process began (`since`)."""
-    at = checkpoint or START
-    records, oldest, read, seq, capped = 0, None, 0, at.seq, False
-    segment, offset = at.segment, at.offset
-    for reading in readings(folder, segment, offset):
-        read += max(0, reading.offset - offset) if reading.segment == segment else reading.offset
-        segment, offset = reading.segment, reading.offset
-        for found in reading.lines:
-            if isinstance(found.line, Use) and found.line.seq > seq:
-                seq = found.line.seq
-                records += 1
-                written = max(since, found.line.record.at)
-                oldest = written if oldest is None else min(oldest, written)
-            elif isinstance(found.line, Head):
-                since = max(since, found.line.started_at)
-        if capped := reading.more and read >= _MOST_READ:
-            break
-    return Waiting(_size_from(folder, at), records, oldest, capped)
-
-
-def _size_from(folder: Path, at: Checkpoint) -> int:
-    size = 0
-    for number in spool.segments_of(folder):
-        if number >= at.segment:
-            size += spool.size_of(folder, number) - (at.offset if number == at.segment else 0)
-    return max(0, size)
-
-
 def _written_at(folder: Path) -> Micros:
     """When the spool's newest segment was last written to."""
     newest = spool.segments_of(folder)[-1:]
     return max((spool.segment_path(folder, number).stat().st_mtime_ns // 1000 for number in newest), default=0)
-
-
-def _age(length: Micros) -> str:
-    seconds = max(0, length) // SECOND
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"

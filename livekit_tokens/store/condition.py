@@ -117,7 +117,7 @@ async def revision_at(address: Address) -> str | None:
     if isinstance(address, SqliteAddress) and identity_of(address.path) is None:
         return None
     with told(address):
-        conn = await _opened(address)
+        conn = await opened(address)
         try:
             return await revision_of(conn)
         finally:
@@ -128,7 +128,7 @@ async def _checkpoints(address: Address, ids: list[str]) -> Mapping[str, Checkpo
     if isinstance(address, SqliteAddress) and identity_of(address.path) is None:
         return {}
     with told(address):
-        conn = await _opened(address)
+        conn = await opened(address)
         try:
             revision = await revision_of(conn)
             if revision is None:
@@ -138,7 +138,8 @@ async def _checkpoints(address: Address, ids: list[str]) -> Mapping[str, Checkpo
             await conn.close()
 
 
-async def _opened(address: Address) -> AsyncConnection:
+async def opened(address: Address) -> AsyncConnection:
+    """A connection that reads, and makes nothing. Raises what the driver raises."""
     if isinstance(address, SqliteAddress):
         return await sqlite_engine(address.path, "ro").connect()
     conn = await postgres_engine(address, poolclass=sa.NullPool).connect()

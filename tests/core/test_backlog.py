@@ -11,12 +11,13 @@ import msgspec
 import pytest
 
 from livekit_tokens.core import spool
-from livekit_tokens.core.backlog import look_at_spools, waiting_in
+from livekit_tokens.core.backlog import look_at_spools
 from livekit_tokens.core.findings import Finding
 from livekit_tokens.core.ledger import Checkpoint
 from livekit_tokens.core.lines import FORMAT, Head, from_bytes, to_bytes
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.takeover import take_over
+from livekit_tokens.core.waiting import waiting_in
 from livekit_tokens.domain.times import SECOND, Micros
 from tests.core.makers import a_part, a_record, a_recorder
 from tests.core.memory_ledger import MemoryLedger
@@ -66,6 +67,22 @@ def test_what_waits_for_longer_than_it_may_is_a_fault(dead: Recorder, tmp_path: 
     os.utime(spool.segment_path(dead.folder, spool.segments_of(dead.folder)[-1]), times=(0, time.time() - 60))
     states = [found_by(tmp_path, MemoryLedger(), seconds * SECOND)[0].state for seconds in (50, 70)]
     assert states == ["fault", "note"]
+
+
+def test_of_many_orphans_the_oldest_are_named_and_the_others_added_up(tmp_path: Path) -> None:
+    """After a host's power cut there are hundreds, all alike."""
+    for number in range(30):
+        recorder = a_recorder(tmp_path / "here")
+        recorder.put_part(a_part(f"{number:032x}"))
+        recorder.record(a_record())
+        recorder.record(a_record())
+        recorder.disown()
+    *named, rest = found_by(tmp_path, MemoryLedger())
+    assert len(named) == 5
+    assert all(finding.subject.startswith("orphan of process") for finding in named)
+    assert (rest.state, rest.subject, rest.todo) == ("note", "orphans", named[0].todo)
+    assert rest.told.startswith("25 more: 50 records (")
+    assert rest.told.endswith("), 25 parts not closed")
 
 
 def test_a_spool_that_is_in_the_ledger_to_its_end_needs_no_line_of_its_own(dead: Recorder, tmp_path: Path) -> None:
