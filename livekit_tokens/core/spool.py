@@ -117,19 +117,37 @@ def sources_of(root: Path) -> list[Path]:
 def try_lock(folder: Path) -> int | None:
     """Take the lock of a source whose owner is dead; None while it is held or when the folder is gone."""
     try:
-        lock = _locked(lock_path(folder))
+        lock = take_lock(lock_path(folder))
     except (FileNotFoundError, NotADirectoryError, BlockingIOError):
         return None
     if not is_at(lock, lock_path(folder)):  # removed, or put anew, between open and lock
-        os.close(lock)
+        unlock(lock)
         return None
     return lock
 
 
+def take_lock(path: Path, flags: int = 0) -> int:
+    """A lock that is held for a while only, until `unlock`. Raises BlockingIOError where somebody else has it."""
+    lock = _locked(path, flags)
+    _taken.add(lock)
+    return lock
+
+
 def unlock(lock: int) -> None:
-    """Give a lock back, also where a child was forked meanwhile and has inherited its descriptor."""
+    """Give it back, also where a child was forked meanwhile that still has its descriptor."""
+    _taken.discard(lock)
     fcntl.flock(lock, fcntl.LOCK_UN)
     os.close(lock)
+
+
+def _let_go_of_taken() -> None:
+    """In a forked child: a taker that is killed must not leave its locks to a child that lives on."""
+    while _taken:
+        os.close(_taken.pop())
+
+
+_taken: set[int] = set()
+os.register_at_fork(after_in_child=_let_go_of_taken)
 
 
 def is_at(fd: int, path: Path) -> bool:

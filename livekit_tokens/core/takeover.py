@@ -6,7 +6,6 @@ crash repeats harmlessly: what the first taker wrote is read again like everythi
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -110,14 +109,13 @@ async def take_over(
 @contextmanager
 def _only_taker(root: Path) -> Iterator[bool]:
     """One takeover at a time on a host; who comes second leaves it to the first."""
-    lock = os.open(root / _TAKER, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+        lock = spool.take_lock(root / _TAKER, os.O_CREAT)
+    except BlockingIOError:
+        yield False
+        return
+    try:
+        yield True
     finally:
         spool.unlock(lock)
 

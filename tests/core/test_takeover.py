@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -420,6 +424,38 @@ async def test_a_child_that_was_forked_during_a_takeover_hinders_none_after_it(
         os.close(fd)
     assert len(inherited) >= 2
     assert (recovered.busy, recovered.held) == (0, 0)
+
+
+TAKER = """
+import asyncio, os, sys, time
+from pathlib import Path
+from livekit_tokens.core import takeover
+from tests.core.memory_ledger import MemoryLedger
+
+async def forking_and_killed(taking, connection):
+    if (child := os.fork()) == 0:
+        print(os.getpid(), flush=True)
+        time.sleep(60)
+        os._exit(0)
+    time.sleep(60)
+
+takeover._Taking._finish = forking_and_killed
+asyncio.run(takeover.take_over(Path(sys.argv[1]), MemoryLedger()))
+"""
+
+
+def test_a_child_of_a_taker_that_was_killed_hinders_nobody(tmp_path: Path) -> None:
+    """The taker's locks end with it, although a child that it had forked meanwhile lives on."""
+    killed(a_call(tmp_path))
+    taker = subprocess.Popen([sys.executable, "-c", TAKER, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert taker.stdout is not None
+    child = int(taker.stdout.readline())
+    taker.kill()
+    taker.wait()
+    recovered = asyncio.run(take_over(tmp_path, MemoryLedger()))
+    os.kill(child, signal.SIGKILL)
+    taker.stdout.close()
+    assert (recovered.busy, recovered.held, recovered.sources) == (0, 0, 1)
 
 
 def _inherited(root: Path) -> Iterator[int]:
