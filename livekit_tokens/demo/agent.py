@@ -70,7 +70,7 @@ async def think_better_of_a_reply(session: AgentSession[None]) -> None:
     """
     asked = _once(session, "openai_client_event_queued", "response.create")
     reply = session.generate_reply(instructions="Offer help.")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await asked.wait()
     reply.interrupt(force=True)
 
@@ -92,7 +92,7 @@ async def talk_without_a_room() -> None:
 async def _while_it_speaks(session: AgentSession[None], question: str) -> None:
     speaks = _once(session, "openai_server_event_received", "response.output_audio.delta")
     session.generate_reply(user_input=question)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await speaks.wait()
 
 

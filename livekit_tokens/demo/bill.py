@@ -106,7 +106,7 @@ class Bill:
                     sums[name] = sums.get(name, 0) + quantity
         return dict(sorted(sums.items()))
 
-    async def until(self, is_so: Callable[[Bill], bool], within: float = 10.0) -> None:
+    async def until(self, is_so: Callable[[Bill], bool], within: float = 60.0) -> None:
         """Wait until the bill satisfies `is_so`. Raises TimeoutError after `within` seconds."""
         async with asyncio.timeout(within):
             while not is_so(self):

@@ -64,7 +64,7 @@ class Caller:
     async def __aexit__(self, *_: object) -> None:
         await self.leave()
 
-    async def join(self, within: float = 10.0) -> None:
+    async def join(self, within: float = 60.0) -> None:
         """Enter the room with a microphone; the agent may come later."""
         self.room.on("track_subscribed", self._on_track)
         self.room.on("participant_disconnected", self._on_gone)
@@ -81,30 +81,30 @@ class Caller:
         token = api.AccessToken(self._key, self._secret).with_identity(self.identity).with_name(self.name)
         return token.with_grants(grants).with_kind(self._kind).with_attributes(self._attributes).to_jwt()
 
-    async def say(self, seconds: float, within: float = 10.0) -> None:
+    async def say(self, seconds: float, within: float = 60.0) -> None:
         """Speak for so long; returns when the last of it is on its way."""
         await self.say_this(_voice(seconds), within)
 
-    async def say_this(self, frames: Sequence[bytes], within: float = 10.0) -> None:
+    async def say_this(self, frames: Sequence[bytes], within: float = 60.0) -> None:
         """Say these frames, of 20 ms at 24 kHz, 16 bit."""
         seconds = len(frames) * FRAME_MS / 1000
         self._to_say.extend(frames)
         await self._until(lambda: not self._to_say, within + seconds, f"the microphone to take {seconds:g} s")
 
-    async def hear(self, seconds: float = 0.2, within: float = 10.0) -> None:
+    async def hear(self, seconds: float = 0.2, within: float = 60.0) -> None:
         """Wait until the agent has spoken for at least so long from now on."""
         goal = self.heard_ms + seconds * 1000
         await self._until(lambda: self.heard_ms >= goal, within, f"{seconds} s of the agent's voice")
 
-    async def hear_out(self, quiet: float = 0.6, within: float = 20.0) -> None:
+    async def hear_out(self, quiet: float = 0.6, within: float = 60.0) -> None:
         """Wait until the agent has begun and then been quiet for so long."""
         await self.hear(within=within)
         await self.quiet(quiet, within)
 
-    async def quiet(self, seconds: float = 0.6, within: float = 20.0) -> None:
+    async def quiet(self, seconds: float = 0.6, within: float = 60.0) -> None:
         await self._until(lambda: self.quiet_ms >= seconds * 1000, within, f"{seconds} s of quiet from the agent")
 
-    async def interrupt(self, seconds: float = 1.0, after: float = 0.6, within: float = 10.0) -> None:
+    async def interrupt(self, seconds: float = 1.0, after: float = 0.6, within: float = 60.0) -> None:
         """Let the agent speak for `after` seconds, then talk over it until it falls silent."""
         await self.hear(after, within)
         await self.say(seconds, within)

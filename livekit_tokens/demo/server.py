@@ -131,7 +131,7 @@ class LiveKitServer:
         config = json.dumps(self._config())
         self.child = Child("livekit-server", [str(path), "--config-body", config])
         try:
-            await self._answers(within=15)
+            await self._answers(within=60)
         except BaseException:
             self.child.kill()
             raise

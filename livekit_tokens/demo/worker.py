@@ -37,7 +37,7 @@ class Worker(Child):
             f"worker of {agent.name}", [*command, *(["--dev"] if dev else []), *options], env=env, echo=echo
         )
 
-    async def ready(self, within: float = 30.0) -> None:
+    async def ready(self, within: float = 60.0) -> None:
         """Registered with the server; 7 s on a cold start, most of it LiveKit's preloading."""
         await self.line("registered worker", within=within)
 
@@ -46,7 +46,7 @@ class Worker(Child):
         found = (_JOB.search(line) for line in self.lines)
         return list(dict.fromkeys(int(match[1]) for match in found if match))
 
-    async def job(self, within: float = 10.0) -> int:
+    async def job(self, within: float = 60.0) -> int:
         """The process of the latest job, once one has said anything."""
         await self.line('"job_id": "AJ_', within=within)
         while not self.job_pids():
@@ -57,7 +57,7 @@ class Worker(Child):
         """SIGKILL, as the kernel does when memory is short: nothing of the job's own runs any more."""
         os.kill(pid, signal.SIGKILL)
 
-    async def job_ended(self, pid: int, within: float = 15.0) -> None:
+    async def job_ended(self, pid: int, within: float = 60.0) -> None:
         """Wait until the job's process is gone. Raises ChildFailed when it outlives `within` seconds."""
         if not await asyncio.to_thread(_gone, pid, within):
             raise ChildFailed(f"job process {pid} still runs after {within:g} s; last lines:\n{self.tail()}")

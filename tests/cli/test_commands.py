@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -193,7 +194,7 @@ class TestSessions:
         assert code == 0
         assert max(map(len, lines)) <= 80
         assert lines[2].startswith("room_b")
-        assert "5:00+" in lines[2] or "5:01+" in lines[2]
+        assert re.search(r" 5:\d\d\+ ", lines[2])
         assert lines[3].split()[:2] == ["room_a", "Ann"]
 
     def test_json_has_each_sessions_totals(self, filled):

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def test_through_a_pipe_it_is_one_look(calls: Calls, command: Callable[..., list
     assert title.startswith("1 session, 2 running parts at ")
     assert head.split() == ["Session", "Running", "Requests", "Input", "Output", "Cost", "$"]
     assert session.split()[0] == "room_a"
-    assert session.split()[1].startswith("1:01:4")
+    assert re.fullmatch(r"1:0[12]:\d\d", session.split()[1])
     assert session.split()[2:] == ["2", "1,030", "0", "unpriced"]
     assert agent.startswith("  [bold]Ada\ufffd[2J: agent m")
     assert agent.split()[-4:] == ["1", "1,000", "0", "unpriced"]

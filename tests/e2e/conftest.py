@@ -162,11 +162,11 @@ class Room:
         metadata = json.dumps({"provider": self.provider.base_url, **options})
         await self.operator.send_agent(self.name, agent_name, metadata)
 
-    async def line(self, text: str, *, within: float = 10.0, start: int = 0) -> str:
+    async def line(self, text: str, *, within: float = 60.0, start: int = 0) -> str:
         """What the shared worker's log says of this room."""
         return await self.worker.line(text.replace("ROOM", f"room={self.name}"), within=within, start=start)
 
-    async def is_over(self, within: float = 15.0) -> None:
+    async def is_over(self, within: float = 60.0) -> None:
         """Its job has ended, and said all that it had to say."""
         await self.line("job ends ROOM", within=within)
         await self.worker.job_ended(await self.job())

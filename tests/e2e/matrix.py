@@ -20,8 +20,9 @@ from livekit_tokens.demo.provider import Provider
 SHORT = Knobs(script=(0.6, 0.6), speech=(0.6, 0.8), speed=(3.0, 4.0), silence_ms=300)
 # A greeting, and an answer that is still under way when something happens.
 LONG_ANSWER = Knobs(script=(0.6, 30.0), speed=(1.2, 1.5), silence_ms=300)
-AT_ONCE_MS = 400
-"""How late an end may be that is to be exact: the server's way to the agent, on a busy machine of two cores."""
+AT_ONCE_MS = 900
+"""How late an end may be that is to be exact: the server's way to the agent, however busy the machine is; and less than
+the second after which the room of a caller who has left is over, and its job with it."""
 
 
 TOKENS = ("input_", "cached_input_", "output_")

@@ -67,7 +67,7 @@ def rows_of(tmp_path: Path, query: str) -> list[tuple]:
         return db.execute(query).fetchall()
 
 
-async def until(found, within: float = 10.0):
+async def until(found, within: float = 60.0):
     """Wait for a condition that another process brings about."""
     async with asyncio.timeout(within):
         while not (answer := found()):
@@ -92,7 +92,7 @@ async def test_the_ledger_equals_the_bill_unit_by_unit(provider, worker, caller,
     await ada.interrupt()
     await ada.hear_out()
     await ada.leave()
-    await agent.line("session closed reason=participant_disconnected", within=5)
+    await agent.line("session closed reason=participant_disconnected", within=60)
     await agent.job_ended(await agent.job())
 
     report = asked(tmp_path, "report")

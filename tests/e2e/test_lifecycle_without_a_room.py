@@ -32,7 +32,7 @@ async def test_a_test_with_session_run_is_a_session_of_its_own(provider, ledger,
     env = {**ledger.env, "PROVIDER_URL": provider.base_url}
     child = Child("session.run()", [sys.executable, "-u", str(AGENTS / "session_run.py")], env=env)
     try:
-        assert await child.ended(within=30) == 0, child.tail()
+        assert await child.ended(within=60) == 0, child.tail()
     finally:
         child.kill()
 
@@ -72,7 +72,7 @@ class Console:
         host, port = self._server.sockets[0].getsockname()
         return f"{host}:{port}"
 
-    async def says(self, text: str, within: float = 20.0) -> None:
+    async def says(self, text: str, within: float = 60.0) -> None:
         """Type a line, and wait until the agent has answered it."""
         name = f"line {len(self._answers)}"
         self._answers[name] = asyncio.get_running_loop().create_future()
@@ -111,10 +111,10 @@ async def test_the_console_is_a_session_without_a_room(provider, ledger, matrix)
         command = [sys.executable, "-u", "-m", "livekit.agents", "console", agent, "--connect-addr", console.address]
         child = Child("console", command, env=env)
         try:
-            await child.line("says all", within=30)
+            await child.line("says all", within=60)
             await console.says("Good morning")
             child.signal(signal.SIGINT)
-            await child.ended(within=20)
+            await child.ended(within=60)
         finally:
             child.kill()
 

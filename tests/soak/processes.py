@@ -54,12 +54,12 @@ class Victim:
     def running(self) -> bool:
         return self._process.is_alive()
 
-    def wait_for(self, moment: str, within: float = 20.0) -> None:
+    def wait_for(self, moment: str, within: float = 60.0) -> None:
         """Until the child tells of that moment; one that does not is a fault."""
         if not self._listener.wait_for(moment, within, 1):
             self._is_at_fault(f"did not come to {moment!r} within {within:g} s")
 
-    def look_for(self, moment: str, within: float = 20.0, times: int = 1) -> None:
+    def look_for(self, moment: str, within: float = 60.0, times: int = 1) -> None:
         """The same where it may as well not come."""
         self._listener.wait_for(moment, within, times)
 

@@ -39,7 +39,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[Mapping[str, Future[Resu
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
 def test_nothing_is_lost_or_counted_twice(experiment: Experiment, running: Mapping[str, Future[Result]]) -> None:
     """Whatever is killed, damaged or taken away: each acknowledged record is in the ledger once, unit by unit."""
-    result = running[experiment.name].result(timeout=180)
+    result = running[experiment.name].result(timeout=600)
     if result.skipped is not None:
         lacking.give_up(result.skipped)
     assert result.faults == []
