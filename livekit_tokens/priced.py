@@ -10,7 +10,7 @@ from functools import cache
 
 from livekit_tokens import runtime
 from livekit_tokens.core.clock import now
-from livekit_tokens.domain.given import units_of
+from livekit_tokens.domain.given import figures_of
 from livekit_tokens.domain.money import dollars
 from livekit_tokens.domain.providers import provider_of
 from livekit_tokens.domain.times import to_micros
@@ -43,7 +43,7 @@ def cost(
     moment = now() if at is None else to_micros(at)
     if all(given is None for given in (usage, units, *counts)):
         return None
-    found = units_of(
+    found = figures_of(
         model,
         usage=usage,
         units=units,
@@ -53,7 +53,9 @@ def cost(
         audio_seconds=audio_seconds,
         characters=characters,
     )
-    record = UsageRecord("", moment, "tool", provider_of(provider), model, "", found)
+    if found.informational and not found.units:
+        return None
+    record = UsageRecord("", moment, "tool", provider_of(provider), model, "", found.units)
     total = _asked_book().price(record).total
     return None if total is None else dollars(total)
 

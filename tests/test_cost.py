@@ -42,6 +42,7 @@ def test_the_golden_turn_costs_exactly_what_was_billed() -> None:
         ("gpt-4o-transcribe", {"usage": {"type": "tokens", "input_tokens": 100, "output_tokens": 10}}, "0.00035"),
         ("whisper-1", {"usage": {"type": "duration", "seconds": 27}}, "0.0027"),
         ("whisper-1", {"audio_seconds": 26.6}, "0.0027"),
+        ("gpt-transcribe", {"audio_seconds": 60, "input_tokens": 600, "output_tokens": 150}, "0.0045"),
         ("tts-1", {"characters": 1000}, "0.015"),
         ("gpt-4o-mini-tts", {"input_tokens": 1000, "output_tokens": 1000}, "0.0126"),
         ("text-embedding-3-large", {"usage": {"prompt_tokens": 8, "total_tokens": 8}}, "0.00000104"),
@@ -58,6 +59,11 @@ def test_what_has_no_known_price_is_none() -> None:
     """An unknown model, and an unknown unit of a known one."""
     assert cost("gpt-of-tomorrow", input_tokens=1) is None
     assert cost("gpt-4o", units={"input_audio": 1}) is None
+
+
+def test_what_is_billed_by_a_duration_that_is_not_told_has_no_known_cost() -> None:
+    """Its tokens only inform; they are not free."""
+    assert cost("whisper-1", input_tokens=600) is None
 
 
 def test_what_nothing_is_said_of_has_no_price() -> None:

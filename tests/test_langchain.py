@@ -21,7 +21,7 @@ from langchain_openai import ChatOpenAI
 from livekit_tokens import langchain
 from livekit_tokens.capture.wire import counting, watch
 from livekit_tokens.core import faults
-from livekit_tokens.domain.given import units_of
+from livekit_tokens.domain.given import figures_of
 from livekit_tokens.langchain import attach_token_tracking
 from tests.capture.test_by_hand import World
 from tests.capture.wire.provider import Provider
@@ -115,8 +115,8 @@ def test_what_a_prompt_wrote_to_the_cache_is_a_unit_of_its_own(written: dict[str
         "total_tokens": 5007,
         "input_token_details": {"cache_read": 1000, **written},
     }
-    found = units_of("claude-sonnet-4-5", usage=langchain.usage_of(AIMessage("Fine.", usage_metadata=usage), {}))
-    assert found == {"input_text": 1000, "cached_input_text": 1000, "cache_write_text": 3000, "output_text": 7}
+    found = figures_of("claude-sonnet-4-5", usage=langchain.usage_of(AIMessage("Fine.", usage_metadata=usage), {}))
+    assert found.units == {"input_text": 1000, "cached_input_text": 1000, "cache_write_text": 3000, "output_text": 7}
 
 
 def test_a_run_without_a_loop_is_recorded_too(world: World) -> None:

@@ -19,9 +19,8 @@ from livekit_tokens.core import faults
 from livekit_tokens.core.recorder import Unrecorded
 from livekit_tokens.domain import described
 from livekit_tokens.domain.errors import BadSetting
-from livekit_tokens.domain.given import units_of
+from livekit_tokens.domain.given import Figures, figures_of
 from livekit_tokens.domain.providers import provider_of
-from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UsageRecord
 
 logger = logging.getLogger("livekit_tokens")
@@ -92,7 +91,7 @@ class ByHand:
         within a call they are recorded as `unknown` instead and counted as a fault, because a caller is waiting.
         """
         spent = partial(
-            units_of,
+            figures_of,
             usage=usage,
             units=units,
             input_tokens=input_tokens,
@@ -185,9 +184,10 @@ class _Reading:
             return None
 
 
-def _figures(spent: partial[Units], read: _Reading, told: Mapping[str, Any]) -> dict[str, object]:
-    units = read(lambda: spent(told["model"]))
-    if units is None:
+def _figures(spent: partial[Figures], read: _Reading, told: Mapping[str, Any]) -> dict[str, object]:
+    found = read(lambda: spent(told["model"]))
+    if found is None:
         return {"units": {}, "provenance": "unknown", "metadata": told["metadata"] | {"fault": read.fault}}
     is_given = any(value is not None for value in spent.keywords.values())
-    return {"units": units, "provenance": "reported" if is_given or not told["success"] else "unknown"}
+    is_known = is_given and (found.units or not found.informational)
+    return found._asdict() | {"provenance": "reported" if is_known or not told["success"] else "unknown"}

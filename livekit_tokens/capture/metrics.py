@@ -14,6 +14,7 @@ from typing import Any
 from livekit.agents import APIStatusError
 from livekit.agents.metrics import LLMMetrics, RealtimeModelMetrics, STTMetrics, TTSMetrics
 
+from livekit_tokens.domain.billing import billed_by
 from livekit_tokens.domain.errors import ImpossibleUsage
 from livekit_tokens.domain.providers import provider_of
 from livekit_tokens.domain.splitting import (
@@ -87,7 +88,7 @@ def cut_off(component: object, characters: int) -> Fields:
     """A voice that was interrupted, of which no metric comes: at most the characters that it was given."""
     named = _named(component, None)
     fields = {"service": "tts", "operation": "speech", **named, "metadata": {"cancelled": True}}
-    if _is_billed_by_tokens(named["model"]):
+    if billed_by(named["model"]) == "tokens":
         return fields | {"units": {}, "provenance": "unknown"}
     units = make_units({"characters": characters})
     return fields | {"units": units, "provenance": "estimated", "low": {}, "high": units}
@@ -128,7 +129,7 @@ def _of_tts(event: TTSMetrics, component: object) -> Fields:
     if event.input_tokens or event.output_tokens:
         usage = {"input_tokens": event.input_tokens, "output_tokens": event.output_tokens}
         return _measured(request, lambda: split_speech_usage(usage))
-    if _is_billed_by_tokens(request["model"]):
+    if billed_by(request["model"]) == "tokens":
         request["metadata"] = {**request["metadata"], "characters": event.characters_count}
         return _measured(request, dict)
     fields = _measured(request, lambda: make_units({"characters": event.characters_count}))
@@ -166,11 +167,6 @@ def _connection_acquired(event: Any) -> bool:
         return False
     used = event.input_tokens or event.output_tokens or getattr(event, "audio_duration", 0)
     return not used and bool(event.acquire_time > 0 or event.connection_reused)
-
-
-def _is_billed_by_tokens(model: str) -> bool:
-    # OpenAI's pages: tts-1 and tts-1-hd are billed by the character, gpt-4o-mini-tts by tokens.
-    return model.rsplit("/", 1)[-1].startswith("gpt-")
 
 
 def _request(event: Any, component: object, service: str, operation: str, *, first_output: float = -1) -> Fields:

@@ -14,6 +14,7 @@ from livekit_tokens.core.estimates.bounds import Estimate
 from livekit_tokens.core.estimates.framing import AUDIO_MS_PER_TOKEN, USER_AUDIO_MS_PER_TOKEN, heard_tokens
 from livekit_tokens.core.prompts import reasons
 from livekit_tokens.core.whisper import Count
+from livekit_tokens.domain.billing import billed_by
 from livekit_tokens.domain.units import Units, nonzero
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -47,11 +48,6 @@ class Arrived(NamedTuple):
     unshown_at_most: int = 0
 
 
-def is_speech_billed_by_tokens(model: str) -> bool:
-    """OpenAI's price pages: tts-1 and tts-1-hd are billed by the character, gpt-4o-mini-tts by tokens."""
-    return model.rpartition("/")[2].startswith("gpt-")
-
-
 def prompt_units(expected: Expected) -> Estimate:
     """A prompt that was sent: likely units, and bounds should all or none of it have been cached, or written there."""
     margin = CALIBRATED_MARGIN if expected.calibrated else MARGIN
@@ -74,7 +70,7 @@ def prompt_units(expected: Expected) -> Estimate:
 
 def speech_units(model: str, characters: int, tokens: int) -> Estimate:
     """A text that was sent to be spoken."""
-    units = nonzero({"input_text": tokens} if is_speech_billed_by_tokens(model) else {"characters": characters})
+    units = nonzero({"input_text": tokens} if billed_by(model) == "tokens" else {"characters": characters})
     return Estimate(units, units, units)
 
 
@@ -82,8 +78,8 @@ def audio_units(model: str, audio_ms: int | None) -> Estimate:
     """Audio that was sent to be transcribed; nothing where its length is not known."""
     units: Units = {}
     if audio_ms is not None:
-        by = whisper.billed_by(model)
-        units = nonzero({"audio_ms": audio_ms} if by == "duration" else {"input_audio": heard_tokens(audio_ms)})
+        timed = billed_by(model) == "duration"
+        units = nonzero({"audio_ms": audio_ms} if timed else {"input_audio": heard_tokens(audio_ms)})
     return Estimate(units, *whisper.about(units))
 
 
@@ -176,7 +172,7 @@ def _with(units: Units, unit: str, more: int) -> Units:
 
 
 def _cut_speech(record: UsageRecord, arrived: Arrived) -> UsageRecord:
-    if not is_speech_billed_by_tokens(record.model):
+    if billed_by(record.model) != "tokens":
         if arrived.begun or arrived.whole:  # billed by what was sent, as soon as it is answered
             return replace(record, provenance="reported", low=None, high=None)
         return _estimated(record, {}, reached=False)

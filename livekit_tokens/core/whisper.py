@@ -6,11 +6,11 @@ its source. A transcript is counted and dropped: nothing of it is kept.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from livekit_tokens.core.estimates.framing import heard_tokens
+from livekit_tokens.domain.billing import billed_by
 from livekit_tokens.domain.units import Units, nonzero
 from livekit_tokens.domain.usage import Provenance
 
@@ -24,9 +24,6 @@ OUTPUT_FRAMING = 2
 TOKENS_PER_WORD = 1.33
 # Recorded speech, all languages (same source): about 3 tokens of transcript a second.
 TOKENS_PER_SECOND, FEWEST_PER_SECOND, MOST_PER_SECOND = _PER_SECOND = 3.0, 1.8, 4.5
-
-_BY_TOKENS = re.compile(r"gpt-4o(-mini)?-transcribe(-\d|$)")
-_BY_DURATION = re.compile(r"whisper|gpt-realtime-whisper|gpt-(live-)?transcribe")
 
 
 class Count(NamedTuple):
@@ -75,19 +72,6 @@ def audio_ms_of(tokens: int) -> Interval:
     return Interval(likely, low, high)
 
 
-def billed_by(model: str) -> Literal["duration", "tokens"] | None:
-    """What a transcription model is billed by; None if that is not known, or (diarize) its tokens cannot be derived.
-
-    Source: OpenAI's price pages, as in facts/prices-and-tokens.md.
-    """
-    name = model.rpartition("/")[2].lower()
-    if "diarize" in name:
-        return None
-    if _BY_TOKENS.match(name):
-        return "tokens"
-    return "duration" if _BY_DURATION.match(name) else None
-
-
 def with_duration(units: Units, transcript: Count | None) -> Transcription:
     """A transcription whose seconds the provider reported: billed as reported, its tokens only inform."""
     informational = _tokens(units.get("audio_ms", 0), transcript)
@@ -100,8 +84,8 @@ def without_usage(model: str, transcript: Count | None, measured_ms: int | None)
     With its audio measured, what the model is billed by is estimated. Without, the length is inferred from the
     transcript: that only informs, and what was billed stays unknown.
     """
-    if "diarize" in model.lower():
-        transcript = None  # its output cannot be derived from the text
+    if _tells_speakers(model):
+        transcript = None
     if measured_ms is None:
         return _inferred(transcript)
     tokens = _tokens(measured_ms, transcript)
@@ -122,7 +106,7 @@ def unheard(model: str, measured_ms: int | None) -> Transcription:
     """A transcription whose transcript never came: from the length of its audio, what it is billed by."""
     likely, low, high = (_with_speech(measured_ms or 0, each) for each in _PER_SECOND)
     marks: dict[str, str | int] = {"audio_from": "measured"}
-    match billed_by(model) if measured_ms else None:
+    match billed_by(model) if measured_ms and not _tells_speakers(model) else None:
         case "duration":
             units = {"audio_ms": measured_ms or 0}
             low, high = about(units)
@@ -143,6 +127,11 @@ def about(units: Units) -> tuple[Units, Units]:
         low["audio_ms"] = measured // 1000 * 1000
         high["audio_ms"] = low["audio_ms"] + 1000
     return nonzero(low), high
+
+
+def _tells_speakers(model: str) -> bool:
+    """Then its output cannot be derived from what was said."""
+    return "diarize" in model.lower()
 
 
 def _with_speech(audio_ms: int, per_second: float) -> Units:

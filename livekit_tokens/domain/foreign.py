@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from livekit_tokens.domain import described
+from livekit_tokens.domain.billing import hears, speaks
 from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
 from livekit_tokens.domain.foreign_cells import Unmapped, cell, count, fraction, moment
-from livekit_tokens.domain.given import hears, says, units_of
+from livekit_tokens.domain.given import figures_of
 from livekit_tokens.domain.identity import PLAIN, Identities
 from livekit_tokens.domain.periods import DAY
 from livekit_tokens.domain.sessions import Part, suffix
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.domain.units import Units, make_units
+from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import EXPORTED_KEY, UNKNOWN_FEATURE, Provenance, UsageRecord
 
 Row = Mapping[str, object]
@@ -161,16 +162,15 @@ def _figures(model: str, found: Row) -> tuple[Units, Units, Provenance]:
     seconds = fraction("audio_seconds", found["audio"])
     if told["input"] is None and told["output"] is None and seconds is None:
         raise Unmapped("it tells no input or output tokens (a total alone has no price)")
-    if "whisper" in model:  # billed by its duration: its tokens were an estimate, and only inform
-        informs = make_units({"input_audio": told["input"], "output_text": told["output"]})
-        return units_of(model, audio_seconds=seconds), informs, "unknown" if seconds is None else "reported"
-    units = units_of(
+    units, informs = figures_of(
         model,
         input_tokens=told["input"],
         output_tokens=told["output"],
         cached_tokens=told["cached"],
         audio_seconds=seconds,
     )
+    if informs:
+        return units, informs, "unknown" if seconds is None else "reported"
     # Which of a realtime model's tokens were audio, other trackers do not say; here they stand as text.
     return units, {}, "estimated" if "realtime" in model else "reported"
 
@@ -209,9 +209,9 @@ def _exported(its: str | None) -> tuple[str, int] | None:
 
 
 def _service_of(model: str, operation: str | None, sold_as: Callable[[str], str | None]) -> str:
-    if operation == "transcription" or "whisper" in model or hears(model):
+    if operation == "transcription" or hears(model):
         return "transcriber"
-    if operation == "speech" or says(model):
+    if operation == "speech" or speaks(model):
         return "tts"
     return "agent" if operation else sold_as(model) or "agent"
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from decimal import Decimal
 from math import isfinite
+from typing import NamedTuple
 
+from livekit_tokens.domain.billing import billed_by, hears, speaks
 from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
 from livekit_tokens.domain.splitting import (
     Counts,
@@ -15,12 +17,19 @@ from livekit_tokens.domain.splitting import (
     split_speech_usage,
     split_transcription_usage,
 )
-from livekit_tokens.domain.units import Units, make_units, quantity_of
+from livekit_tokens.domain.units import TOKENS, Units, make_units, quantity_of
 
 MOST_SECONDS = 10**9
 
 
-def units_of(
+class Figures(NamedTuple):
+    """The disjoint units of one request that are billed, and those that only inform."""
+
+    units: Units
+    informational: Units
+
+
+def figures_of(
     model: str,
     *,
     usage: object = None,
@@ -30,14 +39,14 @@ def units_of(
     cached_tokens: int | None = None,
     audio_seconds: float | Decimal | None = None,
     characters: int | None = None,
-) -> Units:
+) -> Figures:
     """The disjoint units of one request, from one of three: `usage`, `units`, or counts.
 
     `usage` is any OpenAI-shaped usage object or dict (realtime, chat, responses, embeddings, transcription,
     speech). `units` are disjoint units of the registry. Of the counts, `input_tokens` includes `cached_tokens`,
     as providers say it. Tokens without a modality are text, but for what transcription models hear and speech
-    models say, which is audio. Raises BadSetting for more than one of the three, ImpossibleUsage for figures
-    that contradict each other.
+    models say, which is audio; tokens of what is billed by its duration only inform. Raises BadSetting for more than
+    one of the three, ImpossibleUsage for figures that contradict each other.
     """
     counts = {
         "input_tokens": input_tokens,
@@ -51,15 +60,22 @@ def units_of(
     if units is not None:
         if not isinstance(units, Mapping):
             raise ImpossibleUsage(f"units is a {type(units).__name__}; expected a dict such as {{'input_text': 120}}")
-        return make_units(units)
+        return Figures(make_units(units), {})
     if usage is not None:
-        return _split(model, _counts_of(usage))
+        return _billed(model, _split(model, _counts_of(usage)))
     found: dict[str, object] = {
         "audio_ms": _milliseconds(audio_seconds),
         "characters": quantity_of("characters", characters),
     }
     found |= _tokens(model, input_tokens, output_tokens, cached_tokens)
-    return make_units(found)
+    return _billed(model, make_units(found))
+
+
+def _billed(model: str, units: Units) -> Figures:
+    if billed_by(model) != "duration":
+        return Figures(units, {})
+    informs = {name: units[name] for name in units if name in TOKENS}
+    return Figures({name: units[name] for name in units if name not in informs}, informs)
 
 
 def _check_one_way(usage: object, units: object, counts: list[str]) -> None:
@@ -74,7 +90,7 @@ def _split(model: str, counts: Counts) -> Units:
     """Which provider's shape it is: by its fields, and by the model where two shapes look alike."""
     if "seconds" in counts or counts.get("type") == "tokens" or (hears(model) and "input_tokens" in counts):
         return split_transcription_usage(counts)
-    if says(model) and "input_tokens" in counts:
+    if speaks(model) and "input_tokens" in counts:
         return split_speech_usage(counts)
     if "input_token_details" in counts or "output_token_details" in counts:
         return split_realtime_usage(counts)
@@ -87,7 +103,7 @@ def _split(model: str, counts: Counts) -> Units:
 
 
 def _tokens(model: str, given: int | None, produced: int | None, cached: int | None) -> Units:
-    heard, said = hears(model), says(model)
+    heard, said = hears(model), speaks(model)
     whole, part = quantity_of("input_tokens", given), quantity_of("cached_tokens", cached)
     if part > whole:
         raise ImpossibleUsage(f"cached_tokens {part} of {whole} input_tokens; cached tokens are a part of the input's")
@@ -96,16 +112,6 @@ def _tokens(model: str, given: int | None, produced: int | None, cached: int | N
         "cached_input_audio" if heard else "cached_input_text": part,
         "output_audio" if said else "output_text": quantity_of("output_tokens", produced),
     }
-
-
-def hears(model: str) -> bool:
-    """It is a transcription model that is billed by its tokens."""
-    return "transcribe" in model
-
-
-def says(model: str) -> bool:
-    """It is a speech model."""
-    return "-tts" in model or model.startswith("tts-")
 
 
 def _milliseconds(seconds: object) -> int:

@@ -165,6 +165,15 @@ def test_without_figures_a_request_is_unknown_and_a_failed_one_free(
     assert (record.units, record.provenance) == ({}, provenance)
 
 
+def test_tokens_of_a_transcriber_that_is_billed_by_its_duration_only_inform(world: World) -> None:
+    """Without the duration nobody knows what was billed."""
+    tokens: dict[str, Any] = {"model": "whisper-1", "session_id": "t", "input_tokens": 600, "output_tokens": 9}
+    timed, untimed = world.record_usage(**tokens, audio_seconds=60), world.record_usage(**tokens)
+    assert (timed.units, timed.provenance) == ({"audio_ms": 60_000}, "reported")
+    assert (untimed.units, untimed.provenance) == ({}, "unknown")
+    assert timed.informational == untimed.informational == {"input_audio": 600, "output_text": 9}
+
+
 def test_a_request_with_an_error_has_failed(world: World) -> None:
     """Who gives one need not say so again: nothing was answered, and nothing is billed."""
     record = world.record_usage(model="gpt-4.1", session_id="t", error=TimeoutError())

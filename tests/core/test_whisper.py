@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.core import vocabulary, whisper
 from livekit_tokens.core.lines import Late, More, Pend
-from livekit_tokens.core.whisper import Count, audio_ms_of, billed_by, count_by_words, with_duration, without_usage
+from livekit_tokens.core.whisper import Count, audio_ms_of, count_by_words, with_duration, without_usage
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.sessions import Part
@@ -100,26 +100,6 @@ def test_words_are_the_coarser_way_and_say_so() -> None:
     assert count_by_words("Hey, can you hear me?") == Count(7, "words")
     assert count_by_words("") == Count(0, "words")
     assert with_duration({"audio_ms": 1000}, count_by_words("a b c")).metadata == {"counted_by": "words"}
-
-
-@pytest.mark.parametrize(
-    ("model", "by"),
-    [
-        ("whisper-1", "duration"),
-        ("gpt-realtime-whisper", "duration"),
-        ("gpt-live-transcribe", "duration"),
-        ("gpt-transcribe", "duration"),
-        ("groq/whisper-large-v3", "duration"),
-        ("gpt-4o-transcribe", "tokens"),
-        ("gpt-4o-mini-transcribe-2025-12-15", "tokens"),
-        ("gpt-4o-transcribe-diarize", None),
-        ("nova-3", None),
-        ("unknown", None),
-    ],
-)
-def test_what_a_transcription_model_is_billed_by(model: str, by: str | None) -> None:
-    """By the price pages; what is not known is not guessed."""
-    assert billed_by(model) == by
 
 
 counts = st.none() | st.builds(Count, st.integers(0, 10_000), st.sampled_from(["o200k", "cl100k", "words"]))

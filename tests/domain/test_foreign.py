@@ -79,6 +79,15 @@ def test_whispers_tokens_only_inform():
     assert (record.provenance, record.operation) == ("unknown", "transcription")
 
 
+def test_tokens_beside_a_duration_that_is_billed_only_inform():
+    """Whatever the transcriber is called."""
+    row = {**LOG, "model_name": "gpt-transcribe", "completion_tokens": 20, "audio_seconds": 60}
+    record = foreign({**row, "operation_type": None}, 1).record
+
+    assert (record.units, record.provenance) == ({"audio_ms": 60_000}, "reported")
+    assert record.informational == {"input_audio": 1200, "output_text": 20}
+
+
 def test_a_realtime_models_tokens_are_estimated_as_text():
     """Which of them were audio is not told."""
     assert foreign({**TABLE, "model_name": "gpt-4o-realtime"}, 1).record.provenance == "estimated"

@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from openai.types import CompletionUsage
 from openai.types.completion_usage import PromptTokensDetails
 
 from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
-from livekit_tokens.domain.given import units_of
+from livekit_tokens.domain.given import Figures, figures_of
+from livekit_tokens.domain.units import Units
 from tests.golden import GOLDEN
+
+
+def units_of(model: str, **given: Any) -> Units:
+    return figures_of(model, **given).units
 
 
 def test_input_tokens_include_cached_tokens() -> None:
@@ -72,6 +78,16 @@ def test_tokens_without_a_modality_are_audio_where_a_model_hears_or_says() -> No
     assert units_of("gpt-4o-mini-tts", input_tokens=31, output_tokens=9) == {"input_text": 31, "output_audio": 9}
     speech = {"input_tokens": 31, "output_tokens": 9}
     assert units_of("gpt-4o-mini-tts", usage=speech) == {"input_text": 31, "output_audio": 9}
+
+
+@pytest.mark.parametrize("model", ["whisper-1", "gpt-transcribe", "gpt-live-transcribe"])
+def test_tokens_of_what_is_billed_by_its_duration_only_inform(model: str) -> None:
+    """They are no units that any price fits."""
+    tokens = {"input_audio": 600, "output_text": 9}
+    told = figures_of(model, input_tokens=600, output_tokens=9, audio_seconds=60)
+    assert told == Figures({"audio_ms": 60_000}, tokens)
+    assert figures_of(model, usage={"type": "tokens", "input_tokens": 600, "output_tokens": 9}) == Figures({}, tokens)
+    assert figures_of(model, units={"input_text": 7}) == Figures({"input_text": 7}, {})
 
 
 def test_embeddings_have_a_prompt_only() -> None:
