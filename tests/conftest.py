@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -20,6 +21,12 @@ from tests import lacking, postgres
 
 # A shell that runs the tests in its background has Ctrl-C ignored, and every command that a test starts inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# However busy the machine is, and the same examples in each run; `--hypothesis-profile=default` searches for others.
+hypothesis.settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

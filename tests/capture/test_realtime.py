@@ -709,7 +709,7 @@ event = st.builds(
 
 
 @given(st.lists(event | anything, max_size=12))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_no_event_makes_a_handler_raise_and_nothing_is_settled_twice(events: list[Any]) -> None:
     """Whatever a provider sends, the call goes on, each request is settled once, and no fault is ours."""
     paper = Paper()

@@ -57,7 +57,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
 
 
 @given(SPOKEN)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_counts_are_those_of_tiktokens_own_encodings(reference: Callable[[str], tiktoken.Encoding], text: str) -> None:
     """Both vocabularies, any text."""
     assert count_tokens(text, NEWER) == len(reference("o200k").encode_ordinary(text))
