@@ -6,7 +6,6 @@ append half done (its process was killed) settles it before anything else: whole
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import os
 import re
@@ -17,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from livekit_tokens.core.files import make_folder
+from livekit_tokens.core.spool import take_lock, unlock
 
 _LOCK = ".appending"
 _NAME = re.compile(r"token_usage_(\d{4}-\d\d-\d\d)\.jsonl(\.gz)?")
@@ -99,17 +99,12 @@ class LogFolder:
     @contextmanager
     def _alone(self) -> Iterator[int]:
         make_folder(self._folder)
-        lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        lock = take_lock(self._folder / _LOCK, os.O_CREAT)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            try:
-                self._settle(lock)
-                yield lock
-            finally:
-                # Not by closing alone: a child that was forked meanwhile has the descriptor, too.
-                fcntl.flock(lock, fcntl.LOCK_UN)
+            self._settle(lock)
+            yield lock
         finally:
-            os.close(lock)
+            unlock(lock)
 
     def _settle(self, journal: int) -> None:
         """Finish what a killed process had begun: its lines are all there and are noted, or they are taken back."""

@@ -35,7 +35,7 @@ def segments_of(folder: Path) -> list[int]:
     """Numbers of the segments that are there, ascending."""
     try:
         found = list(folder.iterdir())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(int(path.stem) for path in found if path.suffix == ".jsonl" and path.stem.isdigit())
 
@@ -105,7 +105,7 @@ def sources_of(root: Path) -> list[Path]:
         return []
     found = []
     for path in root.iterdir():
-        if path.name.startswith("."):
+        if path.name.startswith(".") or not path.is_dir():
             continue
         try:
             found.append((path.stat().st_mtime_ns, path))

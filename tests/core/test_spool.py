@@ -62,6 +62,15 @@ def test_a_lock_that_is_put_anew_appears_only_when_it_is_held(tmp_path: Path, mo
     os.close(again)
 
 
+def test_what_is_no_spool_is_none(tmp_path: Path) -> None:
+    """Somebody has left a file beside the spools."""
+    (tmp_path / "notes.txt").touch()
+    folder, lock = spool.create(tmp_path, "abc")
+    os.close(lock)
+    assert spool.sources_of(tmp_path) == [folder]
+    assert spool.segments_of(tmp_path / "notes.txt") == []
+
+
 def test_a_lock_that_somebody_else_has_costs_nothing_each_time_it_is_tried(tmp_path: Path) -> None:
     """It is tried again twice a second, for as long as the process lives."""
     folder, lock = spool.create(tmp_path, "abc")
