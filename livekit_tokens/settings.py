@@ -84,7 +84,7 @@ def _read_source(value: object) -> object:
 class Settings(BaseSettings):
     """Every setting that does something now, checked. Frozen."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
     database_url: str = Field(default_factory=default_database_url)
     spool_dir: Path = Field(default_factory=lambda: user_data_dir() / "spool")
@@ -161,13 +161,13 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - it looks at each field's type again, 2 ms of track()
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - an agent's .env is its own affair
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment (ours, then the other names), then the file."""
-        others = InitSettingsSource(settings_cls, _other_names())
-        return init_settings, env_settings, others, InitSettingsSource(settings_cls, _file()[0])
+        found = (_environment(), _other_names(), _file()[0])
+        return init_settings, *(InitSettingsSource(settings_cls, values) for values in found)
 
 
 def read_settings(**values: Any) -> Settings:
@@ -204,6 +204,12 @@ def load_settings(**values: Any) -> tuple[Settings, list[str]]:
         )
         settings = settings.model_copy(update={"user_identity": "none"})
     return settings, complaints
+
+
+def _environment() -> dict[str, Any]:
+    """What stands under our prefix, in capital letters or not; what is empty counts as not set."""
+    found = {name.upper(): value for name, value in os.environ.items() if value}
+    return {_field_of(name): value for name, value in found.items() if name.startswith(PREFIX)}
 
 
 def _other_names() -> dict[str, Any]:
