@@ -1,6 +1,10 @@
 """What a ledger's size does to it: a year of plausible traffic at 10 thousand, 100 thousand, 1 million records.
 
-    python -m benchmarks.size [--full] [--postgres]     # --full: also 10 million (about 10 minutes, 4 GB of disk)
+    python -m benchmarks.size [--sizes 10k,100k,1M,10M] [--postgres] [--keep FOLDER]
+    python -m benchmarks.size --full        # all four sizes (about 10 minutes, 4 GB of disk)
+
+With --keep the ledgers stay, SQLite's in the folder, PostgreSQL's on the server of LIVEKIT_TOKENS_TEST_POSTGRES;
+what is full is not filled again, and --fill SECONDS only fills, for about so long. So 10 million are measured in parts.
 
 Each size is a ledger of its own, filled as the drain does. `x` is the growth beside the size before it (10 times the
 records). Ingest is of the next 20,000 records into the full ledger. Times are the store's, the median of three: CPU
@@ -11,9 +15,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import secrets
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,9 +37,10 @@ from livekit_tokens.store.queries import StoredUsage
 from livekit_tokens.store.writing import StoreConnection
 from tests import postgres
 
-SIZES = (10_000, 100_000, 1_000_000)
-FULL = 10_000_000
+LARGEST = 10_000_000
 MORE = 20_000
+PIECE = 250_000
+"""Records that are filled in one go."""
 END: Micros = 1_795_631_831_000_000
 """2026-11-25 18:37:11 UTC: in the middle of a day, of an hour, of a quarter."""
 YEAR = Period(END - 365 * DAY, END)
@@ -50,6 +57,7 @@ REPORTS: dict[str, tuple[int, tuple[str, ...], float | None]] = {
 }
 """Days, grouping, and the most milliseconds in a year of 10 million records."""
 TOTALS_MS = 1000.0
+NAMES = ("generated and filled", "ingest", "rolling up a day", *REPORTS, "all-time totals", "bytes a record")
 
 
 @dataclass
@@ -75,33 +83,46 @@ class Clock:
         return median(took)
 
 
-async def measure(url: str, records: int, clock: Clock) -> Size:
+async def measure(url: str, records: int, clock: Clock, fill_seconds: float | None) -> Size:
     size = Size(records)
     ledger = StoreLedger(url, clock=lambda: END)
     connection = await ledger.connect()
-    await _fill(connection, records, size, clock)
-    if url.startswith("postgresql"):
-        async with ledger.outside_transactions() as conn:
-            await conn.exec_driver_sql("VACUUM ANALYZE")
-    reports = open_reports(StoredUsage(ledger), now=lambda: END)
-    for name, (days, by, _) in REPORTS.items():
-        size.figures[name] = await clock.of(_asking(reports, days, by))
-    size.figures["all-time totals"] = await clock.of(lambda: _all_time(ledger))
-    # Last: what was asked above must not find it.
-    size.figures["ingest"] = await _ingest(connection, clock)
+    await _fill(connection, size, clock, fill_seconds)
+    if fill_seconds is None:
+        if url.startswith("postgresql"):
+            async with ledger.outside_transactions() as conn:
+                await conn.exec_driver_sql("VACUUM ANALYZE")
+        reports = open_reports(StoredUsage(ledger), now=lambda: END)
+        for name, (days, by, _) in REPORTS.items():
+            size.figures[name] = await clock.of(_asking(reports, days, by))
+        size.figures["all-time totals"] = await clock.of(lambda: _all_time(ledger))
+        # Last: what was asked above must not find it.
+        size.figures["ingest"] = await _ingest(connection, clock)
     await connection.aclose()
     await ledger.aclose()
     return size
 
 
-async def _fill(connection: StoreConnection, records: int, size: Size, clock: Clock) -> None:
-    began = time.perf_counter()
-    await fill(connection, Source("size", "bench", 1, YEAR.since), traffic(YEAR, records, seed=1))
-    size.figures["generated and filled"] = records / (time.perf_counter() - began)
+async def _fill(connection: StoreConnection, size: Size, clock: Clock, seconds: float | None) -> None:
+    """Each piece of the year is a source of its own: one that is there is not filled again."""
+    pieces = max(1, size.records // PIECE)
+    length = (YEAR.until - YEAR.since) // pieces
+    there = await connection.checkpoints([f"size-{number}" for number in range(pieces)])
+    began, filled = time.perf_counter(), 0
+    for number in range(pieces):
+        if f"size-{number}" not in there:
+            begin = YEAR.since + number * length
+            calls = traffic(Period(begin, begin + length), size.records // pieces, seed=number)
+            await fill(connection, Source(f"size-{number}", "bench", 1, begin), calls)
+            filled += size.records // pieces
+            size.figures["generated and filled"] = filled / (time.perf_counter() - began)
+        if seconds is not None and time.perf_counter() - began > seconds:
+            return
     began = clock.now()
     while await connection.roll_up(5):
         pass
-    size.figures["rolling up a day"] = (clock.now() - began) * 1e3 / 365
+    if filled:
+        size.figures["rolling up a day"] = (clock.now() - began) * 1e3 / 365
 
 
 async def _ingest(connection: StoreConnection, clock: Clock) -> float:
@@ -109,9 +130,9 @@ async def _ingest(connection: StoreConnection, clock: Clock) -> float:
     speeds = []
     for day in range(3):
         begin = END + day * DAY
-        calls = list(traffic(Period(begin, begin + DAY), MORE, seed=2 + day))
+        calls = list(traffic(Period(begin, begin + DAY), MORE, seed=secrets.randbits(32)))
         began = clock.now()
-        await fill(connection, Source(f"more-{day}", "bench", 1, begin), calls)
+        await fill(connection, Source(uuid.uuid4().hex, "bench", 1, begin), calls)
         speeds.append(MORE / (clock.now() - began))
     return median(speeds)
 
@@ -126,24 +147,23 @@ async def _all_time(ledger: StoreLedger) -> object:
 
 
 def show(title: str, sizes: list[Size]) -> int:
-    names = [name for name in sizes[0].figures if name != "ingest"]
-    names.insert(1, "ingest")
     goals = {name: goal for name, (_, _, goal) in REPORTS.items()} | {"all-time totals": TOTALS_MS}
     print(f"\n{title}")
-    head = f"{'':<32}" + "".join(f"{f'{size.records:,}':>14}{'x':>7}" for size in sizes)
+    head = f"{'':<36}" + "".join(f"{f'{size.records:,}':>14}{'x':>7}" for size in sizes)
     print(head + f"{'goal at 10 million':>20}  met")
     missed = 0
-    for name in names:
+    for name in NAMES:
         cells, before = "", None
         for size in sizes:
-            figure = size.figures[name]
-            cells += f"{figure:>14,.1f}" + (f"{figure / before:>7.2f}" if before else f"{'':>7}")
+            figure = size.figures.get(name)
+            cells += f"{'-' if figure is None else f'{figure:,.1f}':>14}"
+            cells += f"{figure / before:>7.2f}" if figure and before else f"{'':>7}"
             before = figure
-        goal, is_full = goals.get(name), sizes[-1].records == FULL
-        met = goal is not None and is_full and sizes[-1].figures[name] <= goal
-        missed += goal is not None and is_full and not met
-        told = "" if goal is None else f"{f'<= {goal:,.0f} ms':>20}  {('yes' if met else 'NO') if is_full else '-'}"
-        print(f"{f'{name}, {_unit(name)}':<32}{cells}{told}".rstrip(), flush=True)
+        goal, largest = goals.get(name), before if sizes[-1].records == LARGEST else None
+        met = "-" if goal is None or largest is None else "yes" if largest <= goal else "NO"
+        missed += met == "NO"
+        told = "" if goal is None else f"{f'<= {goal:,.0f} ms':>20}  {met}"
+        print(f"{f'{name}, {_unit(name)}':<36}{cells}{told}".rstrip(), flush=True)
     return MISSED if missed else MET
 
 
@@ -154,33 +174,47 @@ def _unit(name: str) -> str:
 
 
 @contextmanager
-def _databases(*, on_postgres: bool) -> Iterator[Callable[[], str]]:
-    """Gives empty databases, one after the other."""
+def _databases(keep: Path | None, *, on_postgres: bool) -> Iterator[Callable[[int], str]]:
+    """Gives the databases of each size: empty ones that are gone afterwards, or those that are kept."""
     if on_postgres:
         server = postgres.start()
         try:
-            yield server.new_database
+            yield lambda records: server.new_database() if keep is None else server.database(f"size_{records}")
         finally:
             server.stop()
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        numbers = iter(range(1_000))
-        yield lambda: f"sqlite:///{folder}/{next(numbers)}.db"
+    elif keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield lambda records: f"sqlite:///{keep.absolute()}/{records}.db"
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield lambda records: f"sqlite:///{folder}/{records}.db"
+
+
+def _records(text: str) -> int:
+    """`10k` is 10,000, `1M` a million."""
+    return int(text.removesuffix("k").removesuffix("M")) * {"k": 1_000, "M": 1_000_000}.get(text[-1:], 1)
 
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--full", action="store_true")
+    options.add_argument("--sizes", default="10k,100k,1M")
+    options.add_argument("--full", action="store_const", const="10k,100k,1M,10M", dest="sizes")
     options.add_argument("--postgres", action="store_true")
+    options.add_argument("--keep", type=Path, metavar="FOLDER")
+    options.add_argument("--fill", type=float, metavar="SECONDS")
     given = options.parse_args()
-    with _databases(on_postgres=given.postgres) as new_database:
+    with _databases(given.keep, on_postgres=given.postgres) as database_of:
         sizes = []
-        for records in (*SIZES, *((FULL,) if given.full else ())):
-            url = new_database()
-            sizes.append(asyncio.run(measure(url, records, Clock(cpu=not given.postgres))))
+        for records in map(_records, given.sizes.split(",")):
+            url = database_of(records)
+            sizes.append(asyncio.run(measure(url, records, Clock(cpu=not given.postgres), given.fill)))
             if not given.postgres:
                 sizes[-1].figures["bytes a record"] = Path(url.removeprefix("sqlite:///")).stat().st_size / records
-            print(f"{records:,} records measured", file=sys.stderr, flush=True)
+            print(
+                f"{records:,} records {'measured' if given.fill is None else 'filled, so far'}",
+                file=sys.stderr,
+                flush=True,
+            )
         return show(f"Size, {'PostgreSQL' if given.postgres else 'SQLite, CPU time'}", sizes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import shutil
@@ -37,8 +38,12 @@ class Server:
 
     def new_database(self) -> str:
         """The URL of a fresh, empty database."""
-        name = f"t_{uuid.uuid4().hex}"
-        self.execute(f"CREATE DATABASE {name}")
+        return self.database(f"t_{uuid.uuid4().hex}")
+
+    def database(self, name: str) -> str:
+        """The URL of a database of this name, which is made if it is not there."""
+        with contextlib.suppress(asyncpg.DuplicateDatabaseError):
+            self.execute(f"CREATE DATABASE {name}")
         return urlsplit(self.url)._replace(path=f"/{name}").geturl()
 
     def drop(self, url: str) -> None:
