@@ -43,7 +43,7 @@ class Account:
 
     def __init__(self, exchange: Exchange, spender: Spender, asked: Asked, body: bytes | None) -> None:
         self._exchange = exchange
-        self._writer = spender.writer
+        self.writer = spender.writer
         self._asked = asked
         self._body = body
         self._counted = False
@@ -54,7 +54,9 @@ class Account:
         self.runs_on = False
         """Its response runs on in the background; `come` tells of its end, or nobody does."""
         self.response_id = ""
-        at = self._writer.now()
+        self.given_up_as = 0
+        """The number of its record, if nobody has told of its end."""
+        at = self.writer.now()
         record = spender.new_record(
             at=at,
             service=exchange.service,
@@ -66,14 +68,14 @@ class Account:
             metadata=asked.counts,
         )
         self._pend = Pend(f"w{next(_numbers)}", at, record)
-        self._writer.pend(self._pend)
+        self.writer.pend(self._pend)
 
     def advance(self, *, over: bool) -> None:
         """Count what has come since the last time; settle the request if it is over."""
         try:
             if self.runs_on:
                 if over:
-                    self._write(self._unknown())
+                    self.given_up_as = self._write(self._unknown())
                 return
             self._read_pieces()
             if over:
@@ -107,7 +109,7 @@ class Account:
         self.runs_on, self.response_id = True, response_id
         record = replace(self._unknown(), request_id=response_id)
         self._pend = Pend(self._pend.id, self._pend.at, record, complete=True)
-        self._writer.pend(self._pend)
+        self.writer.pend(self._pend)
 
     def _read_pieces(self) -> None:
         head, pieces = self._exchange.head, self._exchange.pieces
@@ -138,7 +140,7 @@ class Account:
         usual = _shown.pace((exchange.host, self._asked.model))
         pace = outcome.pace_of(reading, time.monotonic() - exchange.first, usual)
         arrived = outcome.on_its_way(arrived, pace, unseen)
-        self._writer.more(More(self._pend.id, self._writer.now(), *told, arrived.ahead))
+        self.writer.more(More(self._pend.id, self.writer.now(), *told, arrived.ahead))
 
     # -- the prompt -----------------------------------------------------------------------------------------------
 
@@ -151,7 +153,7 @@ class Account:
         record = cut_requests.sent(self._pend.record, self._input(body))
         self._pend = Pend(self._pend.id, self._pend.at, record)
         if not self._exchange.ended:
-            self._writer.pend(self._pend)
+            self.writer.pend(self._pend)
 
     def _input(self, body: bytes | None) -> Estimate:
         asked = self._asked
@@ -203,7 +205,7 @@ class Account:
         ended, ending, error = exchange.ending
         status, headers = exchange.head or (None, {})
         if reading is not None and reading.is_foreign and status is not None and status < 300:
-            self._writer.unpend(self._pend.id)
+            self.writer.unpend(self._pend.id)
             return
         if reading is None or reading.usage is None or vocabulary.is_ready(asked.model):
             self._count_prompt()
@@ -256,6 +258,6 @@ class Account:
         if between is not None:
             _shown.reached(exchange.host, between)
 
-    def _write(self, record: UsageRecord, also_known_as: str | None = None) -> None:
+    def _write(self, record: UsageRecord, also_known_as: str | None = None) -> int:
         """The openai client tells an answer's id, and as `_request_id` that of its header."""
-        self._writer.write(replace(record, at=self._writer.now()), self._pend.id, also_known_as)
+        return self.writer.write(replace(record, at=self.writer.now()), self._pend.id, also_known_as)

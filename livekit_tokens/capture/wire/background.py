@@ -9,8 +9,9 @@ from typing import Any
 
 from livekit_tokens.capture.wire import counting
 from livekit_tokens.capture.wire.answers import Reading
-from livekit_tokens.capture.wire.exchange import Channel, Exchange, awaited
+from livekit_tokens.capture.wire.exchange import Channel, Exchange, awaited, given_up
 from livekit_tokens.capture.wire.requests import RESPONSES
+from livekit_tokens.core.lines import Late
 
 
 def retrieved(method: str, path: str) -> str | None:
@@ -38,12 +39,11 @@ class Retrieval(Exchange):
         self._read_pieces()
         if not over:
             return False
-        reading, waiting = self._reading, awaited.get((self.host, self._response_id))
-        if reading is not None and waiting is not None:
+        reading, self._reading = self._reading, None
+        if reading is not None:
             reading.close()
             if not reading.runs_on and reading.status is not None:
-                waiting.come(reading)
-        self._reading = None
+                _come((self.host, self._response_id), reading)
         self._let_go()
         return True
 
@@ -57,6 +57,16 @@ class Retrieval(Exchange):
                 self._reading.feed(piece)
 
 
+def _come(name: tuple[str, str], reading: Reading) -> None:
+    """To who waits for it; beside the record that was written because nobody asked."""
+    if (waiting := awaited.get(name)) is not None:
+        waiting.come(reading)
+    elif reading.usage is not None and (written := given_up.pop(name, None)) is not None:
+        writer, number = written
+        writer.late(Late(number, writer.now(), RESPONSES.split(reading.usage)))
+
+
 def is_waited_for(host: str, response_id: str) -> bool:
     """Whether a response may run on in the background: for certain, or one that has just begun is not read yet."""
-    return (host, response_id) in awaited or counting.unsettled(None)
+    name = (host, response_id)
+    return name in awaited or name in given_up or counting.unsettled(None)

@@ -7,14 +7,14 @@ in. Each attempt of a client's or LiveKit's retries is a request of its own.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from contextvars import Context, copy_context
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from livekit_tokens.capture import witnesses
-from livekit_tokens.capture.spending import Spender
+from livekit_tokens.capture.spending import Spender, Writer
 from livekit_tokens.capture.wire import counting
 from livekit_tokens.capture.wire.account import Account
 from livekit_tokens.capture.wire.answers import Reading
@@ -26,6 +26,10 @@ from livekit_tokens.domain.providers import provider_of
 
 awaited: WeakValueDictionary[tuple[str, str], Exchange] = WeakValueDictionary()
 """By host and response, those whose responses run on in the background. The counting thread's own."""
+
+given_up: OrderedDict[tuple[str, str], tuple[Writer, int]] = OrderedDict()
+"""By host and response, those that were waited for no longer: who wrote their record, and its number."""
+_MOST_GIVEN_UP = 256
 
 Pays = Callable[[], Spender | None]
 """Who pays, asked in the context that the request was sent in."""
@@ -165,8 +169,15 @@ class Exchange:
             awaited[self.host, self._account.response_id] = self
             return False
         if over:
+            self._remember_given_up()
             self._let_go()
         return over
+
+    def _remember_given_up(self) -> None:
+        if self._account is not None and self._account.given_up_as:
+            given_up[self.host, self._account.response_id] = (self._account.writer, self._account.given_up_as)
+            if len(given_up) > _MOST_GIVEN_UP:
+                given_up.popitem(last=False)
 
     def come(self, reading: Reading) -> None:
         """Its response has run on in the background, and has come to its end."""

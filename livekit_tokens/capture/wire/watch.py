@@ -13,6 +13,7 @@ from livekit_tokens.capture import spending
 from livekit_tokens.capture.spending import Spender, Spending
 from livekit_tokens.capture.wire import tee
 from livekit_tokens.capture.wire.background import Retrieval, is_waited_for, retrieved
+from livekit_tokens.capture.wire.connections import note_connections
 from livekit_tokens.capture.wire.exchange import Channel, Exchange, Hold
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_form, read_json, unread
 from livekit_tokens.domain.errors import BadSetting
@@ -75,6 +76,7 @@ def meter(client: _Client, nobodys: Nobodys) -> _Client:
     client.request = metered  # type: ignore[attr-defined]
     for name in _COPIES:
         setattr(client, name, _copying(getattr(client, name), nobodys))
+    note_connections(client, lambda: spending.current() or nobodys())
     return client
 
 

@@ -83,6 +83,7 @@ def _wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     watch.uninstall()
     counting._counting._resting.clear()
     exchange.awaited.clear()
+    exchange.given_up.clear()
     assert faults.counts() == before
 
 

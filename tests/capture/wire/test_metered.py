@@ -128,3 +128,22 @@ async def test_two_sessions_and_an_app_in_one_process_each_get_their_own(provide
         assert {record.provenance for record in paper.records} == {"reported"}
         assert not paper.pending
     assert len(provider.bill) == 60
+
+
+@pytest.mark.parametrize("name", ["responses", "realtime"])
+async def test_a_socket_that_is_not_seen_is_recorded_as_unknown(paper: Paper, name: str) -> None:
+    """Of the `websockets` library: billed, and not understood."""
+    async with openai.AsyncOpenAI(base_url="https://api.openai.com/v1", api_key="not-a-key") as client:
+        asked = {"model": "gpt-realtime"} if name == "realtime" else {}
+        getattr(client, name).connect(**asked)
+        before = getattr(client, name)
+        meter(client, paper)
+        assert getattr(client, name) is before
+        getattr(client, name).connect(**asked)
+        getattr(client.with_options(timeout=5), name).connect(**asked)
+    assert [(record.units, record.provenance, record.provider) for record in paper.records] == [
+        ({}, "unknown", "openai")
+    ] * 2
+    assert {record.model for record in paper.records} == {asked.get("model", "unknown")}
+    assert paper.records[0].metadata == {"connection": "websockets"}
+    assert isinstance(client, openai.AsyncOpenAI)
