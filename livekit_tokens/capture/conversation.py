@@ -196,6 +196,12 @@ class ConversationListener:
     def _clear(self, _: Event) -> None:
         self._committed_to_ms = self._written_ms
 
+    @property
+    def unheard_ms(self) -> int:
+        """How much has been said, or appended, that no item holds yet."""
+        began = self._committed_to_ms if self._speech_from_ms is None else self._speech_from_ms
+        return max(0, round(self._written_ms - began))
+
     def _on_speech_started(self, event: Event) -> None:
         self._speech_from_ms = whole(event.get("audio_start_ms"))
 

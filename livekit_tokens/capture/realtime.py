@@ -41,7 +41,11 @@ class RealtimeWitness:
             self._transcriptions.server_handlers,
             {"error": self._on_error},
         )
-        self._client = _together(self._conversation.client_handlers, self._responses.client_handlers)
+        self._client = _together(
+            self._transcriptions.client_handlers,
+            self._conversation.client_handlers,
+            self._responses.client_handlers,
+        )
 
     def write_to(self, writer: Writer) -> None:
         """Write for another part from now on, also of what is in flight: the call goes on in a new one."""
@@ -92,9 +96,11 @@ class RealtimeWitness:
     def _on_error(self, event: Event) -> None:
         """The server refuses an event of the client's."""
         error = mapping(event.get("error"))
-        asked = text(error.get("event_id"))
+        asked, code = text(error.get("event_id")), text(error.get("code"))
+        if code == "input_audio_buffer_commit_empty":
+            self._transcriptions.refused()
         if asked is not None:
-            self._responses.refused(asked, (text(error.get("code")) or "refused")[:100])
+            self._responses.refused(asked, (code or "refused")[:100])
 
     def _named(self) -> tuple[str, str]:
         model, provider = self._serving()

@@ -20,6 +20,8 @@ from livekit_tokens.domain.splitting import split_transcription_usage
 from livekit_tokens.domain.usage import UsageRecord
 
 UNKNOWN_MODEL = "unknown"
+SHORTEST_MS = 100
+"""OpenAI refuses to commit less audio: `input_audio_buffer_commit_empty`."""
 
 
 class Transcriptions:
@@ -29,14 +31,30 @@ class Transcriptions:
         self._unsettled = unsettled
         self._conversation = conversation
         self._in_flight: dict[str, Pend] = {}
+        self._committed: Pend | None = None
+        """What the client has committed, until that is told back, with the item that it has become."""
         self._told = Recent()
+        self.client_handlers = {"input_audio_buffer.commit": self._on_commit}
         self.server_handlers = {
             "input_audio_buffer.committed": self._on_committed,
             "conversation.item.input_audio_transcription.completed": self._on_completed,
             "conversation.item.input_audio_transcription.failed": self._on_failed,
         }
 
+    def _on_commit(self, _: Event) -> None:
+        """The client ends a turn: it may be billed from now on, also where the connection ends before that is told."""
+        spoken_ms = self._conversation.unheard_ms
+        if self._conversation.transcription_model is not None and self._committed is None and spoken_ms >= SHORTEST_MS:
+            self._committed = self._unsettled.transcription(self._begun(None), spoken_ms)
+
+    def refused(self) -> None:
+        """There was nothing to be committed."""
+        committed, self._committed = self._committed, None
+        if committed is not None:
+            self._unsettled.forget(committed.id)
+
     def _on_committed(self, event: Event) -> None:
+        self.refused()  # from here on it is that item's
         item = text(event.get("item_id"))
         if item is None or self._conversation.transcription_model is None or item in self._in_flight:
             return
@@ -98,6 +116,10 @@ class Transcriptions:
     def give_up(self) -> None:
         """The connection can bring nothing more."""
         now = self._unsettled.writer.now()
+        if (committed := self._committed) is not None:
+            self._committed = None
+            record = transcribed(replace(committed.record, at=now), committed.spoken_ms)
+            self._unsettled.settle(committed.id, replace(record, low={}))  # nobody knows whether it has been read
         for item, pend in list(self._in_flight.items()):
             del self._in_flight[item]
             self._told.add((item, 0))

@@ -174,8 +174,11 @@ class Exchange:
         return over
 
     def _remember_given_up(self) -> None:
-        if self._account is not None and self._account.given_up_as:
-            given_up[self.host, self._account.response_id] = (self._account.writer, self._account.given_up_as)
+        account = self._account
+        if account is not None and account.given_up_as:
+            name = (self.host, account.response_id)
+            awaited.pop(name, None)
+            given_up[name] = (account.writer, account.given_up_as)
             if len(given_up) > _MOST_GIVEN_UP:
                 given_up.popitem(last=False)
 

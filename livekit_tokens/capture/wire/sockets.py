@@ -10,7 +10,6 @@ Seen on livekit-agents 1.8.9 with aiohttp 3.14.
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Callable
 from operator import itemgetter
@@ -146,27 +145,36 @@ class _Transcriptions(Ears):
         self._witness: RealtimeWitness | None = None
 
     def sends(self, text: str) -> None:
-        # What is asked for; the provider tells it again once it has taken it over.
-        if '"session.update"' in text and (event := json.loads(text)).get("type") == "session.update":
-            self._tell(event | {"type": "session.updated"})
+        event = msgspec.json.decode(text)
+        if (witness := self._heard_for()) is None:
+            return
+        if event.get("type") == "session.update":
+            # What is asked for; the provider tells it again once it has taken it over.
+            witness.on_event(event | {"type": "session.updated"})
+        else:
+            witness.on_client_event(event)
 
     def receives(self, text: str) -> None:
-        self._tell(json.loads(text))
+        event = msgspec.json.decode(text)
+        if (witness := self._heard_for()) is None:
+            return
+        if event.get("type", "").startswith(_TRANSCRIPTION):
+            self._be_seen()
+        witness.on_event(event)
 
     def is_over(self, _: None) -> None:
         if self._witness is not None:
             self._witness.give_up()
 
-    def _tell(self, event: Any) -> None:
+    def _heard_for(self) -> RealtimeWitness | None:
+        """Writes for who uses the socket now; None if nobody pays."""
         if (spender := spending.current()) is None:
-            return
+            return None
         if self._witness is None:
             named = (UNKNOWN_MODEL, self._provider)
             self._witness = RealtimeWitness(spender.writer, lambda: named, f"s{next(_prefixes)}")
         self._witness.write_to(spender.writer)
-        if event.get("type", "").startswith(_TRANSCRIPTION):
-            self._be_seen()
-        self._witness.on_event(event)
+        return self._witness
 
     def _be_seen(self) -> None:
         if (mark := witnesses.here()) is not None:

@@ -15,7 +15,7 @@ from livekit_tokens.capture.spending import Payer, Spending
 from livekit_tokens.capture.wire import account, counting, exchange, watch
 from livekit_tokens.core import faults, vocabulary
 from livekit_tokens.core.calibration import Calibration
-from livekit_tokens.core.lines import More, Pend
+from livekit_tokens.core.lines import Late, More, Pend
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.runtime import new_key
@@ -32,6 +32,7 @@ class Paper:
         self.pending: dict[str, Pend] = {}
         self.progress: dict[str, More] = {}
         self.written: list[UsageRecord] = []
+        self.told_late: list[Late] = []
         self._clock = itertools.count(1_000_000)
 
     def now(self) -> int:
@@ -51,6 +52,9 @@ class Paper:
 
     def more(self, more: More) -> None:
         self.progress[more.id] = more
+
+    def late(self, late: Late) -> None:
+        self.told_late.append(late)
 
     def unpend(self, pending: str) -> None:
         self.pending.pop(pending)

@@ -18,7 +18,6 @@ from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.capture.spending import Payer, Spending
 from livekit_tokens.capture.wire import counting, watch
 from livekit_tokens.capture.wire.pieces import Pieces
-from livekit_tokens.core.lines import Late
 from livekit_tokens.core.pending import estimated
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
@@ -147,12 +146,8 @@ async def test_one_that_is_begun_in_a_session_by_hand_may_be_asked_for_when_that
     assert records[0].part == live.afterwards.part.key
 
 
-async def test_one_that_nobody_asks_for_is_unknown_when_its_call_ends(
-    client: httpx2.AsyncClient, writer: Writer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No bound is made up for it; figures that come later are kept beside it, once."""
-    late: list[Late] = []
-    monkeypatch.setattr(LivePart, "late", lambda _, told: late.append(told))
+async def test_one_that_nobody_asks_for_is_unknown_when_its_call_ends(client: httpx2.AsyncClient) -> None:
+    """No bound is made up for it; what comes of it later changes nothing."""
     records: list[UsageRecord] = []
     live = a_part(records)
     spending.spend(Spending(Payer(lambda: live), "greeter"))
@@ -165,11 +160,22 @@ async def test_one_that_nobody_asks_for_is_unknown_when_its_call_ends(
     assert (record.provenance, record.units, record.low, record.high) == ("unknown", {}, None, None)
     assert (record.request_id, summary.totals.unknown_requests) == ("resp_1", 1)
     await look(client)
+    assert len(records) == 1
+
+
+async def test_figures_that_come_after_its_call_are_kept_beside_its_record(
+    client: httpx2.AsyncClient, writer: Writer, tracked: Paper
+) -> None:
+    """Once, and never summed."""
+    await ask(client)
+    await counted()
+    await counting.finished(tracked.part.key)
+    await look(client)
     writer.response |= {"status": "completed", "usage": USAGE}
     await look(client)
     await look(client)
-    assert len(records) == 1
-    assert [told.units for told in late] == [UNITS]
+    assert [record.provenance for record in tracked.records] == ["unknown"]
+    assert [(told.of, told.units) for told in tracked.told_late] == [(1, UNITS)]
 
 
 async def test_who_leaves_a_session_by_hand_does_not_wait_for_it(client: httpx2.AsyncClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
 import time
 import weakref
@@ -229,6 +230,49 @@ async def test_transcriptions_over_a_socket_are_recorded_as_they_are_billed(
     }
     assert (record.model, record.units, record.provenance) == (model, expected[model], "reported")
     assert (record.service, record.provider) == ("transcriber", "openai")
+
+
+TRANSCRIBING: Any = {"audio": {"input": {"transcription": {"model": "gpt-4o-transcribe"}, "turn_detection": None}}}
+
+
+@asynccontextmanager
+async def committing(provider: Provider, milliseconds: int) -> AsyncIterator[Any]:
+    """A socket on which so much audio was sent and committed by hand, of which nothing has been told yet."""
+    address = f"{provider.base_url}/realtime?intent=transcription"
+    async with aiohttp.ClientSession() as session, session.ws_connect(address) as socket:
+        await socket.send_json({"type": "session.update", "session": TRANSCRIBING})
+        await commit(socket, milliseconds)
+        yield socket
+
+
+async def commit(socket: Any, milliseconds: int) -> None:
+    audio = base64.b64encode(bytes(48 * milliseconds)).decode()
+    await socket.send_json({"type": "input_audio_buffer.append", "audio": audio})
+    await socket.send_json({"type": "input_audio_buffer.commit"})
+
+
+@pytest.mark.parametrize(("milliseconds", "estimates"), [(2000, [(20, "estimated", {})]), (60, [])])
+async def test_what_was_committed_when_its_socket_ends_is_estimated(
+    provider: Provider, tracked: Paper, milliseconds: int, estimates: list[Any]
+) -> None:
+    """By its length; nobody knows whether it has been read. Less than 100 ms are refused."""
+    async with committing(provider, milliseconds):
+        assert len(tracked.pending) == len(estimates)
+    assert [(record.units["input_audio"], record.provenance, record.low) for record in tracked.records] == estimates
+    assert not tracked.pending
+
+
+async def test_what_is_told_to_be_committed_is_one_request(provider: Provider, tracked: Paper) -> None:
+    """Its item's. And none where the provider found nothing to be committed."""
+    async with committing(provider, 2000) as socket:
+        ears = socket.livekit_tokens_ears
+        ears.receives('{"type": "input_audio_buffer.committed", "item_id": "item_1"}')
+        await commit(socket, 1000)
+        assert len(tracked.pending) == 2
+        ears.receives('{"type": "error", "error": {"code": "input_audio_buffer_commit_empty"}}')
+        (pend,) = tracked.pending.values()
+        assert (pend.record.request_id, pend.spoken_ms) == ("item_1", 2000)
+    assert [(record.units["input_audio"], record.provenance) for record in tracked.records] == [(20, "estimated")]
 
 
 class _Redirected(aiohttp.ClientSession):
