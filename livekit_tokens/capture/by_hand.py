@@ -115,7 +115,7 @@ class ByHand:
         read = _Reading(in_call)
         told = {
             "model": _model(model, in_call),
-            "success": bool(success) and error is None,
+            "success": bool(success) and said["error"] is None,
             "processing_ms": read(lambda: described.milliseconds("processing_time_ms", processing_time_ms)),
             "quality_score": read(lambda: described.score("quality_score", quality_score)),
             "safety_score": read(lambda: described.score("safety_score", safety_score)),

@@ -93,11 +93,16 @@ def milliseconds(name: str, value: object) -> int | None:
 
 
 def error_of(error: object) -> str | None:
-    """An error's class, and its status where it has one; never its message, which may quote what was said."""
-    if error is None or isinstance(error, BaseException):
+    """An error's class, and its status where it has one; never its message, which may quote what was said.
+
+    None where there is none, as an empty text says, too.
+    """
+    if isinstance(error, BaseException):
         status = getattr(error, "status_code", None)
         told = "" if type(status) is not int else f" {status}"
-        return None if error is None else f"{type(error).__name__}{told}"
+        return f"{type(error).__name__}{told}"
+    if error is None or not str(error).strip():
+        return None
     if (found := _ERROR.match(str(error))) is None:
         return "error"
     return " ".join(part for part in found.groups() if part)

@@ -54,7 +54,6 @@ _NAMES = {
     "safety": ("safety_score",),
     "metadata": ("request_metadata", "metadata"),
 }
-"""Labels under which other trackers keep what was said: they stay behind."""
 COST = "imported_cost_usd"
 _EXPORTED = re.compile(r"([0-9a-f]{32})-(\d{1,18})")
 

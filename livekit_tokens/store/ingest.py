@@ -17,7 +17,7 @@ from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.store.keeping.forgotten import without_forgotten
-from livekit_tokens.store.named import complete_named
+from livekit_tokens.store.named import complete_named, hold_sessions
 from livekit_tokens.store.once import told_first
 from livekit_tokens.store.ready import Ready, ready, streamed
 from livekit_tokens.store.rows import (
@@ -86,6 +86,7 @@ async def apply(
             forgot.add(batch.source.id)
             batch, (unkeyed, keyed) = told, _by_key(told.records)
             written = _written_ready(statements, unkeyed, pricing)
+        await hold_sessions(conn, batch.parts)
         await _write_parts(conn, statements, batch, known)
         if batch.still_open is not None:
             await _end_others(conn, batch.source.id, batch.still_open)

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from zlib import crc32
 
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.domain.sessions import Part, of_session
 from livekit_tokens.store.keeping.forgotten import parts_of, write_again
 from livekit_tokens.store.statements import named_only
+
+_HELD = int.from_bytes(b"lknamed\0") % 2**63
+"""The first of PostgreSQL's advisory locks of sessions."""
+_STRIPES = 64
+"""Sessions share so many of them: a server has room for some thousands in all."""
+
+_hold = sa.text("SELECT pg_advisory_xact_lock(held) FROM unnest(CAST(:held AS bigint[])) AS held")
+
+
+async def hold_sessions(conn: AsyncConnection, arrived: Iterable[Part]) -> None:
+    """Until the commit nobody else writes parts of these sessions, before any of them is written: of two processes
+    that tell of one session at once, the second sees what the first has written. SQLite has one writer anyway.
+    """
+    if conn.dialect.name == "postgresql" and (held := {_lock_of(part.session_id) for part in arrived}):
+        await conn.execute(_hold, {"held": sorted(held)})
+
+
+def _lock_of(session: str) -> int:
+    return _HELD + crc32(session.encode("utf-8", "replace")) % _STRIPES
 
 
 async def complete_named(conn: AsyncConnection, arrived: Iterable[Part]) -> None:

@@ -76,8 +76,10 @@ _first_opened = (
     .scalar_subquery()
 )
 
-named_only = sa.select(parts.c.key, _first_opened.label("first")).where(
-    parts.c.session_id.in_(sa.bindparam("sessions", expanding=True)), parts.c.close_reason == BY_HAND
+named_only = (
+    sa.select(parts.c.key, _first_opened.label("first"))
+    .where(parts.c.session_id.in_(sa.bindparam("sessions", expanding=True)), parts.c.close_reason == BY_HAND)
+    .order_by(parts.c.key)
 )
 """Parts that nobody opened, each with the first one of its session that somebody did."""
 

@@ -178,7 +178,13 @@ def test_a_request_with_an_error_has_failed(world: World) -> None:
     """Who gives one need not say so again: nothing was answered, and nothing is billed."""
     record = world.record_usage(model="gpt-4.1", session_id="t", error=TimeoutError())
     assert (record.success, record.error, record.provenance) == (False, "TimeoutError", "reported")
-    assert world.record_usage(model="gpt-4.1", session_id="t", error="", input_tokens=3).success is False
+
+
+@pytest.mark.parametrize("nothing", ["", "  ", None])
+def test_an_empty_text_is_no_error(world: World, nothing: str | None) -> None:
+    """As of who always hands over the text of what may have gone wrong."""
+    record = world.record_usage(model="gpt-4.1", session_id="t", error=nothing, input_tokens=3)
+    assert (record.success, record.error) == (True, None)
 
 
 @pytest.mark.parametrize(

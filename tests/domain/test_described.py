@@ -42,7 +42,7 @@ def test_a_moment_is_of_any_zone_but_not_of_none() -> None:
         ("openai.RateLimitError: what the caller said", "openai.RateLimitError"),
         ("APIStatusError 503", "APIStatusError 503"),
         ("the caller said that", "error"),
-        ("", "error"),
+        ("", None),
     ],
 )
 def test_of_an_error_its_class_and_status_are_kept(error: object, kept: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ from livekit_tokens.domain.pricing import Price, unpriced
 from livekit_tokens.domain.sessions import BY_HAND, IN_A_GAP, Part, Stay
 from livekit_tokens.domain.times import QUARTER, quarter_of
 from livekit_tokens.domain.totals import Totals, totals_of
-from livekit_tokens.store import schema, writing
+from livekit_tokens.store import ingest, schema, writing
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.faults import LedgerConflict
 from livekit_tokens.store.ready import ready, streamed
@@ -125,6 +126,29 @@ async def test_what_names_a_session_that_nobody_opened_is_nobodys(ledger, connec
     """Nor does one part by hand inherit from another."""
     assert await connection.apply(batch(parts=[by_hand("0d" * 16), by_hand("0e" * 16, user="eve")]))
     assert [row["user_id"] for row in await rows(ledger, schema.parts, "key")] == [None, "eve"]
+
+
+async def test_of_two_processes_that_tell_of_a_session_at_once_the_second_sees_the_first(postgres_url, monkeypatch):
+    """What only names it has its user also when neither had committed as the other began."""
+    ledger = StoreLedger(postgres_url)
+    first, second = await ledger.connect(), await ledger.connect()
+    looked, both = [], asyncio.Event()
+
+    async def look_and_linger(conn, arrived):
+        await complete_named(conn, arrived)
+        looked.append(conn)
+        if len(looked) == 2:
+            both.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(both.wait(), 0.5)  # both have looked, unless one waits for the other's commit
+
+    complete_named = ingest.complete_named
+    monkeypatch.setattr(ingest, "complete_named", look_and_linger)
+    told = batch(parts=[by_hand("0d" * 16)]), batch(parts=[part()], source=replace(SOURCE, id="source-2"))
+    assert all(await asyncio.gather(first.apply(told[0]), second.apply(told[1])))
+    assert {row["user_id"] for row in await rows(ledger, schema.parts)} == {"ann"}
+    for opened in (first, second, ledger):
+        await opened.aclose()
 
 
 SELDOM_TOLD = {
