@@ -13,6 +13,7 @@ of its own, a request that failed before it was sent), the metrics speak.
 from __future__ import annotations
 
 import inspect
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -193,3 +194,13 @@ def is_told(fields: Mapping[str, Any]) -> bool:
     look_outside()
     told = spending.whose() if _outside else None
     return told is not None and (operation, provider) in _outside.get(told.payer.writer, ())
+
+
+def _forget() -> None:
+    """A forked child has neither its parent's requests nor the thread that may hold the lock."""
+    global _looking  # noqa: PLW0603 - one a process
+    _looking = threading.Lock()
+    _unlooked.clear()
+
+
+os.register_at_fork(after_in_child=_forget)

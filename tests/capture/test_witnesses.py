@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import threading
 import weakref
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -30,7 +32,7 @@ from tests.capture.own_components import OwnEar, OwnMind, OwnVoice
 from tests.capture.pipeline import Ear, Script, Speaker, Voice, is_speech
 from tests.capture.wire.conftest import Paper
 from tests.capture.wire.provider import Provider
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -270,6 +272,26 @@ def test_what_was_just_sent_outside_of_a_marked_call_is_known_to_who_asks() -> N
         return [before, witnesses.is_told(fields), witnesses.is_told(fields | {"provider": "groq"})]
 
     assert copy_context().run(ask) == [False, True, False]
+
+
+def test_a_forked_child_does_not_wait_for_its_parents_look() -> None:
+    """The thread that looked is not in it."""
+    looking, go_on = threading.Event(), threading.Event()
+
+    def look() -> None:
+        looking.set()
+        go_on.wait(PATIENCE_SECONDS)
+
+    witnesses.see_outside(look)
+    thread = threading.Thread(target=witnesses.look_outside)
+    thread.start()
+    assert looking.wait(PATIENCE_SECONDS)
+    child = os.fork()
+    if child == 0:
+        os._exit(int(not witnesses._looking.acquire(timeout=5)))
+    go_on.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 async def test_a_component_that_cannot_say_its_provider_is_asked_all_the_same(

@@ -14,10 +14,12 @@ from livekit_tokens.capture.wire.requests import RESPONSES
 from livekit_tokens.core.lines import Late
 
 
-def retrieved(method: str, path: str) -> str | None:
+def retrieved(method: str, raw_path: bytes) -> str | None:
     """The id of the response that a request asks for; None where it asks for none."""
-    before, _, name = path.rpartition("/")
-    return name if method == "GET" and before.endswith("/responses") and name else None
+    if method != "GET":
+        return None
+    before, _, name = raw_path.partition(b"?")[0].rpartition(b"/")
+    return name.decode("ascii", "replace") if before.endswith(b"/responses") and name else None
 
 
 _HTTP = Channel(lambda url: str(url.netloc, "ascii"), lambda *_: (None, None))

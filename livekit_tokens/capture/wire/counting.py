@@ -63,7 +63,7 @@ class _Counting:
         self._resting: dict[int, Counted] = {}
         self._wakings: SimpleQueue[None] = SimpleQueue()
         self._settled = threading.Condition()
-        self._starting = threading.Lock()
+        self._starting, self._moving = threading.Lock(), threading.Lock()
         self._thread: threading.Thread | None = None
 
     def follow(self, request: Counted) -> None:
@@ -88,21 +88,27 @@ class _Counting:
             return self._settled.wait_for(lambda: not self.unsettled(part), seconds)
 
     def give_up(self, part: str) -> None:
-        for request in list(self._resting.values()):
+        for request in [*self._open.values(), *self._resting.values()]:
             if request.part == part:
                 request.give_up()
                 self.resume(request)
 
     def resume(self, request: Counted) -> None:
         """One that rests has something to be counted."""
-        self._resting.pop(id(request), None)
-        self.follow(request)
+        with self._moving:
+            self._resting.pop(id(request), None)
+            self.follow(request)
 
     def _start(self) -> None:
         with self._starting:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="livekit_tokens_counting", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="livekit_tokens_counting", daemon=True)
+                self._thread = thread  # it forgets itself when it dies, which may be at once
+                try:
+                    thread.start()
+                except BaseException:
+                    self._thread = None  # the next request tries again
+                    raise
 
     def _run(self) -> None:
         try:
@@ -118,13 +124,16 @@ class _Counting:
             if _advanced(request):
                 self._open.pop(key, None)
             elif request.rests:
-                self._resting[key] = request
-                self._open.pop(key, None)
-                self._end_longest_rests()
+                self._lay_to_rest(key, request)
         with self._settled:
             self._settled.notify_all()
 
-    def _end_longest_rests(self) -> None:
+    def _lay_to_rest(self, key: int, request: Counted) -> None:
+        with self._moving:
+            if not request.rests:  # it was given up in this moment
+                return
+            self._resting[key] = request
+            self._open.pop(key, None)
         oldest = next(iter(self._resting.values()))
         if len(self._resting) > MOST_RESTING or time.monotonic() - oldest.began > LONGEST_REST_SECONDS:
             oldest.give_up()

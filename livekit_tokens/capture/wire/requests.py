@@ -122,9 +122,9 @@ class _Body(msgspec.Struct):
 
     @property
     def most_output(self) -> int | None:
-        """Source: OpenAI API reference, Chat completions and Responses."""
+        """Source: OpenAI API reference, Chat completions and Responses. Local servers are told -1 for no limit."""
         said = (self.max_completion_tokens, self.max_output_tokens, self.max_tokens)
-        return next((most for most in said if isinstance(most, int)), None)
+        return next((most for most in said if type(most) is int and most > 0), None)
 
 
 _OF_ITEMS = ("responses", "compaction")

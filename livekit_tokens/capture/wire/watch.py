@@ -123,7 +123,7 @@ def begin(request: Any) -> Hold | None:
 def _begin_retrieval(request: Any) -> Hold | None:
     """Follow who asks for a response that runs on in the background, for whomever it was begun."""
     url = request.url
-    response_id = retrieved(request.method, url.path)
+    response_id = retrieved(request.method, url.raw_path)
     if response_id is None or not is_waited_for(_host(request), response_id):
         return None
     return Hold(Retrieval(url, response_id))

@@ -94,3 +94,48 @@ async def test_the_end_of_a_call_waits_for_what_is_counted_and_for_nothing_of_th
         await counting.finished("p")
     assert request.counted.is_set()
     assert not counting.unsettled("p")
+
+
+def test_a_thread_that_could_not_be_started_is_started_by_the_next_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may have no room for one at the moment."""
+    made, first, second = counting._Counting(), Request(), Request()
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            made.follow(first)
+    made.follow(second)
+    assert first.counted.wait(PATIENCE_SECONDS)
+    assert second.counted.wait(PATIENCE_SECONDS)
+
+
+class Resting(Request):
+    """Runs on in the background; may be given up in the very moment in which it is laid to rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rests, self.ended = True, False
+        self.looked = threading.Event()
+
+    def advance(self) -> bool:
+        self.looked.set()
+        return not self.rests
+
+    def give_up(self) -> None:
+        self.rests, self.ended = False, True
+
+
+def test_one_that_is_given_up_on_its_way_to_rest_is_settled() -> None:
+    """Whether it is still looked at, or rests already."""
+    made = counting._Counting()
+    for _ in range(50):
+        request = Resting()
+        made.follow(request)
+        assert request.looked.wait(PATIENCE_SECONDS)
+        made.give_up("p")
+        assert made.settle("p", PATIENCE_SECONDS)
+    assert not made._open
+    assert not made._resting

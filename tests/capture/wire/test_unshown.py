@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from livekit_tokens.capture.wire.answers import Reading
 from livekit_tokens.capture.wire.outcome import MOST_UNSHOWN_A_SECOND, Seen, settled
-from livekit_tokens.capture.wire.requests import Asked, endpoint_of
+from livekit_tokens.capture.wire.requests import Asked, endpoint_of, read_json
 from livekit_tokens.domain.usage import UsageRecord
 
 PROMPT = {"input_text": 20}
@@ -94,3 +95,14 @@ def test_an_answer_in_one_piece_may_have_been_nearly_there(streamed: bool) -> No
     record = settled(cut._replace(asked=replace(cut.asked, streamed=streamed)))
     assert record.units == PROMPT
     assert (high(record, "output_text") >= SECONDS * MOST_UNSHOWN_A_SECOND) is not streamed
+
+
+@pytest.mark.parametrize(("told", "most"), [(-1, None), (0, None), (True, None), (7.5, None), (300, 300)])
+def test_a_limit_that_is_none_is_none(told: object, most: int | None) -> None:
+    """Local servers are told -1."""
+    endpoint = endpoint_of("POST", b"/v1/chat/completions")
+    assert endpoint is not None
+    body = json.dumps({"model": "gpt-5", "messages": [{}], "max_tokens": told}).encode()
+    read = read_json(endpoint, "", body)
+    assert read is not None
+    assert read.most_output == most
