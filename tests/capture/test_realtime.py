@@ -743,15 +743,17 @@ def test_whoever_hears_of_a_record_may_ask_for_the_next_response_and_wait_for_th
     paper: Paper, emit: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The host's `on_usage` runs in the midst of an event: neither it nor the background waits for that one's end."""
+    emit("response.created", response={"id": "resp_0"})
     done(emit, "resp_0")
     emit("response.created", response={"id": "resp_1"})
-    write, learning = paper.write, []
+    write, waited = paper.write, []
 
     def ask_and_wait(record: UsageRecord, settles: str | None = None) -> int:
         emit.witness.on_client_event({"type": "response.create", "event_id": "event_1"})
-        learning.append(threading.Thread(target=emit.witness._responses._expectations.catch_up))
-        learning[0].start()
-        learning[0].join(PATIENCE_SECONDS)
+        learning = threading.Thread(target=paper.left_to_do.pop())
+        learning.start()
+        learning.join(PATIENCE_SECONDS)
+        waited.append(learning.is_alive())
         return write(record, settles)
 
     monkeypatch.setattr(paper, "write", ask_and_wait)
@@ -759,6 +761,7 @@ def test_whoever_hears_of_a_record_may_ask_for_the_next_response_and_wait_for_th
     event.start()
     event.join(PATIENCE_SECONDS)
     assert not event.is_alive()
+    assert waited == [False]
     assert len(paper.records) == 2
 
 
