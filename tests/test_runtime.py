@@ -182,8 +182,10 @@ from livekit_tokens import active_sessions, track
 from livekit_tokens.settings import Settings
 async def main():
     other = Settings(timezone='Europe/Berlin')
+    held = []
     for given in ({'tags': 'env=prod'}, {'ctx': object()}, {'user': 7}, {'settings': other}):
-        track(AgentSession(), **given).record_usage(model='gpt-4.1', input_tokens=1)
+        held.append(track(AgentSession(), **given))
+        held[-1].record_usage(model='gpt-4.1', input_tokens=1)
     track(AgentSession)
     print([summary.totals.requests for summary in active_sessions()])
 asyncio.run(main())

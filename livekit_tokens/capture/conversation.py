@@ -7,7 +7,6 @@ Source: OpenAI API reference, Realtime client and server events. Seen on livekit
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -32,8 +31,6 @@ class ConversationListener:
 
     def __init__(self) -> None:
         self.now = Conversation()
-        self.changing = threading.RLock()  # the host may ask for the next response while it hears of the last
-        """Held by whoever changes what is known: each event on the call's loop, and the background while it learns."""
         self.connections = 0
         self.model: str | None = None
         self.transcription_model: str | None = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from operator import is_
+from typing import NamedTuple
 
 from livekit_tokens.capture.conversation import ConversationListener
 from livekit_tokens.capture.flights import NO_OWN, Flight, Own
@@ -24,6 +26,24 @@ _READ = 4
 """So many prompts are kept to see what of the next one may be cached."""
 
 
+class _Learned(NamedTuple):
+    """What is known after a lesson, and what was known `before` it."""
+
+    before: tuple[Figures, Answers]
+    figures: Figures
+    answers: Answers
+
+
+@dataclass(slots=True)
+class _Lesson:
+    """A response whose real figures have come; what it teaches, once somebody has worked that out."""
+
+    flight: Flight
+    units: Units
+    cut: bool
+    learned: _Learned | None = None
+
+
 class Expectations:
     """Follows one realtime session's figures."""
 
@@ -37,7 +57,7 @@ class Expectations:
         self._reading: Reading
         self._usual: Usual
         self._noticed: Trimming | None = None
-        self._unlearned: list[tuple[Flight, Units, bool]] = []
+        self._unlearned: list[_Lesson] = []
 
     def of(self, own: Own = NO_OWN) -> tuple[Reading, Usual]:
         """What a response reads that begins now, and what answers are like; `own`: see `Own`.
@@ -75,10 +95,10 @@ class Expectations:
             self._conversation.now = with_answer(self._conversation.now, flight.items, output)
 
     def learn(self, flight: Flight, units: Units, *, cut: bool) -> None:
-        """The real figures of a response. What they teach is worked out aside by `catch_up`, or when the next one
+        """The real figures of a response. What they teach is worked out aside by `prepare`, or when the next one
         begins, whichever comes first."""
         if flight.in_conversation:
-            self._unlearned.append((flight, units, cut))
+            self._unlearned.append(_Lesson(flight, units, cut))
 
     def learn_of_unannounced(self, item_id: str, units: Units) -> None:
         """The same of a response that was never announced: nothing of its output can have been deleted meanwhile."""
@@ -88,21 +108,27 @@ class Expectations:
         now = with_item(self._conversation.now, message(item_id))
         self._conversation.now = with_answer(now, [item_id], output_of(units))
 
-    def catch_up(self) -> None:
-        """Learn what is not learned yet, aside from the call's loop; if that is at an event, it does so by itself."""
-        changing = self._conversation.changing
-        if changing.acquire(blocking=False):
-            try:
-                self._catch_up()
-            finally:
-                changing.release()
+    def prepare(self) -> None:
+        """Work out, aside from the call's loop, what the figures teach that are not learned yet.
+
+        Changes nothing but the lessons, and holds nothing: the loop takes what it finds there if it is of what is known
+        by then, else works it out by itself. A surprise is left to it, which changes more than what is known.
+        """
+        figures, answers = self._figures, self._answers
+        for lesson in tuple(self._unlearned):
+            if figures.seen and left_out.is_surprise(lesson.flight.reading, lesson.units):
+                return
+            lesson.learned = learned = _learned(figures, answers, lesson, lesson.flight.reading)
+            figures, answers = learned.figures, learned.answers
 
     def _catch_up(self) -> None:
-        for flight, units, cut in self._unlearned:
-            reading = self._leave_out(flight.reading, units)
-            self._figures = prompt.taught(self._figures, reading, units)
-            self._answers = with_one_more(self._answers, _answer(flight, units, cut=cut))
-            self.keep(flight, output_of(units))
+        for lesson in self._unlearned:
+            learned = lesson.learned
+            if learned is None or learned.before[0] is not self._figures or learned.before[1] is not self._answers:
+                reading = self._leave_out(lesson.flight.reading, lesson.units)
+                learned = _learned(self._figures, self._answers, lesson, reading)
+            self._figures, self._answers = learned.figures, learned.answers
+            self.keep(lesson.flight, output_of(lesson.units))
         self._unlearned.clear()
 
     def _leave_out(self, reading: Reading, units: Units) -> Reading:
@@ -120,6 +146,15 @@ class Expectations:
         reading = left_out.without_oldest(reading, count)
         self.begun(reading)  # and not with them, as was expected: that is what the next one may find cached
         return reading
+
+
+def _learned(figures: Figures, answers: Answers, lesson: _Lesson, reading: Reading) -> _Learned:
+    flight, units = lesson.flight, lesson.units
+    return _Learned(
+        (figures, answers),
+        prompt.taught(figures, reading, units),
+        with_one_more(answers, _answer(flight, units, cut=lesson.cut)),
+    )
 
 
 def _answer(flight: Flight, units: Units, *, cut: bool) -> Answer:

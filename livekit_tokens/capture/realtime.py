@@ -81,17 +81,15 @@ class RealtimeWitness:
 
     def on_event(self, event: Any) -> None:
         """Take one server event as JSON gave it; unknown types are passed over."""
-        if isinstance(event, dict) and (handlers := self._server.get(_type_of(event))) is not None:
-            with self._conversation.changing:
-                for handler in handlers:
-                    handler(event)
+        if isinstance(event, dict):
+            for handler in self._server.get(_type_of(event), ()):
+                handler(event)
 
     def on_client_event(self, event: Any) -> None:
         """Take one event that the client is about to send."""
-        if isinstance(event, dict) and (handlers := self._client.get(_type_of(event))) is not None:
-            with self._conversation.changing:
-                for handler in handlers:
-                    handler(event)
+        if isinstance(event, dict):
+            for handler in self._client.get(_type_of(event), ()):
+                handler(event)
 
     def _on_error(self, event: Event) -> None:
         """The server refuses an event of the client's."""

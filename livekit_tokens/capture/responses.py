@@ -192,7 +192,7 @@ class Responses:
         if record.provenance == "reported" and record.units:
             if known is not None:
                 self._expectations.learn(known, record.units, cut=response.get("status") != "completed")
-                self._unsettled.writer.later(self._expectations.catch_up)
+                self._unsettled.writer.later(self._expectations.prepare)
             else:
                 told = (text(mapping(item).get("id")) for item in items(response.get("output")))
                 self._expectations.learn_of_unannounced(next(filter(None, told), response_id or ""), record.units)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from livekit.rtc import EventEmitter
 
-from livekit_tokens.capture import conversation, flights, responses
+from livekit_tokens.capture import conversation, expectations, flights, responses
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.core import faults
 from livekit_tokens.core.lines import Late, More, Pend
@@ -725,44 +726,54 @@ def test_no_event_makes_a_handler_raise_and_nothing_is_settled_twice(events: lis
     assert faults.counts().get("a realtime event could not be read", 0) == before
 
 
-@pytest.mark.parametrize("aside", [True, False])
-def test_what_figures_teach_is_the_same_whether_the_background_learns_it_or_the_next_response(
-    paper: Paper, emit: Callable[..., None], aside: bool
+def test_what_figures_teach_is_the_same_whether_the_background_works_it_out_or_the_next_response(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Learning costs as much as all the rest of an event: mostly the background does it before anybody needs it."""
-    for number in range(3):
-        emit("response.created", response={"id": f"resp_{number}"})
-        emit("response.output_audio_transcript.delta", response_id=f"resp_{number}", delta="Good day.")
-        done(emit, f"resp_{number}")
-        if aside:
-            paper.left_to_do.pop()()
-    assert [pend.input.tokens[:2] for pend in paper.pending if pend.input][1:] == [(43, 96), (43, 96)]
+    """Also of two that end before the next begins, and of one that shows that messages were left out unseen."""
+
+    def expected(*, aside: bool) -> list[object]:
+        paper = Paper()
+        clock = itertools.count(0, 0.02)
+        monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+        witness = RealtimeWitness(paper, lambda: ("gpt-realtime", "openai"), "r1")
+
+        def tell(kind: str, **fields: Any) -> None:
+            witness.on_event({"type": kind, **fields})
+
+        for number, text in enumerate([43, 80, 900, 950, 400, 450]):
+            name = f"resp_{number}"
+            tell("conversation.item.added", item={"id": f"heard_{number}", "content": [{"text": "word " * 90}]})
+            tell("response.created", response={"id": name})
+            tell("response.output_item.added", item={"id": f"said_{number}"}, response_id=name)
+            tell("response.output_audio_transcript.delta", response_id=name, delta="Good day.")
+            usage = GOLDEN | {"input_token_details": {"text_tokens": text, "audio_tokens": 0}, "input_tokens": text}
+            tell("response.done", response={"id": name, "status": "completed", "usage": usage})
+            if aside:
+                paper.left_to_do.pop()()
+        return [(pend.input, pend.usual) for pend in paper.pending]
+
+    assert expected(aside=True) == expected(aside=False)
+    assert len(expected(aside=True)) == 6
 
 
-def test_whoever_hears_of_a_record_may_ask_for_the_next_response_and_wait_for_the_background(
+def test_the_next_response_takes_what_the_background_has_worked_out(
     paper: Paper, emit: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The host's `on_usage` runs in the midst of an event: neither it nor the background waits for that one's end."""
-    emit("response.created", response={"id": "resp_0"})
-    done(emit, "resp_0")
-    emit("response.created", response={"id": "resp_1"})
-    write, waited = paper.write, []
-
-    def ask_and_wait(record: UsageRecord, settles: str | None = None) -> int:
-        emit.witness.on_client_event({"type": "response.create", "event_id": "event_1"})
-        learning = threading.Thread(target=paper.left_to_do.pop())
-        learning.start()
-        learning.join(PATIENCE_SECONDS)
-        waited.append(learning.is_alive())
-        return write(record, settles)
-
-    monkeypatch.setattr(paper, "write", ask_and_wait)
-    event = threading.Thread(target=done, args=[emit], daemon=True)
-    event.start()
-    event.join(PATIENCE_SECONDS)
-    assert not event.is_alive()
-    assert waited == [False]
-    assert len(paper.records) == 2
+    """It is no cheaper otherwise. And it waits for nothing: while the background is at it, it works it out itself."""
+    worked: list[str] = []
+    learned = expectations._learned
+    monkeypatch.setattr(
+        expectations, "_learned", lambda *given: worked.append(threading.current_thread().name) or learned(*given)
+    )
+    for number in range(2):
+        emit("response.created", response={"id": f"resp_{number}"})
+        done(emit, f"resp_{number}")
+        if number == 0:
+            aside = threading.Thread(target=paper.left_to_do.pop(), name="aside")
+            aside.start()
+            aside.join(PATIENCE_SECONDS)
+    emit("response.created", response={"id": "resp_2"})
+    assert worked == ["aside", threading.current_thread().name]
 
 
 def test_late_figures_of_an_estimate_that_was_not_written_are_kept_for_nothing(

@@ -35,6 +35,11 @@ def left_out_too_many(reading: Reading, units: Units) -> bool:
     return _surplus(reading, units) < 0
 
 
+def is_surprise(reading: Reading, units: Units) -> bool:
+    """Whether figures show that the conversation is not held as was thought."""
+    return _surplus(reading, units) != 0
+
+
 def _surplus(reading: Reading, units: Units) -> int:
     """By how many tokens real figures fall short of what was expected; 0 where that may be an estimate's error."""
     real = real_input(units)
