@@ -36,8 +36,14 @@ def check_home(home: Path, spool_dir: Path) -> None:
 
 def hosts(spool_dir: Path) -> list[str]:
     """All that have ever had a folder here."""
-    found = (path.name for home in homes(spool_dir) if home.is_dir() for path in home.iterdir() if path.is_dir())
-    return sorted({name for name in found if not name.startswith(".")})
+    found: set[str] = set()
+    for home in homes(spool_dir):
+        try:
+            check_home(home, spool_dir)
+            found |= {path.name for path in home.iterdir() if path.is_dir() and not path.name.startswith(".")}
+        except OSError:
+            continue
+    return sorted(found)
 
 
 def roots(spool_dir: Path, on_host: str) -> Iterator[Path]:

@@ -21,13 +21,15 @@ async def told_first(conn: AsyncConnection, statements: Statements, keyed: list[
     told: dict[bytes, list[Numbered]] = {}
     for seq, record in keyed:
         session = sessions[bytes.fromhex(record.part)]
-        told.setdefault(digest(session, record.idempotency_key or ""), []).append((seq, record))
+        # What a stretch is of has an id of its own, which is no other session's.
+        whose = "" if is_stretch(record) else session
+        told.setdefault(digest(whose, record.idempotency_key or ""), []).append((seq, record))
     rows = [
         {"digest": key, "part": bytes.fromhex(record.part), "seq": seq}
         for key, [(seq, record), *_] in sorted(told.items())
     ]
     fresh = {row.digest for row in await conn.execute(statements.first_told, rows)}
-    stretches = {key: seen for key, same in told.items() if (seen := [one for one in same if is_stretch(one[1])])}
+    stretches = {key: same for key, same in told.items() if is_stretch(same[0][1])}
     first = [same[0] for key, same in told.items() if key in fresh and key not in stretches]
     return first + (await _added(conn, stretches, fresh) if stretches else [])
 

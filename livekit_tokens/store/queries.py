@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -182,11 +181,26 @@ class SqlReader:
         return [entry_of(row._mapping) for row in rows]  # noqa: SLF001
 
     async def measured(self, question: Question) -> dict[Key, Measured]:
-        rows = await self._conn.execute(requests.measured(question))
-        return {
-            _key(key): Measured(_seen(response), _seen(first), Scores(quality or 0, rated, safety or 0, checked))
-            for *key, response, first, quality, rated, safety, checked in rows
+        response = await self._times(question, "processing_ms")
+        first = await self._times(question, "first_output_ms")
+        rows = await self._conn.execute(requests.scores(question))
+        scores = {
+            _key(key): Scores(quality or 0, rated, safety or 0, checked)
+            for *key, quality, rated, safety, checked in rows
         }
+        nothing = Measured()
+        return {
+            key: Measured(
+                response.get(key, nothing.response_ms),
+                first.get(key, nothing.first_output_ms),
+                scores.get(key, nothing.scores),
+            )
+            for key in response.keys() | first.keys() | scores.keys()
+        }
+
+    async def _times(self, question: Question, measure: requests.Measure) -> dict[Key, Distribution]:
+        rows = await self._conn.execute(requests.measured(question, measure))
+        return {_key(key): Distribution(_counts(told)) for *key, told in rows}
 
     async def failures(self, question: Question) -> dict[Key, dict[str, int]]:
         found: dict[Key, dict[str, int]] = {}
@@ -221,9 +235,10 @@ def _dearest_first(group: Group) -> tuple[object, ...]:
     return -group.totals.cost, -group.totals.total_tokens, *names
 
 
-def _seen(told: str | None) -> Distribution:
-    """Values and how often each was measured, of "320,331,320"."""
-    return Distribution(Counter(map(int, told.split(",")))) if told else Distribution()
+def _counts(told: str) -> dict[int, int]:
+    """Values and how often each was measured, of "320:2,331:1"."""
+    numbers = [int(number) for number in told.replace(":", ",").split(",")]
+    return dict(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def _key(values: Sequence[str | None]) -> Key:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -18,6 +18,8 @@ from livekit_tokens.store.conditions import (
     span_conditions,
 )
 from livekit_tokens.store.schema import parts, records
+
+Measure = Literal["processing_ms", "first_output_ms"]
 
 _COST = sa.func.coalesce(records.c.input_cost, 0) + sa.func.coalesce(records.c.output_cost, 0)
 
@@ -51,16 +53,24 @@ def dearest(question: Question, limit: int) -> sa.Select[Any]:
     return _entries(question).where(least <= _COST).order_by(*order).limit(limit)
 
 
-def measured(question: Question) -> sa.Select[Any]:
-    """Keys, how long requests took and how long to their first output, as a text `320,331,320` each; and of each score
-    its sum and how many requests have one. Texts, because rows take their time, and all at once, because a scan does.
-    """
+def measured(question: Question, measure: Measure) -> sa.Select[Any]:
+    """Keys, and as one text `value:times,value:times`: a value is often a row of its own, and rows take their time."""
+    value = records.c[measure].label("value")
     keys = _keys(question)
-    times = (records.c.processing_ms, records.c.first_output_ms)
-    texts = (sa.func.aggregate_strings(sa.cast(time, sa.Text), ",") for time in times)
+    asked = _matching(question, *keys, value, sa.func.count().label("times")).where(value.is_not(None))
+    # The number first: to sort by it is quicker than by texts that hardly differ.
+    each = asked.group_by(value, *keys).subquery("each")
+    pair = sa.cast(each.c.value, sa.Text) + sa.literal_column("':'") + sa.cast(each.c.times, sa.Text)
+    told = [each.c[f"k{number}"] for number in range(len(keys))]
+    return sa.select(*told, sa.func.aggregate_strings(pair, ",")).group_by(*told)
+
+
+def scores(question: Question) -> sa.Select[Any]:
+    """Keys, and of each score its sum and how many requests have one."""
+    keys = _keys(question)
     quality, safety = records.c.quality_score, records.c.safety_score
-    scores = (sa.func.sum(quality), sa.func.count(quality), sa.func.sum(safety), sa.func.count(safety))
-    return _matching(question, *keys, *texts, *scores).group_by(*keys)
+    added = (sa.func.sum(quality), sa.func.count(quality), sa.func.sum(safety), sa.func.count(safety))
+    return _matching(question, *keys, *added).where(sa.or_(quality.is_not(None), safety.is_not(None))).group_by(*keys)
 
 
 def failures(question: Question) -> sa.Select[Any]:

@@ -252,6 +252,17 @@ class TestRecover:
         assert "web-1" in err
         assert run("recover", "--host", "web-1")[0] == 0
 
+    def test_a_fallback_folder_that_somebody_else_may_write_names_no_host(self, run, tmp_path, monkeypatch):
+        """Nor does it end the command."""
+        monkeypatch.setenv("LIVEKIT_TOKENS_SPOOL_DIR", str(tmp_path / "spool"))
+        monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+        prepared = tmp_path / f"livekit-tokens-{os.getuid()}"
+        (prepared / "web-1").mkdir(parents=True)
+        prepared.chmod(0o777)
+        code, _, err = run("recover", "--host", "web-1")
+        assert code == 2
+        assert "those that have: none" in err
+
 
 class TestEnds:
     def test_help_and_version_need_no_ledger(self, run):

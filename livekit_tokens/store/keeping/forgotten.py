@@ -13,9 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from livekit_tokens.core.ledger import Batch
 from livekit_tokens.domain.erasure import Forgotten, texts_of, texts_of_record
 from livekit_tokens.domain.sessions import Part
-from livekit_tokens.store.once import digest
 from livekit_tokens.store.rows import part_of
-from livekit_tokens.store.schema import erasure_keys, erasures, idempotency, parts, records
+from livekit_tokens.store.schema import erasure_keys, erasures, idempotency, parts
 
 KEY_NAME = "hmac-sha256"
 KEY = sa.select(erasure_keys.c.value).where(erasure_keys.c.name == KEY_NAME)
@@ -103,23 +102,10 @@ async def remember(conn: AsyncConnection, digests: dict[bytes, int]) -> None:
 async def rename(conn: AsyncConnection, forgotten: Forgotten, names: list[tuple[str, str | None]]) -> None:
     """Sessions and rooms whose names are to be forgotten, in all their parts."""
     for session in sorted({session for session, _ in names if forgotten.has("session", session)}):
+        of_session = idempotency.c.part.in_(sa.select(parts.c.key).where(parts.c.session_id == session))
+        # Their digests are made of the session's name; those of stretches of time are not, and stay known.
+        await conn.execute(sa.delete(idempotency).where(of_session, idempotency.c.since.is_(None)))
         new = forgotten.neutral("session", session)
-        await _digest_again(conn, session, new)
         await conn.execute(sa.update(parts).where(parts.c.session_id == session).values(session_id=new))
     for room in sorted({room for _, room in names if room and forgotten.has("room", room)}):
         await conn.execute(sa.update(parts).where(parts.c.room == room).values(room=forgotten.neutral("room", room)))
-
-
-async def _digest_again(conn: AsyncConnection, session: str, new: str) -> None:
-    """The digests of what counts once a session are made of its name. Of stretches of time, which another part of it
-    may tell of later, they are made again; those of records that nobody repeats any more go.
-    """
-    of_session = idempotency.c.part.in_(sa.select(parts.c.key).where(parts.c.session_id == session))
-    same = sa.and_(records.c.part == idempotency.c.part, records.c.seq == idempotency.c.seq)
-    told = sa.select(idempotency.c.digest, records.c.idempotency_key).join_from(idempotency, records, same)
-    again = (await conn.execute(told.where(of_session, idempotency.c.since.is_not(None)))).all()
-    for row in again:
-        made = sa.update(idempotency).where(idempotency.c.digest == row.digest)
-        await conn.execute(made.values(digest=digest(new, row.idempotency_key)))
-    kept = [digest(new, row.idempotency_key) for row in again]
-    await conn.execute(sa.delete(idempotency).where(of_session, idempotency.c.digest.not_in(kept)))

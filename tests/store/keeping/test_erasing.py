@@ -275,13 +275,27 @@ async def test_others_keep_their_names_when_somebody_is_forgotten(filled, connec
     assert "'for': 'ann unusual'" in await everything(filled)
 
 
+async def test_a_callers_key_that_only_looks_like_a_stretchs_goes_with_the_person(filled, connection):
+    """By letter case, or by a sign that stands for any other in a pattern."""
+    keys = ("Session_Minutes/ann-4711", "sessionXminutes/ann-4711")
+    told = [record(at=START + 2, idempotency_key=key) for key in keys]
+    assert await connection.apply(batch(*told, before=Checkpoint(1, 100, 4)))
+    await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
+    assert "ann-4711" not in await everything(filled)
+
+
 @pytest.mark.parametrize("whose", [HERS, BOBS], ids=["the session is renamed", "it keeps its name"])
 @pytest.mark.parametrize("until", [5, 9])
-async def test_a_telephones_minutes_that_arrive_late_are_not_counted_again(filled, connection, whose, until):
-    """What the ledger was told of a leg it still knows when the person is erased: only what is new of it counts."""
+@pytest.mark.parametrize("pruned", [False, True])
+async def test_a_telephones_minutes_that_arrive_late_are_not_counted_again(filled, connection, whose, until, pruned):
+    """What the ledger was told of a leg it still knows when the person is erased, and when the record is pruned: only
+    what is new of it counts."""
     leg = {"model": "sip", "idempotency_key": "session_minutes/PA_9/sip"}
     told = record(whose.key, at=START + 5_000_000, units={"session_ms": 5_000}, **leg)
     assert await connection.apply(batch(told, before=Checkpoint(1, 100, 4)))
+    if pruned:
+        async with filled.writer() as conn:
+            await conn.execute(sa.delete(metadata.tables["records"]))
     await erase(filled, ANN, NOW, all_rooms=False, dry_run=False)
     late = record("0d" * 16, at=START + until * 1_000_000, units={"session_ms": until * 1000}, **leg)
     second = replace(whose, key="0d" * 16)
