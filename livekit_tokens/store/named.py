@@ -17,6 +17,9 @@ _HELD = int.from_bytes(b"lknamed\0") % 2**63
 _STRIPES = 64
 """Sessions share so many of them: a server has room for some thousands in all."""
 
+_AT_ONCE = 10_000
+"""Sessions that a statement names: PostgreSQL takes 32,767 values."""
+
 _hold = sa.text("SELECT pg_advisory_xact_lock(held) FROM unnest(CAST(:held AS bigint[])) AS held")
 
 
@@ -37,8 +40,11 @@ async def complete_named(conn: AsyncConnection, arrived: Iterable[Part]) -> None
     came first. In the batch's transaction, after its parts are written, as each line of a part is written whole.
     """
     sessions = sorted({part.session_id for part in arrived})
-    if not sessions:
-        return
+    for begin in range(0, len(sessions), _AT_ONCE):
+        await _complete(conn, sessions[begin : begin + _AT_ONCE])
+
+
+async def _complete(conn: AsyncConnection, sessions: list[str]) -> None:
     found = [row for row in await conn.execute(named_only, {"sessions": sessions}) if row.first is not None]
     there = {part.key: part for part in await parts_of(conn, {key.hex() for row in found for key in row})}
     for row in found:
