@@ -169,7 +169,10 @@ def _insert_columns(table: sa.Table) -> Any:
 
 def _last_wins(insert: Any, table: sa.Table) -> Any:
     changed = {c.name: insert.excluded[c.name] for c in table.columns if not c.primary_key}
-    return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed)
+    # Whoever says that a part is open, or abandoned, after its owner has closed it, has an older spool of it.
+    closed: sa.ColumnElement[str] = sa.literal_column("'closed'")  # no parameter: rows are all that is given
+    newer = sa.or_(parts.c.status != closed, insert.excluded.status == closed) if table is parts else None
+    return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed, where=newer)
 
 
 def adding(insert: Any) -> Any:

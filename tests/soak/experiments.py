@@ -13,6 +13,7 @@ from tests.soak.clocks import clock_jumps
 from tests.soak.damaged_spools import damaged_spools, missing_segments
 from tests.soak.database_faults import database_fault
 from tests.soak.exits import left_at_once
+from tests.soak.forking_takers import forking_takers
 from tests.soak.forks import forked
 from tests.soak.full_disks import full_and_locked, full_under_database, full_under_spools
 from tests.soak.killed_at_commit import killed_at_commit
@@ -24,6 +25,7 @@ from tests.soak.orphans import late_and_restored, orphaned_spools
 from tests.soak.power_cuts import cuts_and_failing_syncs, cuts_of_the_ledgers_end, power_cuts
 from tests.soak.result import Result
 from tests.soak.short_writes import short_writes
+from tests.soak.snapshots import rolled_back
 from tests.soak.two_takers import two_takers
 from tests.soak.unwritable_spools import no_descriptors, read_only_spools, removed_spools
 from tests.soak.worlds import Worlds
@@ -90,6 +92,7 @@ EXPERIMENTS = (
     Experiment("power cut, DURABILITY=power", power_cuts, full=20, short=2),
     Experiment("power cut, some syncs fail", cuts_and_failing_syncs, full=20, short=2),
     Experiment("power cut, the ledger's end gone", cuts_of_the_ledgers_end, full=20, short=2),
+    Experiment("spools rolled back", rolled_back, full=20, short=3),
     Experiment("short writes", short_writes, full=20, short=2),
     Experiment("damaged spool", damaged_spools, full=30, short=4),
     Experiment("segments missing", missing_segments, full=20, short=2),
@@ -108,6 +111,7 @@ EXPERIMENTS = (
     Experiment("nothing can be opened", _database(no_descriptors), full=10, short=2),
     Experiment("clock jumps", clock_jumps, full=5, short=1),
     Experiment("fork in the middle", forked, full=60, short=8),
+    Experiment("fork in a takeover", forking_takers, full=20, short=2),
     Experiment("exit after the last event", left_at_once, full=20, short=5),
     Experiment("exit, PostgreSQL by its name", _on_postgres(left_at_once), full=10, short=5),
     Experiment("loop blocked by the host", blocked_loop, full=5, short=2),

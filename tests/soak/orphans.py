@@ -27,7 +27,7 @@ def orphaned_spools(worlds: Worlds, result: Result, spools: int, seed: int, say:
     """`spools` sources die; then a living writer begins, and three takers come at the same time."""
     rng = random.Random(seed)
     with worlds.new() as world:
-        told = _dead(world, spools, rng)
+        told = dead(world, spools, rng)
         say(f"{spools} spools are orphaned")
         began = time.monotonic()
         writer = Victim(write, Writing(world, rng.getrandbits(32), records=200))
@@ -50,7 +50,7 @@ def late_and_restored(worlds: Worlds, result: Result, spools: int, seed: int, sa
         # Somebody has made the ledger before.
         told = Victim(write, Writing(world, rng.getrandbits(32), records=50)).end(60)
         backup = backup_of(world)
-        told.add(_dead(world, spools, rng, ended=True))
+        told.add(dead(world, spools, rng, ended=True))
         _age(world, 2 * spool.REPLAY_SECONDS)
         recover(world, result, rng)
         say("they are home")
@@ -71,7 +71,7 @@ def _put_back(world: World, backup: Path) -> None:
     backup.replace(world.database)
 
 
-def _dead(world: World, spools: int, rng: random.Random, *, ended: bool = False) -> Told:
+def dead(world: World, spools: int, rng: random.Random, *, ended: bool = False) -> Told:
     told = Told()
     for left in range(spools, 0, -_A_PROCESS):
         victim = Victim(die_with_many, Writing(world, rng.getrandbits(32)), min(_A_PROCESS, left), ended)

@@ -23,6 +23,10 @@ class Teller:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe  # kept: closing it would end the telling
 
+    def close(self) -> None:
+        """Nothing more is told: the parent waits for no other end."""
+        self._pipe.close()
+
     def emitted(self, request: str) -> None:
         """The one fact that is told before: somebody is about to record it, or to say that it is in flight."""
         self._write("E", request)

@@ -508,6 +508,19 @@ async def test_errors_are_one_line_without_the_values(ledger, connection):
         fault = fault.__cause__
 
 
+async def test_a_part_that_its_owner_has_closed_is_neither_abandoned_nor_open_again(ledger, connection):
+    """Who brings home a spool that went back to a snapshot knows less of it than the ledger does."""
+    first = batch(record(), parts=[part(status="closed", ended_at=START + 9, close_reason="user_initiated")])
+    await connection.apply(first)
+    for number, status in enumerate(("open", "abandoned", "closed"), 1):
+        before = first.after._replace(offset=first.after.offset + 100 * (number - 1))
+        ends = None if status == "open" else START + number
+        await connection.apply(batch(before=before, parts=[part(status=status, ended_at=ends, close_reason=None)]))
+        (stored,) = await rows(ledger, schema.parts)
+        assert stored["status"] == "closed"
+        assert stored["ended_at"] == (START + 3 if status == "closed" else START + 9)
+
+
 async def test_parts_that_ended_in_a_gap_are_abandoned_at_their_last_record(ledger, connection):
     """The spool says what is still open; what else this source has open in the ledger has ended, others' parts not."""
     theirs = replace(SOURCE, id="source-2")

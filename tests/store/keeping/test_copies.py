@@ -106,7 +106,7 @@ async def test_a_restore_does_not_go_over_a_newer_or_a_living_ledger_unless_aske
         await restore(filled, tmp_path / "b.db", NOW, told)
     with pytest.raises(LedgerUnavailable, match="is being written"):
         await restore(filled, tmp_path / "b.db", START, told)
-    assert await connection.apply(batch(parts=[part()], before=Checkpoint(1, 200, 3)))
+    assert await connection.apply(batch(parts=[part("0d" * 16)], before=Checkpoint(1, 200, 3)))
     with pytest.raises(LedgerUnavailable, match="with a call open"):
         await restore(filled, tmp_path / "b.db", NOW, told)
 
