@@ -22,6 +22,8 @@ FIRST_USES = (
     "livekit_tokens.capture.tracking",
     "livekit_tokens.capture.wire.sockets",
     "livekit_tokens.prices.book",
+    "livekit_tokens.store.durable",
+    "livekit_tokens.store.writing",
     "sqlalchemy.dialects.sqlite.aiosqlite",
 )
 """What the first call of a process would otherwise import while somebody is waiting for an answer."""
