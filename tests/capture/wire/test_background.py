@@ -219,7 +219,9 @@ async def test_one_is_waited_for_a_day(
     assert [record.request_id for record in tracked.records] == ["resp_1"]
 
 
-@pytest.mark.parametrize("address", ["https://forms.example/surveys/7/responses/export.csv", "responses/resp_2"])
+@pytest.mark.parametrize(
+    "address", ["https://forms.example/surveys/7/responses/export.csv", "responses/resp_of_nobody"]
+)
 async def test_what_nobody_waits_for_is_not_followed(
     client: httpx2.AsyncClient, tracked: Paper, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
