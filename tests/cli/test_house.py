@@ -402,6 +402,16 @@ def test_import_says_what_cannot_be_read(run, tmp_path):
     assert "is a ledger of livekit-tokens" in run("import", "ledger.db")[2]
 
 
+@pytest.mark.parametrize("also", [(), ("--json",), ("--dry-run",)])
+def test_an_import_of_which_no_row_is_known_has_failed(run, tmp_path, also):
+    """Though it lists them all; one row that is known is enough for a success."""
+    (tmp_path / "log.jsonl").write_text('{"what": "is this"}\n' * 3)
+    assert run("import", "log.jsonl", *also)[0] == 1
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"timestamp": "2025-06-27T15:30Z", "user_id": "ada", "model": "gpt-4o", "input_tokens": 7}\n')
+    assert run("import", "log.jsonl", *also)[0] == 0
+
+
 def test_a_restore_through_the_command_keeps_people_forgotten(tmp_path):
     machine = Machine(tmp_path)
     machine.python(CALL.replace('"ada"', '"ada-4711"'))

@@ -40,6 +40,8 @@ def import_files(
             warn(f"interrupted: {done.records:,} records came in; import again, what is there counts once")
         raise
     print_json({"dry_run": dry_run, **done.to_dict()}) if json else print("\n".join(_lines(done, dry_run=dry_run)))
+    if done.rows and done.unmapped == done.rows:
+        raise typer.Exit(1)  # it is said above: none of it is what an import knows
 
 
 def _lines(done: Imported, *, dry_run: bool) -> Iterator[str]:
