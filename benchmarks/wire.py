@@ -2,15 +2,17 @@
 
     python -m benchmarks.wire [--calls 300] [--chunks 400]
 
-The transport answers from memory, after 30 ms (no provider is faster), so that nothing but the client's
-own work and ours is measured: a call is a request with a prompt of about 2,000 tokens and its whole answer, a chunk
-one piece of a streamed one. The reference is the same client and request with the wire taken out: ten calls with it and
-ten without, whichever comes first in turn, are ten pairs; a figure is the median of the pairs' differences, with half
-the width of its 95% confidence interval (by order statistics). Time is the clock's, less those 30 ms and what other
-processes took. It includes that a processor is slow in its first moments after a wait: the same work takes a third of
-it where nothing waits. The loop's own time is its thread's processor time from the request on, with all that is put
-off until the loop has nothing else to do. Unknown to the spool is for how long after a request has left it is in no
-spool: a process that is killed then has told nobody of it.
+The transport answers from memory, after 30 ms (no provider is faster), so that nothing but the client's own work and
+ours is measured: a call is a request with a prompt of about 2,000 tokens and its whole answer, a chunk one piece of a
+streamed one. The reference is the same client and request with the wire taken out: ten calls with it and ten without,
+whichever comes first in turn, are ten pairs; a figure is the median of the pairs' differences, with half the width of
+its 95% confidence interval (by order statistics). Time is the clock's, less those 30 ms: measure on a machine that
+does nothing else. (The kernel's count of what a thread has waited for a processor is of no use here: at a wake-up on
+an idle one it was seen to be longer than the wait, and calls took less than no time.) It includes that a processor is
+slow in its first moments after a wait: the same work takes a third of it where nothing waits. The loop's own time is
+its thread's processor time from the request on, with all that is put off until the loop has nothing else to do.
+Unknown to the spool is for how long after a request has left it is in no spool: a process that is killed then has
+told nobody of it.
 """
 
 from __future__ import annotations
@@ -23,13 +25,12 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx2
 
-from benchmarks.clock import cpu_wait
 from benchmarks.table import Line, median, share, show
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.part import LivePart, Process
@@ -79,15 +80,14 @@ class Memory(httpx2.AsyncBaseTransport):
 
     def __init__(self, chunks: int) -> None:
         self._chunks = chunks
-        self.own = own_time()
         self.waited = self.left = 0.0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         url = request.url  # what httpx2's own transport asks a request for
         _ = (url.raw_scheme, url.raw_host, url.port, url.raw_path, request.headers.raw)
-        self.left, began = clock(), self.own()
+        self.left = clock()
         await asyncio.sleep(LATENCY)
-        self.waited = self.own() - began
+        self.waited = clock() - self.left
         headers = {"content-type": "text/event-stream"}
         return httpx2.Response(200, headers=headers, stream=Body(self._chunks), request=request)
 
@@ -95,12 +95,6 @@ class Memory(httpx2.AsyncBaseTransport):
 def clock() -> float:
     """Microseconds."""
     return time.perf_counter_ns() / 1000
-
-
-def own_time() -> Callable[[], float]:
-    """Microseconds by the clock, less what this thread was ready and had to wait for a processor."""
-    waited = cpu_wait()
-    return lambda: clock() - waited() * 1000
 
 
 class Call(NamedTuple):
@@ -124,11 +118,11 @@ class Bench:
         memory = self._memory
         request = self._client.build_request("POST", ADDRESS, json=BODY)
         self._spooled.clear()
-        loop, began = time.thread_time_ns(), memory.own()
+        loop, began = time.thread_time_ns(), clock()
         response = await self._client.send(request, stream=True)
         async for _ in response.aiter_raw():
             pass
-        took = memory.own() - began - memory.waited
+        took = clock() - began - memory.waited
         await asyncio.sleep(0)
         spent, ended = (time.thread_time_ns() - loop) / 1000, clock()
         counting.settle(None, 5.0)
