@@ -35,17 +35,19 @@ class RealtimeWitness:
         self._conversation = ConversationListener()
         self._responses = Responses(self._unsettled, self._conversation)
         self._transcriptions = Transcriptions(self._unsettled, self._conversation)
-        self._server = _together(
+        self.on_event = _told_of(
             self._conversation.server_handlers,
             self._responses.server_handlers,
             self._transcriptions.server_handlers,
             {"error": self._on_error},
         )
-        self._client = _together(
+        """Take one server event as JSON gave it."""
+        self.on_client_event = _told_of(
             self._transcriptions.client_handlers,
             self._conversation.client_handlers,
             self._responses.client_handlers,
         )
+        """Take one event that the client is about to send."""
 
     def write_to(self, writer: Writer) -> None:
         """Write for another part from now on, also of what is in flight: the call goes on in a new one."""
@@ -78,18 +80,6 @@ class RealtimeWitness:
         told = event.get if isinstance(event, dict) else partial(getattr, event)
         if told("type", None) == "response.create" and (asked := text(told("event_id", None))) is not None:
             self._responses.label(asked, name)
-
-    def on_event(self, event: Any) -> None:
-        """Take one server event as JSON gave it; unknown types are passed over."""
-        if isinstance(event, dict):
-            for handler in self._server.get(_type_of(event), ()):
-                handler(event)
-
-    def on_client_event(self, event: Any) -> None:
-        """Take one event that the client is about to send."""
-        if isinstance(event, dict):
-            for handler in self._client.get(_type_of(event), ()):
-                handler(event)
 
     def _on_error(self, event: Event) -> None:
         """The server refuses an event of the client's."""
@@ -128,14 +118,16 @@ class RealtimeWitness:
         self._transcriptions.give_up()
 
 
-def _type_of(event: dict[str, Any]) -> str:
-    kind = event.get("type")
-    return kind if isinstance(kind, str) else ""
-
-
-def _together(*handlers: Mapping[str, Handler]) -> dict[str, tuple[Handler, ...]]:
+def _told_of(*handlers: Mapping[str, Handler]) -> Callable[[Any], None]:
+    """Hands an event to those who take its type, in this order; unknown types are passed over."""
     together: dict[str, tuple[Handler, ...]] = {}
     for one in handlers:
         for kind, handler in one.items():
             together[kind] = (*together.get(kind, ()), handler)
-    return together
+
+    def tell(event: Any) -> None:
+        if isinstance(event, dict) and isinstance(kind := event.get("type"), str):
+            for handler in together.get(kind, ()):
+                handler(event)
+
+    return tell

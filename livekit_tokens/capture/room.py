@@ -7,7 +7,7 @@ from typing import Any
 
 from livekit import rtc
 
-from livekit_tokens.capture.listening import listener, second_listener
+from livekit_tokens.capture.listening import listener
 from livekit_tokens.capture.part import LivePart
 from livekit_tokens.domain.identity import Identities
 from livekit_tokens.domain.sessions import Stay, left
@@ -45,8 +45,8 @@ class RoomWitness:
             ("disconnected", listener(self._gone, "the end of a room could not be read")),
             ("participant_name_changed", listener(self._changed, "a participant's name could not be read")),
             (
-                "participant_attributes_changed",
-                second_listener(self._changed, "a participant's attributes could not be read"),
+                "participant_attributes_changed",  # which, and whose
+                listener(self._changed, "a participant's attributes could not be read", place=1),
             ),
         ]
         for event, handler in self._listeners:
