@@ -92,7 +92,13 @@ class PartWriter:
     ) -> tuple[UsageRecord, int | None]:
         """`write`, before anybody hears of it: the record as it is this part's, and its number."""
         record = self._adopted(record)
-        return record, self._record(record, None) if settles is None else self._see(record, settles, also_known_as)
+        if settles is None:
+            return record, self._record(record, None)
+        ids = [name for name in (record.request_id, also_known_as) if name]
+        seq = self._process.witnessed.see(self._part.session_id, record, ids, settles, self._record)
+        if seq is None:
+            self._recorder.unpend(settles)
+        return record, seq
 
     def put_told(self, record: UsageRecord) -> tuple[UsageRecord, bool]:
         """`tell`, before anybody hears of it: the record that counts, and whether it was written now."""
@@ -127,15 +133,6 @@ class PartWriter:
     def later(self, work: Callable[[], None]) -> None:
         """Do it in the background, when that comes round, if it does: within half a second, mostly."""
         self._recorder.later(work)
-
-    def _see(self, record: UsageRecord, settles: str, also_known_as: str | None) -> int | None:
-        ids = [name for name in (record.request_id, also_known_as) if name]
-        seq = self._process.witnessed.see(
-            self._part.session_id, record, ids, settles, lambda: self._record(record, settles)
-        )
-        if seq is None:
-            self._recorder.unpend(settles)
-        return seq
 
     def _record(self, record: UsageRecord, settles: str | None) -> int:
         return self._recorder.record(record, settles)

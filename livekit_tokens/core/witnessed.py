@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from livekit_tokens.domain.units import Units, input_tokens, output_tokens
 from livekit_tokens.domain.usage import UsageRecord
@@ -24,9 +24,8 @@ _Known = tuple[str, str]
 """A session, and an id or a key of a request in it."""
 
 
-class _Written(NamedTuple):
-    record: UsageRecord
-    seq: int
+_Written = tuple[UsageRecord, int]
+"""A record and its number. No class: one is made at every usage event of a call."""
 
 
 class Witnessed:
@@ -58,7 +57,12 @@ class Witnessed:
             self._in_flight.drop(pending)
 
     def see(
-        self, session: str, record: UsageRecord, ids: Collection[str], pending: str, write: Callable[[], int]
+        self,
+        session: str,
+        record: UsageRecord,
+        ids: Collection[str],
+        pending: str,
+        write: Callable[[UsageRecord, str], int],
     ) -> int | None:
         """Write what a witness has seen of a pending request; None, and nothing is written, if it was told by hand.
 
@@ -71,10 +75,10 @@ class Witnessed:
                 told = self._told.get(key)
                 if told is not None and _is_known_by(told, record):
                     self._told.drop(key)
-                    self._remember(_Written(told, 0), [other for other in known_as if other != key])
+                    self._remember((told, 0), [other for other in known_as if other != key])
                     return None
-            seq = write()
-            self._remember(_Written(record, seq), known_as)
+            seq = write(record, pending)
+            self._remember((record, seq), known_as)
             return seq
 
     def tell(
@@ -108,11 +112,12 @@ class Witnessed:
     ) -> UsageRecord:
         key = (session, record.request_id or "")
         seen = self._seen.get(key)
-        if seen is not None and _is_known_by(seen.record, record):
+        if seen is not None and _is_known_by(seen[0], record):
             self._seen.drop(key)
-            if seen.record.provenance == "estimated" and record.units:
-                late(seen.seq, record.units)
-            return seen.record
+            counts, seq = seen
+            if counts.provenance == "estimated" and record.units:
+                late(seq, record.units)
+            return counts
         pending = self._pending(session, record.model) if record.request_id else None
         if pending is not None and record.provenance == "unknown":
             return record

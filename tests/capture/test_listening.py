@@ -27,10 +27,10 @@ def test_an_event_that_tells_nothing_disturbs_nobody() -> None:
     """LiveKit's emitter raises a TypeError of a handler's at whoever emits; an argument that is missing makes none."""
     told: list[Any] = []
     emitter = EventEmitter[str]()
-    emitter.on("gone", listener(told.append, "an end could not be read"))
+    emitter.on("gone", listener(told.append, "an end that tells nothing"))
     emitter.on("gone", lambda: told.append("the next"))
 
     emitter.emit("gone")
 
     assert told == ["the next"]
-    assert faults.counts() == {"an end could not be read": 1}
+    assert faults.counts()["an end that tells nothing"] == 1
