@@ -10,6 +10,7 @@ from livekit_tokens.capture.conversation import ConversationListener
 from livekit_tokens.capture.flights import NO_OWN, Flight, Own
 from livekit_tokens.core.estimates import left_out, prompt
 from livekit_tokens.core.estimates.conversation import (
+    Conversation,
     Trimming,
     message,
     trimmed,
@@ -26,22 +27,25 @@ _READ = 4
 """So many prompts are kept to see what of the next one may be cached."""
 
 
-class _Learned(NamedTuple):
-    """What is known after a lesson, and what was known `before` it."""
-
-    before: tuple[Figures, Answers]
-    figures: Figures
-    answers: Answers
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Lesson:
-    """A response whose real figures have come; what it teaches, once somebody has worked that out."""
+    """A response whose real figures have come."""
 
     flight: Flight
     units: Units
     cut: bool
-    learned: _Learned | None = None
+
+
+class _Ready(NamedTuple):
+    """What lessons come to, worked out aside by what was known `before` them."""
+
+    lessons: list[_Lesson]
+    before: tuple[object, ...]
+    figures: Figures
+    answers: Answers
+    conversation: Conversation
+    reading: Reading
+    usual: Usual
 
 
 class Expectations:
@@ -53,11 +57,21 @@ class Expectations:
         self._figures = Figures()
         self._read: tuple[prompt.Prompt, ...] = ()
         self._answers = Answers()
-        self._basis: tuple[object, ...] = (None,)
+        self._basis: tuple[object, ...] = (None,) * 6
         self._reading: Reading
         self._usual: Usual
         self._noticed: Trimming | None = None
         self._unlearned: list[_Lesson] = []
+        self._ready: _Ready | None = None
+        """The latest, also when it is taken: so what it replaces is not let go of (2 us) on the call's loop."""
+        # Before the conversation goes on: what was worked out aside is of what it holds.
+        self.server_handlers = {
+            "input_audio_buffer.speech_started": self._take_ready,
+            "input_audio_buffer.speech_stopped": self._take_ready,
+            "conversation.item.deleted": self._take_ready,
+            "conversation.item.truncated": self._take_ready,
+        }
+        self.client_handlers = {"conversation.item.create": self._take_ready}
 
     def of(self, own: Own = NO_OWN) -> tuple[Reading, Usual]:
         """What a response reads that begins now, and what answers are like; `own`: see `Own`.
@@ -82,8 +96,11 @@ class Expectations:
             self._figures = prompt.on_a_new_connection(self._figures)
             self._read = ()
         told.now = trimmed(told.now, self._noticed)
-        self._reading = prompt.reading_of(self._figures, prompt.prompt_of(told.now, *own), self._read)
-        self._usual = usual_of(self._answers, told.round_trip_ms)
+        _, _, round_trip_ms, figures, read, _ = self._basis
+        before = self._reading if figures is self._figures and read is self._read else None
+        self._reading = prompt.reading_of(self._figures, prompt.prompt_of(told.now, *own), self._read, before)
+        if before is None or round_trip_ms is not told.round_trip_ms:
+            self._usual = usual_of(self._answers, told.round_trip_ms)
 
     def begun(self, reading: Reading) -> None:
         """The provider has begun to read that: it may be cached from now on."""
@@ -91,8 +108,7 @@ class Expectations:
 
     def keep(self, flight: Flight, output: Units) -> None:
         """The next response reads what this one put out."""
-        if flight.in_conversation:
-            self._conversation.now = with_answer(self._conversation.now, flight.items, output)
+        self._conversation.now = _going_on(self._conversation.now, flight, output)
 
     def learn(self, flight: Flight, units: Units, *, cut: bool) -> None:
         """The real figures of a response. What they teach is worked out aside by `prepare`, or when the next one
@@ -109,25 +125,46 @@ class Expectations:
         self._conversation.now = with_answer(now, [item_id], output_of(units))
 
     def prepare(self) -> None:
-        """Work out, aside from the call's loop, what the figures teach that are not learned yet.
+        """Work out, aside from the call's loop, what the figures teach that are not learned yet, and what a response
+        would read that began now.
 
-        Changes nothing but the lessons, and holds nothing: the loop takes what it finds there if it is of what is known
-        by then, else works it out by itself. A surprise is left to it, which changes more than what is known.
+        Holds nothing, and waits for nothing: the loop takes it if it is of what is known by then, else works it out by
+        itself. A surprise is left to it, which changes more than what is known.
         """
-        figures, answers = self._figures, self._answers
-        for lesson in tuple(self._unlearned):
+        lessons, before = list(self._unlearned), self._known()
+        figures, answers, conversation, connections, round_trip_ms, read = before
+        if not lessons or connections != self._connection:
+            return
+        for lesson in lessons:
             if figures.seen and left_out.is_surprise(lesson.flight.reading, lesson.units):
                 return
-            lesson.learned = learned = _learned(figures, answers, lesson, lesson.flight.reading)
-            figures, answers = learned.figures, learned.answers
+            figures, answers = _learned(figures, answers, lesson, lesson.flight.reading)
+            conversation = _going_on(conversation, lesson.flight, output_of(lesson.units))
+        reading = prompt.reading_of(figures, prompt.prompt_of(conversation), read)
+        usual = usual_of(answers, round_trip_ms)
+        self._ready = _Ready(lessons, before, figures, answers, conversation, reading, usual)
+
+    def _known(self) -> tuple[Figures, Answers, Conversation, int, float, tuple[prompt.Prompt, ...]]:
+        """All that lessons are learned by."""
+        told = self._conversation
+        return self._figures, self._answers, told.now, told.connections, told.round_trip_ms, self._read
+
+    def _take_ready(self, _: object = None) -> None:
+        if not self._unlearned:
+            return
+        ready, told = self._ready, self._conversation
+        if ready is None or ready.lessons != self._unlearned or not all(map(is_, self._known(), ready.before)):
+            return
+        _, _, self._figures, self._answers, told.now, self._reading, self._usual = ready
+        # Of that conversation, but for what is left out of it when the next response begins.
+        self._basis = (None, told.connections, told.round_trip_ms, self._figures, self._read, NO_OWN)
+        self._unlearned.clear()
 
     def _catch_up(self) -> None:
+        self._take_ready()
         for lesson in self._unlearned:
-            learned = lesson.learned
-            if learned is None or learned.before[0] is not self._figures or learned.before[1] is not self._answers:
-                reading = self._leave_out(lesson.flight.reading, lesson.units)
-                learned = _learned(self._figures, self._answers, lesson, reading)
-            self._figures, self._answers = learned.figures, learned.answers
+            reading = self._leave_out(lesson.flight.reading, lesson.units)
+            self._figures, self._answers = _learned(self._figures, self._answers, lesson, reading)
             self.keep(lesson.flight, output_of(lesson.units))
         self._unlearned.clear()
 
@@ -148,13 +185,14 @@ class Expectations:
         return reading
 
 
-def _learned(figures: Figures, answers: Answers, lesson: _Lesson, reading: Reading) -> _Learned:
-    flight, units = lesson.flight, lesson.units
-    return _Learned(
-        (figures, answers),
-        prompt.taught(figures, reading, units),
-        with_one_more(answers, _answer(flight, units, cut=lesson.cut)),
-    )
+def _learned(figures: Figures, answers: Answers, lesson: _Lesson, reading: Reading) -> tuple[Figures, Answers]:
+    answer = _answer(lesson.flight, lesson.units, cut=lesson.cut)
+    return prompt.taught(figures, reading, lesson.units), with_one_more(answers, answer)
+
+
+def _going_on(conversation: Conversation, flight: Flight, output: Units) -> Conversation:
+    """The next response reads what this one put out."""
+    return with_answer(conversation, flight.items, output) if flight.in_conversation else conversation
 
 
 def _answer(flight: Flight, units: Units, *, cut: bool) -> Answer:

@@ -15,6 +15,7 @@ from typing import Any
 
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.conversation import ConversationListener
+from livekit_tokens.capture.expectations import Expectations
 from livekit_tokens.capture.listening import listener
 from livekit_tokens.capture.raw import Event, mapping, text
 from livekit_tokens.capture.responses import Responses
@@ -33,9 +34,11 @@ class RealtimeWitness:
         self._serving = model
         self._unsettled = Unsettled(writer, self._named, pending_prefix)
         self._conversation = ConversationListener()
-        self._responses = Responses(self._unsettled, self._conversation)
+        expectations = Expectations(self._conversation)
+        self._responses = Responses(self._unsettled, self._conversation, expectations)
         self._transcriptions = Transcriptions(self._unsettled, self._conversation)
         self.on_event = _told_of(
+            expectations.server_handlers,
             self._conversation.server_handlers,
             self._responses.server_handlers,
             self._transcriptions.server_handlers,
@@ -44,6 +47,7 @@ class RealtimeWitness:
         """Take one server event as JSON gave it."""
         self.on_client_event = _told_of(
             self._transcriptions.client_handlers,
+            expectations.client_handlers,
             self._conversation.client_handlers,
             self._responses.client_handlers,
         )

@@ -28,10 +28,10 @@ _MOST_LABELS = 64
 class Responses:
     """Listens to one realtime session's responses."""
 
-    def __init__(self, unsettled: Unsettled, conversation: ConversationListener) -> None:
+    def __init__(self, unsettled: Unsettled, conversation: ConversationListener, expectations: Expectations) -> None:
         self._unsettled = unsettled
         self._conversation = conversation
-        self._expectations = Expectations(conversation)
+        self._expectations = expectations
         self._records = ResponseRecords(unsettled)
         self._flights = Flights()
         self._labels: dict[str, str] = {}

@@ -98,8 +98,12 @@ def prompt_of(conversation: Conversation, instructions: int | None = None, tools
     return Prompt(preamble, items, Tokens(held.text + preamble, held.audio, held.image), conversation.images)
 
 
-def reading_of(figures: Figures, prompt: Prompt, read: Sequence[Prompt] = ()) -> Reading:
-    """What is expected of a response that reads this; `read` are the prompts that earlier ones have read."""
+def reading_of(figures: Figures, prompt: Prompt, read: Sequence[Prompt] = (), before: Reading | None = None) -> Reading:
+    """What is expected of a response that reads this; `read` are the prompts that earlier ones have read.
+
+    `before`: what was expected, by the same figures and with the same ones read, before the conversation went on.
+    """
+    is_known = before is not None and _goes_on(prompt, before.prompt, read)
     grown = len(prompt.items) - figures.count
     text = max(0, round(prompt.tokens.text + figures.beyond.text + figures.per_item * grown))
     audio = max(0, prompt.tokens.audio + figures.beyond.audio)
@@ -107,7 +111,7 @@ def reading_of(figures: Figures, prompt: Prompt, read: Sequence[Prompt] = ()) ->
     expected = Expected(
         (text, audio, image),
         _margins(figures, text, audio, image, abs(grown)),
-        _stable(figures, prompt, read),
+        before.expected.stable if before is not None and is_known else _stable(figures, prompt, read),
         figures.cached,
         figures.seen > 0,
         0 if image else prompt.images,
@@ -204,6 +208,15 @@ def _stable(figures: Figures, prompt: Prompt, read: Sequence[Prompt]) -> Three:
     beyond = figures.beyond.text if unchanged else figures.before_items + figures.per_item * same
     audio = tokens.audio + (figures.beyond.audio if unchanged else 0)
     return max(0, round(tokens.text + beyond)), max(0, audio), round(images * (figures.image or 0))
+
+
+def _goes_on(prompt: Prompt, before: Prompt, read: Sequence[Prompt]) -> bool:
+    """Whether it is the one before, with nothing behind it that any has read there: then no more of it is stable."""
+    items, count = prompt.items, len(before.items)
+    if prompt.preamble != before.preamble or items[:count] != before.items:
+        return False
+    added = items[count : count + 1]
+    return not added or all(earlier.items[count : count + 1] != added for earlier in read)
 
 
 def _common(before: tuple[Item, ...], now: tuple[Item, ...]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livekit_tokens.core.estimates.conversation import Conversation, Tokens, message, with_item
+from livekit_tokens.core.estimates.conversation import Conversation, Tokens, message, with_item, without_items
 from livekit_tokens.core.estimates.prompt import (
     Figures,
     Prompt,
@@ -108,3 +108,30 @@ def test_an_estimate_lies_within_its_bounds(turns: list[tuple[int, int]], preamb
         real = {"input_text": reading.expected.tokens[0] - min(cached, reading.expected.tokens[0])}
         real |= {"cached_input_text": reading.expected.tokens[0] - real["input_text"]}
         figures = taught(figures, reading, real)
+
+
+@given(
+    st.lists(st.sampled_from(["add", "take the last away", "read", "expect"]), max_size=12),
+    st.integers(0, 9),
+)
+def test_what_is_expected_does_not_depend_on_what_was_expected_before(steps: list[str], count: int) -> None:
+    """It is only quicker to say where the conversation has gone on from there."""
+    figures = Figures(seen=2, beyond=Tokens(30, 4), count=count, per_item=1.5, before_items=12.0)
+    conversation = grown(Conversation(instructions=100), 3, audio_ms=700)
+    read: list[Prompt] = []
+    before = reading_of(figures, prompt_of(conversation), read)
+    for step in steps:
+        if step == "add":  # where one was taken away, the same one again
+            conversation = grown(conversation, 1, audio_ms=700)
+        elif step == "take the last away":
+            conversation = without_items(conversation, list(conversation.items)[-1:])
+        elif step == "read":  # what the provider has read teaches what is stable anew
+            read.append(prompt_of(conversation))
+            before = reading_of(figures, prompt_of(conversation), read)
+        else:
+            before = reading_of(figures, prompt_of(conversation), read, before)
+        prompt = prompt_of(conversation)
+        assert reading_of(figures, prompt, read, before) == reading_of(figures, prompt, read)
+    assert reading_of(figures, prompt_of(conversation, 130), read, before) == reading_of(
+        figures, prompt_of(conversation, 130), read
+    )
