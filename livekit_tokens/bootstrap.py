@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from livekit_tokens.core import faults, homes
 from livekit_tokens.core.clock import now
 from livekit_tokens.core.takeover import Recovered, take_over
+from livekit_tokens.domain import described
 from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.runtime import UnopenedLedger, daily_logs, new_key, price_book, running, runtime
 from livekit_tokens.settings import Settings, load_settings
@@ -71,7 +72,7 @@ def _tags(given: object) -> dict[str, str]:
     if given is not None and not isinstance(given, Mapping):
         kind = type(given).__name__
         logger.warning('tags is of the class %s; expected a dict such as {"env": "prod"}: the call has none', kind)
-    return {str(name): str(value) for name, value in given.items()} if isinstance(given, Mapping) else {}
+    return described.tags(given) if isinstance(given, Mapping) else {}
 
 
 def _text(value: object) -> str | None:

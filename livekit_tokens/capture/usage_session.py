@@ -12,7 +12,7 @@ from livekit_tokens.capture.by_hand import ByHand
 from livekit_tokens.capture.part import LivePart, Process
 from livekit_tokens.capture.spending import Payer, Spending
 from livekit_tokens.core.aside import aside
-from livekit_tokens.domain.described import id_of
+from livekit_tokens.domain import described
 from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.summary import SessionSummary
@@ -57,11 +57,15 @@ class UsageSession:
         tags: Mapping[str, str] | None = None,
     ) -> None:
         self._process = process
-        if (named := id_of(session_id)) is None:
+        if (named := described.id_of(session_id)) is None:
             raise BadSetting(f"the id of a usage_session is {session_id!r}; expected your own, such as 'thread-123'")
         self._session_id = named
-        self._user, self._user_name, self._tenant = id_of(user), id_of(user_name), id_of(tenant)
-        self._tags = {str(name): str(value) for name, value in (tags or {}).items()}
+        self._user, self._user_name, self._tenant = (
+            described.id_of(user),
+            described.id_of(user_name),
+            described.id_of(tenant),
+        )
+        self._tags = described.tags(tags or {})
         self._entered: list[Entered] = []
 
     def __enter__(self) -> Entered:

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from itertools import islice
 from math import isfinite
+from unicodedata import category
 from uuid import UUID
 
 from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
@@ -20,32 +22,45 @@ from livekit_tokens.domain.usage import OWN_KEYS
 Label = str | int | float | bool | None
 
 LONGEST = 200
-"""Characters of a name or a label. What is longer is no label, and may be what somebody said."""
+"""Characters of a name, or a tag's text. What is longer is none, and may be what somebody said."""
+_LONGEST_LABEL = 100
 _MOST_LABELS = 50
-_SAID = {
-    "query",
-    "prompt",
-    "question",
-    "messages",
-    "message",
-    "input",
-    "output",
-    "response",
-    "answer",
-    "reply",
-    "completion",
-    "text",
-    "content",
-    "transcript",
-    "utterance",
-    "instructions",
-    "arguments",
-}
-"""Names under which OpenAI's protocol, frameworks and other trackers hand on what was said."""
-_WORDS = (str, UUID, Decimal, date, Enum)
+_TELLING = re.compile(
+    r"""(?x)(?:
+    query | queries | prompt | question | message | input | output | response | answer | reply | replies | completion
+    | text | content | transcript | transcription | utterance | instruction | arg | argument | speech | conversation
+    | history | body | payload | summary | sentence | phrase
+    | key | apikey | token | secret | password | passwd | passphrase | pwd | pin | otp | credential | authorization
+    | auth | bearer | cookie | jwt | signature
+    )s?"""
+)
+"""Words of the names under which protocols, frameworks and other trackers hand on what was said, or a secret."""
+_ABOUT = {"id", "type", "kind", "format", "version", "language", "name", "model", "count"}
+"""A name that ends so is about what its other words name: `prompt_version`."""
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+_LABEL = re.compile(r"[\w.:/@+#,-]*")
+_CREDENTIAL = re.compile(
+    r"""(?x)
+    (?<![A-Za-z0-9])(?:
+        (?:sk|pk|rk|hf|gsk|xai|whsec|glpat|gh[oprsu]|github_pat|xox[a-z])[-_][\w-]{8,}
+      | A[KS]IA[0-9A-Z]{16}                       # Amazon
+      | AIza[\w-]{30,}                            # Google
+      | eyJ[\w-]{6,}                              # a JSON object in base64, as JWTs begin
+      | (?=\w*[a-z])(?=\w*[A-Z])(?=\w*\d)\w{32,}  # as LiveKit's secrets are
+    )"""
+)
+"""How keys begin, by the documentation of who gives them (OpenAI, Anthropic, Stripe, Hugging Face, Groq, xAI, GitLab,
+GitHub, Slack), and what is too random for a name."""
+
+_NO_TEXT = (UUID, Decimal, date)
 _LARGEST_INTEGER = 2**63
 
-_ERROR = re.compile(r"([A-Za-z_][\w.\-]{0,99})(?::? ?(\d{3}))?(?=$|: )")
+_ERROR = re.compile(
+    r"((?:[A-Za-z_]\w*\.)*[A-Z][A-Za-z]*(?:Error|Exception|Failure|Timeout|Warning|Interrupt|Exit)|[a-z]+(?:_[a-z]+)+)"
+    r"(?::? ?(\d{3}))?(?=$|: )"
+)
+"""A class's name, which ends as errors' names do, or a provider's code, such as `rate_limit_exceeded`; and a status."""
 
 
 def id_of(value: object) -> str | None:
@@ -93,7 +108,8 @@ def milliseconds(name: str, value: object) -> int | None:
 
 
 def error_of(error: object) -> str | None:
-    """An error's class, and its status where it has one; never its message, which may quote what was said.
+    """An error's class, or a provider's code for it, and its status where it has one; never its message, which may
+    quote what was said.
 
     None where there is none, as an empty text says, too.
     """
@@ -103,7 +119,7 @@ def error_of(error: object) -> str | None:
         return f"{type(error).__name__}{told}"
     if error is None or not str(error).strip():
         return None
-    if (found := _ERROR.match(str(error))) is None:
+    if (found := _ERROR.match(str(error)[:LONGEST])) is None:
         return "error"
     return " ".join(part for part in found.groups() if part)
 
@@ -111,8 +127,9 @@ def error_of(error: object) -> str | None:
 def labels(metadata: object) -> dict[str, Label]:
     """Counts and labels as a record keeps them; other objects as their type's name.
 
-    Of a text that is no label (longer than one, or under a name for what was said) only its length is kept, in
-    characters; of what has such a text for its name nothing is.
+    A label is one word: no blanks, no quotes, at most 100 characters, of a script that has words, and no credential. Of
+    any other text, and of one whose name has a word for what is said or secret (`user_message`, `apiKey`), only its
+    length is kept, in characters; of what has such a text for its name nothing is.
     Raises ImpossibleUsage for what is no dict.
     """
     if metadata is None:
@@ -120,7 +137,13 @@ def labels(metadata: object) -> dict[str, Label]:
     if not isinstance(metadata, Mapping):
         raise ImpossibleUsage(f"metadata is a {type(metadata).__name__}; expected a dict of labels and counts")
     named = ((str(name), value) for name, value in metadata.items())
-    return dict(islice(((name, _label(name, value)) for name, value in named if len(name) <= LONGEST), _MOST_LABELS))
+    return dict(islice(((name, _label(name, value)) for name, value in named if _is_label(name)), _MOST_LABELS))
+
+
+def tags(given: Mapping[str, str]) -> dict[str, str]:
+    """A session's tags, as they are given; of what is too long for one, or a credential, only its length is kept."""
+    named = ((str(name), str(value)) for name, value in given.items())
+    return {name: text if _is_tag(text) else str(len(text)) for name, text in named if _is_tag(name)}
 
 
 def _label(name: str, value: object) -> Label:
@@ -132,7 +155,26 @@ def _label(name: str, value: object) -> Label:
         return value
     if isinstance(value, float):
         return value if isfinite(value) else None
-    if not isinstance(value, _WORDS):
+    if not isinstance(value, (str, *_NO_TEXT)):
         return type(value).__name__
     text = str(value)
-    return len(text) if len(text) > LONGEST or name.lower() in _SAID else text
+    return len(text) if _hides(name) or not (isinstance(value, _NO_TEXT) or _is_label(text)) else text
+
+
+@lru_cache(512)
+def _hides(name: str) -> bool:
+    """Whether what has this name is something said, or a secret."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    if not words or words[-1] in _ABOUT:
+        return False
+    return any(_TELLING.fullmatch(word) for word in words)
+
+
+def _is_label(text: str) -> bool:
+    if len(text) > _LONGEST_LABEL or _LABEL.fullmatch(text) is None or _CREDENTIAL.search(text) is not None:
+        return False
+    return text.isascii() or not any(category(letter) == "Lo" for letter in text)
+
+
+def _is_tag(text: str) -> bool:
+    return len(text) <= LONGEST and _CREDENTIAL.search(text) is None

@@ -41,7 +41,11 @@ def test_a_moment_is_of_any_zone_but_not_of_none() -> None:
         ("RateLimitError", "RateLimitError"),
         ("openai.RateLimitError: what the caller said", "openai.RateLimitError"),
         ("APIStatusError 503", "APIStatusError 503"),
+        ("rate_limit_exceeded", "rate_limit_exceeded"),
         ("the caller said that", "error"),
+        ("sk-proj-AbCd1234: refused", "error"),
+        ("JohnDoe: refused", "error"),
+        ("bob", "error"),
         ("", None),
     ],
 )
@@ -85,12 +89,85 @@ def test_labels_are_bounded_and_plain() -> None:
         described.labels(["run"])
 
 
-@pytest.mark.parametrize("name", ["question", "Prompt", "messages", "transcript", "a long one"])
+@pytest.mark.parametrize("name", ["question", "Prompt", "messages", "transcript", "a_long_one"])
 def test_of_what_was_said_no_word_is_kept_only_how_long_it_was(name: str) -> None:
     """Neither of a text under a name that such a text goes by, nor of one that is no label for its length, nor where
     it stands as the name of something else."""
-    said = "My name is John Doe, and " * (40 if name == "a long one" else 1)
+    said = "My name is John Doe, and " * (40 if name == "a_long_one" else 1)
     assert described.labels({name: said, said * 40: 7}) == {name: len(said)}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "user_message",
+        "systemPrompt",
+        "user-query",
+        "APIKey",
+        "apikey",
+        "authorization",
+        "tool_args",
+        "llm.completion",
+        "access_tokens",
+    ],
+)
+def test_a_name_tells_by_any_of_its_words(name: str) -> None:
+    """Of one word, too: a password is one."""
+    assert described.labels({name: "hunter2"}) == {name: 7}
+
+
+@pytest.mark.parametrize("name", ["prompt_version", "messageId", "response_format", "token_type", "context", "monkey"])
+def test_what_is_only_about_such_a_text_is_a_label(name: str) -> None:
+    """As its id or its version is; and a word within a word is none."""
+    assert described.labels({name: "json_object"}) == {name: "json_object"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my card is 4111 1111 1111 1111",
+        '{"iban":"DE00"}',
+        "東京都に住んでいます",
+        "two words",
+        "a=b&token=c",
+        "x" * 101,
+    ],
+)
+def test_a_label_is_one_word(text: str) -> None:
+    """Whatever it stands under; a script that is written without blanks has no words."""
+    assert described.labels({"note": text}) == {"note": len(text)}
+    assert described.labels({text: 7}) == {}
+
+
+@pytest.mark.parametrize("text", ["openai/gpt-4o:free", "v1.4.2", "Köln", "a@b.example", "finance,health", ""])
+def test_one_word_is_a_label(text: str) -> None:
+    assert described.labels({"domain": text}) == {"domain": text}
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "sk-proj-AbCd1234",
+        "sk_live_0123456789",
+        "ghp_0123456789abcdef",
+        "AKIAIOSFODNN7EXAMPLE",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        "a:aVeryLong0Secret1Of2Letters3And4Figures5",
+    ],
+)
+def test_what_looks_like_a_credential_is_no_label(secret: str) -> None:
+    """Under any name, and as one; nor is it a tag."""
+    assert described.labels({"note": secret, secret: 7}) == {"note": len(secret)}
+    assert described.tags({"note": secret, secret: "x"}) == {"note": str(len(secret))}
+
+
+def test_a_tag_is_kept_as_it_is_given() -> None:
+    """An operator chooses it, to find sessions by: it may be of several words, and not as long as what was said."""
+    assert described.tags({"customer": "Acme Inc", 3: 4, "long": "x" * 201}) == {
+        "customer": "Acme Inc",
+        "3": "4",
+        "long": "201",
+    }
 
 
 def test_a_count_under_such_a_name_stays_a_count() -> None:
