@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -23,9 +24,8 @@ from livekit_tokens.store.grouping import calls, dearest_groups, grouped, matchi
 from livekit_tokens.store.keeping.pruned import pruned_until
 from livekit_tokens.store.rolled import Told, coarser, is_tellable, is_told_by, spans_for, told_from
 from livekit_tokens.store.rolling import rolled_in
-from livekit_tokens.store.rows import part_of
 from livekit_tokens.store.schema import IS_OPEN, parts, records, stays, sums
-from livekit_tokens.store.values import entry_of, group_of, record_line_of, stay_of, unpriced_of
+from livekit_tokens.store.values import entry_of, group_of, part_of, record_line_of, stay_of, unpriced_of
 
 _AT_ONCE = 1000
 """Records in memory at once while all of them are gone through."""
@@ -183,30 +183,23 @@ class SqlReader:
     async def measured(self, question: Question) -> dict[Key, Measured]:
         response = await self._times(question, "processing_ms")
         first = await self._times(question, "first_output_ms")
-        rows = await self._conn.execute(requests.scores(question))
-        scores = {
-            _key(key): Scores(quality or 0, rated, safety or 0, checked)
-            for *key, quality, rated, safety, checked in rows
-        }
-        nothing = Measured()
+        errors: defaultdict[Key, dict[str, int]] = defaultdict(dict)
+        scores: defaultdict[Key, Scores] = defaultdict(Scores)
+        judged = await self._conn.execute(requests.judged(question))
+        for *names, error, times, quality, rated, safety, checked in judged:
+            key = _key(names)
+            scores[key] += Scores(quality or 0, rated, safety or 0, checked)
+            if error is not None:
+                errors[key][error] = times
+        nothing = Distribution()
         return {
-            key: Measured(
-                response.get(key, nothing.response_ms),
-                first.get(key, nothing.first_output_ms),
-                scores.get(key, nothing.scores),
-            )
+            key: Measured(response.get(key, nothing), first.get(key, nothing), scores[key], errors[key])
             for key in response.keys() | first.keys() | scores.keys()
         }
 
     async def _times(self, question: Question, measure: requests.Measure) -> dict[Key, Distribution]:
         rows = await self._conn.execute(requests.measured(question, measure))
         return {_key(key): Distribution(_counts(told)) for *key, told in rows}
-
-    async def failures(self, question: Question) -> dict[Key, dict[str, int]]:
-        found: dict[Key, dict[str, int]] = {}
-        for *key, error, times in await self._conn.execute(requests.failures(question)):
-            found.setdefault(_key(key), {})[error] = times
-        return found
 
     async def unpriced(self, question: Question) -> list[Unpriced]:
         return [unpriced_of(row) for row in (await self._conn.execute(requests.unpriced(question))).mappings()]

@@ -65,20 +65,18 @@ def measured(question: Question, measure: Measure) -> sa.Select[Any]:
     return sa.select(*told, sa.func.aggregate_strings(pair, ",")).group_by(*told)
 
 
-def scores(question: Question) -> sa.Select[Any]:
-    """Keys, and of each score its sum and how many requests have one."""
+def judged(question: Question) -> sa.Select[Any]:
+    """Keys, an error's class (NULL without) and how many requests ended so; of each score its sum and how many have it.
+
+    Of the requests that failed or were scored: looking for either goes through all of them.
+    """
     keys = _keys(question)
     quality, safety = records.c.quality_score, records.c.safety_score
+    failed = sa.not_(records.c.success)
+    error = sa.case((failed, sa.func.coalesce(records.c.error, "unknown"))).label("error")
     added = (sa.func.sum(quality), sa.func.count(quality), sa.func.sum(safety), sa.func.count(safety))
-    return _matching(question, *keys, *added).where(sa.or_(quality.is_not(None), safety.is_not(None))).group_by(*keys)
-
-
-def failures(question: Question) -> sa.Select[Any]:
-    """Keys, an error's class and how many requests failed with it."""
-    keys = _keys(question)
-    error = sa.func.coalesce(records.c.error, "unknown").label("error")
-    failed = _matching(question, *keys, error, sa.func.count().label("times")).where(sa.not_(records.c.success))
-    return failed.group_by(*keys, error)
+    found = _matching(question, *keys, error, sa.func.count(), *added)
+    return found.where(sa.or_(failed, quality.is_not(None), safety.is_not(None))).group_by(*keys, error)
 
 
 def unpriced(question: Question) -> sa.Select[Any]:

@@ -1,9 +1,8 @@
-"""The domain's values as rows: plain tuples in the order of the tables' columns; and a part's row back. Pure."""
+"""The domain's values as rows: plain tuples in the order of the tables' columns. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import msgspec
 
@@ -139,24 +138,6 @@ def part_row(source: str, part: Part) -> Row:
         part.started_at,
         part.ended_at,
         part.close_reason,
-    )
-
-
-def part_of(row: Any) -> Part:
-    return Part(
-        key=row.key.hex(),
-        session_id=row.session_id,
-        started_at=row.started_at,
-        room=row.room,
-        job=row.job,
-        agent_name=row.agent_name,
-        user=row.user_id,
-        user_name=row.user_name,
-        tenant=row.tenant,
-        tags=row.tags,
-        status=row.status,
-        ended_at=row.ended_at,
-        close_reason=row.close_reason,
     )
 
 

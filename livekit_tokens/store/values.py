@@ -8,11 +8,29 @@ from livekit_tokens.core.reports import Entry, Group, Question, Unpriced
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.periods import CUTTINGS
 from livekit_tokens.domain.pricing import Price
-from livekit_tokens.domain.sessions import Stay
+from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.summary import RecordLine
 from livekit_tokens.domain.totals import Totals
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.store.schema import ADDED, INFORMATIONAL
+
+
+def part_of(row: Any) -> Part:
+    return Part(
+        key=row.key.hex(),
+        session_id=row.session_id,
+        started_at=row.started_at,
+        room=row.room,
+        job=row.job,
+        agent_name=row.agent_name,
+        user=row.user_id,
+        user_name=row.user_name,
+        tenant=row.tenant,
+        tags=row.tags,
+        status=row.status,
+        ended_at=row.ended_at,
+        close_reason=row.close_reason,
+    )
 
 
 def stay_of(row: Any) -> Stay:

@@ -126,7 +126,7 @@ async def test_the_dearest_records_are_sought_among_those_of_the_period(conn):
     assert "records_by_time" in plan
 
 
-@pytest.mark.parametrize("statement", [requests.in_order, requests.failures], ids=["in order", "failures"])
+@pytest.mark.parametrize("statement", [requests.in_order, requests.judged], ids=["in order", "judged"])
 async def test_single_records_are_found_by_the_time_index(conn, statement):
     """Exports, failures and times of some days."""
     plan = await plan_of(conn, statement(asked(())))

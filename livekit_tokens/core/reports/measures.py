@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from livekit_tokens.domain.distribution import Distribution
@@ -47,11 +49,12 @@ class Scores:
 
 
 class Measured(NamedTuple):
-    """Milliseconds of the requests that have them, and the scores that were given."""
+    """Milliseconds of the requests that have them, the scores that were given, and failed requests by error's class."""
 
     response_ms: Distribution = Distribution()
     first_output_ms: Distribution = Distribution()
     scores: Scores = Scores()
+    errors: Mapping[str, int] = MappingProxyType({})
 
 
 def _rounded(score: float | None) -> float | None:

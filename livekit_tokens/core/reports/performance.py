@@ -71,7 +71,6 @@ async def performance(reader: UsageReader, scope: Scope) -> PerformanceReport:
     asked = scope.question(*BY)
     groups = in_order(await reader.grouped(asked))
     measured = await reader.measured(asked)
-    errors = await reader.failures(asked)
     lines = []
     for group in groups:
         key: Key = tuple(group.key.values())
@@ -80,7 +79,6 @@ async def performance(reader: UsageReader, scope: Scope) -> PerformanceReport:
                 key=group.key,
                 requests=group.totals.requests,
                 failed_requests=group.totals.failed_requests,
-                errors=errors.get(key, {}),
                 **measured.get(key, Measured())._asdict(),
             )
         )

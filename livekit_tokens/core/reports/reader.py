@@ -79,11 +79,7 @@ class UsageReader(Protocol):
     async def dearest_entries(self, question: Question, limit: int) -> Sequence[Entry]: ...
 
     async def measured(self, question: Question) -> Mapping[Key, Measured]:
-        """How long the matching records took, and their scores."""
-        ...
-
-    async def failures(self, question: Question) -> Mapping[Key, Mapping[str, int]]:
-        """Failed requests by their error's class."""
+        """How long the matching records took, their scores, and the errors of those that failed."""
         ...
 
     async def unpriced(self, question: Question) -> Sequence[Unpriced]:

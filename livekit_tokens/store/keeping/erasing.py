@@ -22,8 +22,8 @@ from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping.forgotten import KEY, KEY_NAME, remember, rename, write_again
 from livekit_tokens.store.keeping.freeing import Held, free, left_in, pages
 from livekit_tokens.store.keeping.pruned import rename_tenant, tenants_pruned_away
-from livekit_tokens.store.rows import part_of
 from livekit_tokens.store.schema import erasure_keys, erasures, parts, records, sources, stays
+from livekit_tokens.store.values import part_of
 
 
 @dataclass(slots=True)

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from livekit_tokens.core.ledger import Batch
 from livekit_tokens.domain.erasure import Forgotten, texts_of, texts_of_record
 from livekit_tokens.domain.sessions import Part
-from livekit_tokens.store.rows import part_of
 from livekit_tokens.store.schema import erasure_keys, erasures, idempotency, parts
+from livekit_tokens.store.values import part_of
 
 KEY_NAME = "hmac-sha256"
 KEY = sa.select(erasure_keys.c.value).where(erasure_keys.c.name == KEY_NAME)

@@ -23,8 +23,8 @@ from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping.forgotten import KEY, recall
 from livekit_tokens.store.keeping.pruned import pruned_until
 from livekit_tokens.store.once import digest
-from livekit_tokens.store.rows import part_of
 from livekit_tokens.store.schema import idempotency, parts, records
+from livekit_tokens.store.values import part_of
 from livekit_tokens.store.writing import StoreConnection
 
 _TABLES = ("token_usage", "api_usage")
