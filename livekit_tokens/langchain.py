@@ -110,10 +110,11 @@ class TokenTrackingCallbackHandler(BaseCallbackHandler):
             model = names.get("ls_model_name") or given.get("model") or given.get("model_name")
             model = model or (serialized or {}).get("name") or "unknown"
             provider = names.get("ls_provider") or "unknown"
-            call = witnesses.begin_call()
+            call = witnesses.begin_call(told.get("parent_run_id"))
             self._runs[run_id] = _Asked(str(model), str(provider), operation, time.monotonic(), call)
             if len(self._runs) > _MOST_RUNS:
-                self._runs.popitem(last=False)
+                _, dropped = self._runs.popitem(last=False)
+                witnesses.end_call(dropped.call)
         except Exception as error:  # noqa: BLE001 - the agent goes on
             faults.note("a LangChain request could not be followed", error)
 
@@ -126,7 +127,7 @@ class TokenTrackingCallbackHandler(BaseCallbackHandler):
             faults.note("a LangChain request could not be recorded", fault)
 
     def _write(self, run_id: UUID, asked: _Asked, response: LLMResult | None, error: BaseException | None) -> None:
-        if asked.call.has_seen_any:
+        if asked.call.has_seen(asked.operation, (asked.provider, asked.model)):
             return  # each attempt of it is recorded by the wire, also what was cut off
         message, answered = _message_of(response), _told_by(response)
         # A tracked call or a usage_session goes first: what the wire sees of this request is theirs, too.

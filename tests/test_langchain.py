@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ import pytest
 from langchain_core.callbacks import AsyncCallbackHandler, AsyncCallbackManager
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.language_models.fake import FakeListLLM
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableLambda
 from langchain_openai import ChatOpenAI
 
 from livekit_tokens import langchain
+from livekit_tokens.capture import witnesses
 from livekit_tokens.capture.wire import counting, watch
 from livekit_tokens.core import faults
 from livekit_tokens.domain.given import figures_of
@@ -288,6 +290,42 @@ async def test_what_a_client_asks_that_blocks_counts_once(
 
     assert [output for *_, output in counted(world)] == [output for *_, output in billed(provider)]
     assert {record.provenance for record in world.records} == {"reported" if tells or not streamed else "estimated"}
+
+
+@pytest.mark.filterwarnings("ignore:Unexpected type for token usage")  # LangChain's, of details that are null
+async def test_the_requests_of_a_batch_each_count_once_and_leave_nothing_behind(
+    world: World, provider: Provider
+) -> None:
+    """LangChain begins all runs of a batch, asks for one after the other, and ends them in tasks of their own."""
+    meter = watch.meter(openai.AsyncOpenAI(base_url=provider.base_url, api_key="sk-test"), lambda: spender(world))
+    llm = client_of(provider, root_async_client=meter, async_client=meter.chat.completions)
+    callbacks = attach_token_tracking(CONFIG)["callbacks"]
+    for _ in range(2):
+        await llm.agenerate([[HumanMessage("Hi")], [HumanMessage("How is it?")]], callbacks=callbacks)
+        assert witnesses.here() is None
+    await Model().agenerate([[HumanMessage("Hi")]] * 3, callbacks=callbacks)
+    Model().generate([[HumanMessage("Hi")]] * 3, callbacks=callbacks)
+
+    assert witnesses.here() is None
+    counting.settle(None, PATIENCE_SECONDS)
+    by_model = Counter(record.model for record in world.records)
+    assert by_model == {"gpt-4o-mini": len(billed(provider)), "gpt-fake": 6}
+    assert len(billed(provider)) == 4
+
+
+async def test_what_else_a_run_asks_for_does_not_stand_for_its_model(world: World, provider: Provider) -> None:
+    """A semantic cache looks for an answer by an embedding, within the run of a model that the wire does not see."""
+    meter = watch.meter(openai.AsyncOpenAI(base_url=provider.base_url, api_key="sk-test"), lambda: spender(world))
+
+    class Embedding(Model):
+        async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
+            await meter.embeddings.create(model="text-embedding-3-small", input="How is it?")
+            return self._generate(messages)
+
+    await run(Embedding(), attach_token_tracking(CONFIG), streamed=False)
+    counting.settle(None, PATIENCE_SECONDS)
+
+    assert {record.model for record in world.records} == {"text-embedding-3-small", "gpt-fake"}
 
 
 @pytest.mark.parametrize("streamed", [False, True])

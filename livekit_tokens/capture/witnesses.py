@@ -51,7 +51,7 @@ class Mark:
     `of_several`: the component is an adapter, within whose call others are asked.
     """
 
-    __slots__ = ("_of_several", "_seen", "_told_as", "outer", "provider", "service")
+    __slots__ = ("_of_several", "_seen", "_told_as", "outer", "provider", "runs", "service", "within")
 
     def __init__(
         self, service: str = "", provider: str = "", outer: Mark | None = None, *, of_several: bool = False
@@ -59,6 +59,10 @@ class Mark:
         self.service = service
         self.provider = provider
         self.outer = outer  # an adapter's call, which this one was made within
+        self.runs: int | None = None
+        """Of another framework's runs that are this call: how many have not ended."""
+        self.within: object = None
+        """And the run that they are part of."""
         self._of_several = of_several
         self._seen: deque[Seen] = deque(maxlen=_MOST_SEEN)
         self._told_as: dict[Names, Names | None] = {}
@@ -69,9 +73,9 @@ class Mark:
         if self.outer is not None:
             self.outer.see(request)
 
-    @property
-    def has_seen_any(self) -> bool:
-        return bool(self._seen)
+    def is_joined_by(self, within: object) -> bool:
+        """Whether a run that begins now, as a part of another one, is begun together with those of this call."""
+        return bool(self.runs) and self.within == within and not self._seen
 
     def has_seen(self, operation: str, names: Names) -> bool:
         """Whether what a component tells of, by its own names, is what the wire has seen in this call."""
@@ -114,7 +118,7 @@ def mark(component: Any, service: str, *, of_several: bool = False) -> None:
 
 
 def _called(component: Any, service: str, of_several: bool) -> Mark:
-    return Mark(service, _provider_of(component), _mark.get(), of_several=of_several)
+    return Mark(service, _provider_of(component), here(), of_several=of_several)
 
 
 def _marking(method: Callable[..., Any], called: Callable[[], Mark]) -> Callable[..., Any]:
@@ -149,23 +153,34 @@ def _provider_of(component: Any) -> str:
         return ""
 
 
-def begin_call() -> Mark:
-    """From here on, in this context, a call that another framework tells of, too (LangChain's callbacks)."""
-    outer = _mark.get()
+def begin_call(within: object) -> Mark:
+    """From here on, in this context, a call that another framework tells of, too (LangChain's callbacks).
+
+    A batch begins all of its runs before it asks for one, and ends them when it has asked for all: they are one call.
+    """
+    outer = here()
+    if outer is not None and outer.is_joined_by(within):
+        outer.runs = (outer.runs or 0) + 1
+        return outer
     made = Mark("tool", "", None) if outer is None else Mark(outer.service, outer.provider, outer)
+    made.runs, made.within = 1, within
     _mark.set(made)
     return made
 
 
 def end_call(call: Mark) -> None:
-    """The call is over; where this is another context than it began in, there is nothing to undo."""
-    if _mark.get() is call:
+    """One of its runs has ended, maybe in another context than it began in."""
+    call.runs = (call.runs or 1) - 1
+    if call.runs == 0 and _mark.get() is call:
         _mark.set(call.outer)
 
 
 def here() -> Mark | None:
     """The component's call that this code runs for."""
-    return _mark.get()
+    found = _mark.get()
+    while found is not None and found.runs == 0:  # it has ended in another context
+        found = found.outer
+    return found
 
 
 def see_outside(leave: Callable[[], None]) -> None:
@@ -189,7 +204,7 @@ def leave_with_part(operation: str, provider: str) -> None:
 def is_told(fields: Mapping[str, Any]) -> bool:
     """Whether the wire has recorded what a component tells of now, in its own context, by these fields of a record."""
     operation, provider = fields["operation"], fields["provider"]
-    if (found := _mark.get()) is not None:
+    if (found := here()) is not None:
         return found.has_seen(operation, (provider, fields["model"]))
     look_outside()
     told = spending.whose() if _outside else None
