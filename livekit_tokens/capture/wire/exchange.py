@@ -20,7 +20,7 @@ from livekit_tokens.capture.wire.account import Account
 from livekit_tokens.capture.wire.answers import Reading
 from livekit_tokens.capture.wire.outcome import Ending
 from livekit_tokens.capture.wire.requests import UNKNOWN_MODEL, Asked, Endpoint
-from livekit_tokens.capture.witnesses import Names, Seen
+from livekit_tokens.capture.witnesses import Mark, Names, Seen
 from livekit_tokens.core import faults
 from livekit_tokens.domain.providers import provider_of
 
@@ -88,20 +88,26 @@ class Exchange:
         self._channel = channel
         self._sent = sent
         self._pays: Pays | None = pays
-        self._context: Context | None = copy_context()
+        self._context: Context | None = None
         self._host: str | None = None
         self._asked: Asked | None = None
         self._account: Account | None = None
         self._seen: Seen | None = None
-        self._mark = witnesses.here()
+        self._mark: Mark | None = None
 
-    def be_seen(self) -> None:
-        """By the component's call that it is made in; else by the part that pays for it, when somebody looks."""
-        if self._mark is None:
+    def go_out(self) -> None:
+        """It is sent, in this context: from now on it is counted.
+
+        It is seen by the component's call that it is made in; else by the part that pays for it, when somebody looks.
+        """
+        self._context = copy_context()
+        self._mark = mark = witnesses.here()
+        if mark is None:
             witnesses.see_outside(self._leave_with_part)
         else:
             self._seen = Seen(self.endpoint.operation, self._names)
-            self._mark.see(self._seen)
+            mark.see(self._seen)
+        counting.follow(self)
 
     def _leave_with_part(self) -> None:
         assert self._context is not None
@@ -222,7 +228,8 @@ class Hold:
     """An exchange in the hands of who sees it go on; held by the host's own response, stream or socket, or by the code
     that waits for one, and by nobody else.
 
-    It must be ended, and is: whoever lets go of it, knowingly or not, has ended it. Each call takes microseconds.
+    It must be ended, and is: whoever lets go of it, knowingly or not, has ended it. Each call takes microseconds: the
+    first one more of them than the others, so who can makes it while the answer is awaited (`sending`).
     """
 
     __slots__ = ("_exchange", "let_go")
@@ -231,7 +238,14 @@ class Hold:
         self._exchange = exchange
         self.let_go: Ending = "closed"
         """How it ended if nobody has said it."""
-        counting.follow(exchange)
+
+    def sent(self) -> None:
+        """The request goes out, in its sender's context: to be told before anything else is. What is never sent is
+        nobody's."""
+        try:
+            self._exchange.go_out()
+        except Exception as error:  # noqa: BLE001 - the request goes out in any case
+            faults.note("a request could not be followed", error)
 
     def answered(self, status: int, headers: Mapping[str, str], round_trip: float | None = None) -> None:
         """The answer begins. `round_trip`: seconds to the provider and back, where its channel has shown that."""

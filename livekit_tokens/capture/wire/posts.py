@@ -16,13 +16,14 @@ from urllib.parse import urlsplit
 from livekit_tokens.capture.wire.exchange import Channel, Follow, Hold
 from livekit_tokens.capture.wire.made import Made
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_json
+from livekit_tokens.capture.wire.sending import when_it_waits
 from livekit_tokens.core import faults
 
 
 def tee_post(before: Callable[..., Any], follow: Follow) -> Callable[..., Any]:
     def post(session: Any, url: Any, **options: Any) -> Any:
         place = urlsplit(str(url))
-        endpoint = endpoint_of("POST", place.path.encode())
+        endpoint = endpoint_of(place.path.encode())
         if endpoint is None or not isinstance(options.get("json"), dict):
             return before(session, url, **options)
 
@@ -43,7 +44,7 @@ async def _answered(sending: Any, hold: Hold | None) -> Any:
     if hold is None:
         return await sending
     try:
-        response = await sending
+        response = await when_it_waits(sending, hold.sent)
     except BaseException as error:
         hold.end("broken", error)
         raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -82,12 +83,13 @@ class Asked:
     """Tokens that the answer may have at most, where the body says so; those of reasoning are of them."""
 
 
-def endpoint_of(method: str, raw_path: bytes) -> Endpoint | None:
-    """What a request to this path, as it is sent, is billed for; None where it is not."""
+@lru_cache(maxsize=256)  # most processes post to a few
+def endpoint_of(raw_path: bytes) -> Endpoint | None:
+    """What is posted to this path, as it is sent, is billed for this; None where it is not."""
     path = raw_path.partition(b"?")[0]
     for ending, endpoint in _ENDPOINTS.get(path.rpartition(b"/")[2], ()):
         if path.endswith(ending):
-            return endpoint if method == "POST" else None
+            return endpoint
     return None
 
 

@@ -114,6 +114,7 @@ class _Responses(Ears):
         self.is_over(None)
         self._hold = self._follow(RESPONSES, _SOCKET, (self._host, text))
         if self._hold is not None:
+            self._hold.sent()
             self._hold.answered(200, _EVENTS, self._round_trip)
             self._take = self._hold.take_first
 

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from livekit_tokens.capture.wire.exchange import Hold
+from livekit_tokens.capture.wire.sending import when_it_waits
 from livekit_tokens.core import faults
 
 Begin = Callable[[Any], Hold | None]
@@ -109,7 +110,7 @@ def _async_send(before: Callable[..., Awaitable[Any]], begin: Begin, module: Any
             return await before(client, request, stream=stream, **options)
         try:
             # As a stream in any case, read below as `send` itself reads it: so a cut-off body is seen too.
-            response = await before(client, request, stream=True, **options)
+            response = await when_it_waits(before(client, request, stream=True, **options), hold.sent)
         except BaseException as error:
             _failed(request, hold, error)
             raise
@@ -132,6 +133,7 @@ def _sync_send(before: Callable[..., Any], begin: Begin, module: Any) -> Callabl
         hold = _begun(begin, request)
         if hold is None:
             return before(client, request, stream=stream, **options)
+        hold.sent()
         try:
             response = before(client, request, stream=True, **options)
         except BaseException as error:

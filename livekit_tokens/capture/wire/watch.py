@@ -114,10 +114,10 @@ def _copying(copy: Callable[..., Any], nobodys: Nobodys) -> Callable[..., Any]:
 
 def begin(request: Any) -> Hold | None:
     """Follow an httpx request if it is billable and somebody may pay for it."""
-    endpoint = endpoint_of(request.method, request.url.raw_path)  # `url.path` undoes its quoting first, for 10 us
-    if endpoint is None:
+    if request.method != "POST":
         return _begin_retrieval(request)
-    return follow(endpoint, _HTTP, request)
+    endpoint = endpoint_of(request.url.raw_path)  # `url.path` undoes its quoting first, for 10 us
+    return follow(endpoint, _HTTP, request) if endpoint is not None else None
 
 
 def _begin_retrieval(request: Any) -> Hold | None:
@@ -137,9 +137,7 @@ def follow(endpoint: Endpoint, channel: Channel, sent: Any) -> Hold | None:
         if call is None:
             return None
         pays = partial(spending.spender_of, Spending(call))
-    exchange = Exchange(endpoint, channel, sent, pays)
-    exchange.be_seen()
-    return Hold(exchange)
+    return Hold(Exchange(endpoint, channel, sent, pays))
 
 
 def _spender() -> Spender | None:

@@ -39,13 +39,12 @@ class Field:
     ],
 )
 def test_what_is_billed_is_known_by_its_path(path: str, operation: str | None) -> None:
-    endpoint = endpoint_of("POST", path.encode())
+    endpoint = endpoint_of(path.encode())
     assert (None if endpoint is None else endpoint.operation) == operation
-    assert endpoint_of("GET", path.encode()) is None
 
 
 def asked(path: str, body: Any) -> Asked | None:
-    endpoint = endpoint_of("POST", path.encode())
+    endpoint = endpoint_of(path.encode())
     assert endpoint is not None
     return read_json(endpoint, path, body if isinstance(body, bytes) else json.dumps(body).encode())
 
@@ -111,7 +110,7 @@ def test_a_response_may_be_asked_for_without_an_input_of_its_own(field: str) -> 
 
 
 def test_a_form_tells_model_and_length_of_its_audio() -> None:
-    endpoint = endpoint_of("POST", b"/v1/audio/transcriptions")
+    endpoint = endpoint_of(b"/v1/audio/transcriptions")
     assert endpoint is not None
     told = read_form(endpoint, "", [Field("model", value="whisper-1"), Field("file", file=wav(1.25))])
     assert told is not None

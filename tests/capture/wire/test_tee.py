@@ -280,6 +280,7 @@ async def test_what_is_not_billed_is_not_recorded(
     provider: Provider, client: openai.AsyncOpenAI, tracked: Paper
 ) -> None:
     await client.models.list()
+    await httpx2.AsyncClient().get(provider.base_url + "/chat/completions")  # a list of what was asked before
     await httpx2.AsyncClient().post(provider.base_url + "/moderations", json={"input": "x"})
     await httpx2.AsyncClient().post(provider.base_url + "/responses", json={"answer": "a form of somebody's"})
     assert tracked.records == []

@@ -19,7 +19,7 @@ SECONDS = 10.0
 
 def seen(model: str = "gpt-5", *, said: str = "", **told: Any) -> Seen:
     """A chat that was cut after ten seconds, in which so much text had come, from the sixth on."""
-    endpoint = endpoint_of("POST", b"/v1/chat/completions")
+    endpoint = endpoint_of(b"/v1/chat/completions")
     assert endpoint is not None
     record = UsageRecord("0" * 32, 1, "agent", "openai", model, "chat_completion", dict(PROMPT), "estimated")
     record = replace(record, low=dict(PROMPT), high=dict(PROMPT))
@@ -100,7 +100,7 @@ def test_an_answer_in_one_piece_may_have_been_nearly_there(streamed: bool) -> No
 @pytest.mark.parametrize(("told", "most"), [(-1, None), (0, None), (True, None), (7.5, None), (300, 300)])
 def test_a_limit_that_is_none_is_none(told: object, most: int | None) -> None:
     """Local servers are told -1."""
-    endpoint = endpoint_of("POST", b"/v1/chat/completions")
+    endpoint = endpoint_of(b"/v1/chat/completions")
     assert endpoint is not None
     body = json.dumps({"model": "gpt-5", "messages": [{}], "max_tokens": told}).encode()
     read = read_json(endpoint, "", body)
