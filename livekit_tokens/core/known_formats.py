@@ -1,6 +1,7 @@
 """Records in the formats that users of other trackers know: a sheet's row, a line of a daily log file. Pure.
 
-Names of users and models are theirs; what was asked or said is not kept, so `query` is always null.
+Behind the fields that they know stand ours, by which an import reads the record back as it was. Names of users and
+models are theirs; what was asked or said is not kept, so `query` is always null.
 """
 
 from __future__ import annotations
@@ -33,6 +34,18 @@ SHEET = (
     "output_cost",
     "total_cost",
     "request_metadata",
+    "service",
+    "provider",
+    "feature",
+    "provenance",
+    "units",
+    "informational_units",
+    "success",
+    "error_message",
+    "processing_time_ms",
+    "first_output_ms",
+    "quality_score",
+    "safety_score",
 )
 """The columns of a sheet of records."""
 
@@ -59,11 +72,23 @@ def sheet_row(entry: Entry) -> list[object]:
         sum(tokens),
         *(None if cost is None else dollars_text(cost) for cost in costs),
         _encode(dict(record.metadata)).decode(),
+        *map(harmless, (record.service, record.provider, record.feature, record.provenance)),
+        *(_encode(u.in_order(units)).decode() for units in (record.units, record.informational)),
+        "true" if record.success else "false",
+        harmless(record.error or ""),
+        record.processing_ms,
+        record.first_output_ms,
+        record.quality_score,
+        record.safety_score,
     ]
 
 
 def log_line(entry: Entry) -> str:
-    """A line of JSON without its newline. Costs are exact numbers with at most nine decimals, null if unpriced."""
+    """A line of JSON without its newline. Costs are exact numbers with at most nine decimals, null if unpriced.
+
+    Labels that callers choose (agent, feature, metadata) are not in it: they may name a person, and these files are
+    freed of one by the identity alone.
+    """
     record = entry.line.record
     tokens = _tokens(record)
     line = {
@@ -80,6 +105,14 @@ def log_line(entry: Entry) -> str:
         "success": record.success,
         "error_message": record.error,
         "id": identity(entry),
+        "service": record.service,
+        "provider": record.provider,
+        "provenance": record.provenance,
+        "units": u.in_order(record.units),
+        "informational_units": u.in_order(record.informational),
+        "first_output_ms": record.first_output_ms,
+        "quality_score": record.quality_score,
+        "safety_score": record.safety_score,
     }
     return _encode(line).decode()
 

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import NamedTuple
 
 from livekit_tokens.domain import described
@@ -22,8 +23,8 @@ from livekit_tokens.domain.identity import PLAIN, Identities
 from livekit_tokens.domain.periods import DAY
 from livekit_tokens.domain.sessions import Part, suffix
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.domain.units import Units
-from livekit_tokens.domain.usage import EXPORTED_KEY, UNKNOWN_FEATURE, Provenance, UsageRecord
+from livekit_tokens.domain.units import Units, make_units
+from livekit_tokens.domain.usage import EXPORTED_KEY, PROVENANCES, UNKNOWN_FEATURE, Provenance, UsageRecord
 
 Row = Mapping[str, object]
 
@@ -47,12 +48,16 @@ _NAMES = {
     "cost": ("total_cost", "total_cost_usd", "cost_usd", "cost_estimate", "cost"),
     "seconds": ("response_time",),
     "milliseconds": ("processing_time_ms", "response_time_ms"),
+    "first_ms": ("first_output_ms",),
     "audio": ("audio_seconds", "duration_seconds"),
     "success": ("success",),
     "error": ("error_message", "error"),
     "quality": ("quality_score",),
     "safety": ("safety_score",),
     "metadata": ("request_metadata", "metadata"),
+    "units": ("units",),
+    "informational": ("informational_units",),
+    "provenance": ("provenance",),
 }
 COST = "imported_cost_usd"
 _EXPORTED = re.compile(r"([0-9a-f]{32})-(\d{1,18})")
@@ -134,6 +139,7 @@ def _mapped(row: Row, given: Row, occurrence: int, terms: Terms) -> Foreign:
         success=str(found["success"]).lower() not in ("false", "0", "no"),
         error=described.error_of(None if found["error"] is None else str(found["error"])),
         processing_ms=_milliseconds(found),
+        first_output_ms=_whole_ms(fraction("first_output_ms", found["first_ms"])),
         idempotency_key=told,
         quality_score=described.score("quality_score", fraction("quality_score", found["quality"])),
         safety_score=described.score("safety_score", fraction("safety_score", found["safety"])),
@@ -157,6 +163,8 @@ def _part(run: str, session: str, user: str | None, name: str | None, at: Micros
 
 
 def _figures(model: str, found: Row) -> tuple[Units, Units, Provenance]:
+    if (units := _object(found["units"])) is not None:  # as our own export tells them
+        return make_units(units), make_units(_object(found["informational"]) or {}), _provenance(found["provenance"])
     told = {name: count(f"{name}_tokens", found[name]) for name in ("input", "output", "cached")}
     seconds = fraction("audio_seconds", found["audio"])
     if told["input"] is None and told["output"] is None and seconds is None:
@@ -168,20 +176,33 @@ def _figures(model: str, found: Row) -> tuple[Units, Units, Provenance]:
         cached_tokens=told["cached"],
         audio_seconds=seconds,
     )
+    if not units and not informs and fraction("cost", found["cost"]):
+        return {}, {}, "unknown"  # it was billed by what these formats do not tell: seconds, or characters
     if informs:
         return units, informs, "unknown" if seconds is None else "reported"
     # Which of a realtime model's tokens were audio, other trackers do not say; here they stand as text.
     return units, {}, "estimated" if "realtime" in model else "reported"
 
 
-def _metadata(found: Row) -> Mapping[str, str | int | float | bool | None]:
-    own = found["metadata"]
-    if isinstance(own, str):
+def _provenance(told: object) -> Provenance:
+    for provenance in PROVENANCES:
+        if provenance == told:
+            return provenance
+    raise Unmapped(f"its provenance is {str(told)[:20]!r}; expected {', '.join(PROVENANCES)}")
+
+
+def _object(value: object) -> Mapping[str, object] | None:
+    """A JSON object, as such or as a cell's text; None for anything else."""
+    if isinstance(value, str):
         try:
-            own = json.loads(own)
+            value = json.loads(value)
         except ValueError:
-            own = None
-    labels = described.labels(own if isinstance(own, Mapping) else None)
+            return None
+    return value if isinstance(value, Mapping) else None
+
+
+def _metadata(found: Row) -> Mapping[str, str | int | float | bool | None]:
+    labels = described.labels(_object(found["metadata"]))
     if (cost := fraction("cost", found["cost"])) is not None:
         if cost < 0:
             raise Unmapped(f"cost is {str(cost)[:20]}; expected one from 0")
@@ -192,7 +213,10 @@ def _metadata(found: Row) -> Mapping[str, str | int | float | bool | None]:
 def _milliseconds(found: Row) -> int | None:
     seconds = fraction("response_time", found["seconds"])
     milliseconds = fraction("processing_time_ms", found["milliseconds"])
-    number = seconds * 1000 if seconds is not None else milliseconds
+    return _whole_ms(seconds * 1000 if seconds is not None else milliseconds)
+
+
+def _whole_ms(number: Decimal | None) -> int | None:
     return None if number is None or not 0 <= number < 10**12 else round(number)
 
 

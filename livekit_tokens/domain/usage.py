@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar, dataclass_transform
+from typing import Literal, TypeVar, dataclass_transform, get_args
 
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.units import Units
@@ -12,6 +12,8 @@ from livekit_tokens.domain.units import Units
 Provenance = Literal["reported", "estimated", "unknown"]
 """reported: the provider's own figures. estimated: ours, where the provider's were cut off or do not exist.
 unknown: a request happened, and nothing can be said about its size."""
+
+PROVENANCES: tuple[Provenance, ...] = get_args(Provenance)
 
 UNKNOWN_FEATURE = "unknown"
 

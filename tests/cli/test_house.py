@@ -283,6 +283,41 @@ def test_import_reads_our_own_exports_the_known_tables_and_logs(run, tmp_path):
     assert run("import", "sheet.csv", "--json")[1].count('"records": 0') == 1
 
 
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_an_export_imported_into_an_empty_ledger_has_the_same_totals(tmp_path, form):
+    """What is billed by seconds or characters, what came from the cache, what failed; each at its provider's price."""
+    machine, other = Machine(tmp_path / "one"), Machine(tmp_path / "other")
+    machine.home.mkdir()
+    other.home.mkdir()
+    machine.python(
+        """
+from livekit_tokens import record_usage, usage_session
+with usage_session("s", user="ada"):
+    record_usage(model="whisper-1", service="transcriber", operation="transcription", audio_seconds=600)
+    record_usage(model="tts-1", service="tts", operation="speech", characters=100_000)
+    record_usage(model="gpt-4o", input_tokens=100_000, cached_tokens=90_000, output_tokens=10)
+    record_usage(model="gpt-realtime", units={"input_audio": 10_000, "output_audio": 10_000}, service="agent")
+    record_usage(model="claude-sonnet-4-5", provider="anthropic", input_tokens=1000, success=False, error="timed_out")
+    record_usage(model="no-such-model", input_tokens=5)
+"""
+    )
+
+    def totals(machine: Machine) -> dict[str, object]:
+        by = ("--by", "provider", "--by", "model")
+        told = json.loads(machine.command("report", *by, "--json").stdout)
+        assert told["totals"]["requests"] == 6
+        return {**told["totals"], "groups": told["groups"]}
+
+    before = totals(machine)
+    assert before["unpriced_requests"] == 1
+    name = tmp_path / f"all.{form}"
+    assert machine.command("export", f"--{form}", str(name)).returncode == 0
+    files = [name] if form == "csv" else list(name.iterdir())
+    assert other.command("import", *map(str, files)).returncode == 0
+
+    assert totals(other) == before
+
+
 def test_a_sheet_exported_from_a_ledger_adds_nothing_to_it(run, tmp_path):
     """Not once, and not twice; the sheet that was imported first neither."""
     (tmp_path / "first.csv").write_text(

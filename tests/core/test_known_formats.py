@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+from dataclasses import replace
 from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from livekit_tokens.core.known_formats import SHEET, day_of, log_line, sheet_row
 from livekit_tokens.core.reports import Entry
+from livekit_tokens.domain.foreign import foreign
 from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.summary import RecordLine
+from livekit_tokens.domain.units import LARGEST, REGISTRY
+from livekit_tokens.domain.usage import PROVENANCES, UsageRecord
 from tests.core.makers import a_record
 
 AT = 1_795_000_000_123_456
@@ -42,6 +51,18 @@ def test_a_row_has_a_cell_for_every_column():
         "output_cost": "0.000000002",
         "total_cost": "0.000000003",
         "request_metadata": '{"n":1}',
+        "service": "agent",
+        "provider": "openai",
+        "feature": "unknown",
+        "provenance": "reported",
+        "units": '{"input_text":100,"output_audio":50}',
+        "informational_units": '{"input_audio":5}',
+        "success": "true",
+        "error_message": "",
+        "processing_time_ms": None,
+        "first_output_ms": None,
+        "quality_score": None,
+        "safety_score": None,
     }
 
 
@@ -69,6 +90,14 @@ def test_a_line_of_the_log_has_exact_numbers():
         "success": True,
         "error_message": None,
         "id": "key-7",
+        "service": "agent",
+        "provider": "openai",
+        "provenance": "reported",
+        "units": {"input_text": 100, "output_audio": 50},
+        "informational_units": {},
+        "first_output_ms": None,
+        "quality_score": None,
+        "safety_score": None,
     }
     assert read(log_line(entry(Price(0, 0))))["cost_estimate"] == 0
 
@@ -91,3 +120,55 @@ def test_a_formula_is_harmless_in_a_sheet_and_itself_in_the_log():
 def test_a_record_is_of_its_utc_day():
     """Which names its file."""
     assert day_of(entry()) == "2026-11-18"
+
+
+some_units = st.dictionaries(st.sampled_from(list(REGISTRY)), st.integers(1, LARGEST))
+milliseconds = st.none() | st.integers(0, 10**9)
+score = st.none() | st.floats(0, 1)
+a_name = st.sampled_from(["agent", "tts", "deepgram", "nova-3", "=sum(1)", "@x", "-1", "Ada, Anna", "rag_answer"])
+any_record = st.builds(
+    UsageRecord,
+    part=st.just("ab" * 16),
+    at=st.integers(1, AT),
+    service=a_name,
+    provider=a_name,
+    model=a_name | st.sampled_from(["whisper-1", "gpt-realtime", "tts-1"]),
+    operation=a_name,
+    units=some_units,
+    provenance=st.sampled_from(PROVENANCES),
+    informational=some_units,
+    agent=st.none() | a_name,
+    feature=a_name,
+    success=st.booleans(),
+    error=st.sampled_from([None, "RateLimitError 429", "server_error"]),
+    processing_ms=milliseconds,
+    first_output_ms=milliseconds,
+    quality_score=score,
+    safety_score=score,
+    metadata=st.sampled_from([{}, {"status": "cancelled", "n": 1}]),
+)
+
+
+def came_back(row: dict[str, object], record: UsageRecord) -> UsageRecord:
+    """As an import reads the row; whose it is, and what it had cost, stand elsewhere."""
+    found = foreign(row, 1).record
+    metadata = {name: label for name, label in found.metadata.items() if name != "imported_cost_usd"}
+    return replace(found, part=record.part, idempotency_key=None, metadata=metadata)
+
+
+@given(any_record, st.sampled_from([Price(), Price(0, 0), Price(7, 10**12)]))
+def test_a_row_of_a_sheet_is_read_back_as_the_record_that_it_was(record: UsageRecord, price: Price):
+    """Every unit, and to whom it was paid for what: so it costs the same in whichever ledger it is imported."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerows([SHEET, sheet_row(Entry(RecordLine("ab" * 16 + "-7", record, price), "s", "u", *[None] * 3, {}))])
+    (row,) = csv.DictReader(io.StringIO(text.getvalue()))
+
+    assert came_back(row, record) == record
+
+
+@given(any_record, st.sampled_from([Price(), Price(0, 0), Price(7, 10**12)]))
+def test_a_line_of_the_log_is_read_back_as_the_record_that_it_was_without_its_labels(record: UsageRecord, price: Price):
+    line = read(log_line(Entry(RecordLine("ab" * 16 + "-7", record, price), "s", "u", *[None] * 3, {})))
+
+    assert came_back(line, record) == replace(record, agent=None, feature="unknown", metadata={})

@@ -88,6 +88,38 @@ def test_tokens_beside_a_duration_that_is_billed_only_inform():
     assert record.informational == {"input_audio": 1200, "output_text": 20}
 
 
+@pytest.mark.parametrize("model", ["tts-1", "nova-3", "whisper-1", "gpt-4o"])
+def test_a_row_that_cost_something_and_tells_no_tokens_is_unknown(model):
+    """Seconds and characters these formats do not tell. As a request that used nothing, it would be priced at 0."""
+    row = {**LOG, "model_name": model, "prompt_tokens": 0}
+    record = foreign(row, 1).record
+
+    assert (record.units, record.informational, record.provenance) == ({}, {}, "unknown")
+    assert record.metadata == {"imported_cost_usd": "0.000024"}
+    free = foreign({**row, "cost_estimate": 0, "model_name": "gpt-4o"}, 1).record
+    assert (free.units, free.provenance) == ({}, "reported")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"units": '{"input_text": -1}', "provenance": "reported"}, "input_text is -1; expected a whole number from 0"),
+        ({"units": {"minutes": 1}, "provenance": "reported"}, "unknown unit 'minutes'"),
+        ({"units": {"input_text": 1}}, "its provenance is 'None'; expected reported, estimated, unknown"),
+        ({"units": {"input_text": 1}, "provenance": "told"}, "its provenance is 'told'"),
+    ],
+)
+def test_units_are_held_to_what_units_are(changes, reason):
+    """Of our own export, changed by hand."""
+    with pytest.raises(Unmapped, match=reason):
+        foreign({**LOG, **changes}, 1)
+
+
+@pytest.mark.parametrize("value", [3, "3", "minutes", "[1]"])
+def test_a_column_of_units_that_is_not_ours_is_passed_over(value):
+    assert foreign({**LOG, "units": value}, 1).record.units == {"input_text": 1200}
+
+
 def test_a_realtime_models_tokens_are_estimated_as_text():
     """Which of them were audio is not told."""
     assert foreign({**TABLE, "model_name": "gpt-4o-realtime"}, 1).record.provenance == "estimated"
