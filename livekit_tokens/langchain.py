@@ -127,16 +127,17 @@ class TokenTrackingCallbackHandler(BaseCallbackHandler):
             faults.note("a LangChain request could not be recorded", fault)
 
     def _write(self, run_id: UUID, asked: _Asked, response: LLMResult | None, error: BaseException | None) -> None:
-        if asked.call.has_seen(asked.operation, (asked.provider, asked.model)):
-            return  # each attempt of it is recorded by the wire, also what was cut off
         message, answered = _message_of(response), _told_by(response)
+        usage = usage_of(message, answered)
+        if asked.call.has_seen(asked.operation, (asked.provider, asked.model), _tokens_of(usage)):
+            return  # each attempt of it is recorded by the wire, also what was cut off
         # A tracked call or a usage_session goes first: what the wire sees of this request is theirs, too.
         session = self.thread_id if spending.whose() is None else None
         ByHand(recording, user=self.user_id).record_usage(
             model=str(answered.get("model_name") or asked.model),
             provider=asked.provider,
             operation=asked.operation,
-            usage=usage_of(message, answered),
+            usage=usage,
             agent=self.agent_name,
             session_id=session,
             request_id=_id_of(message, answered),
@@ -192,6 +193,11 @@ def usage_of(message: AIMessage | None, answered: Mapping[str, Any]) -> dict[str
             "audio_tokens": made.get("audio") or 0,
         },
     }
+
+
+def _tokens_of(usage: Mapping[str, Any] | None) -> witnesses.Tokens:
+    read, made = ((usage or {}).get(name) for name in ("prompt_tokens", "completion_tokens"))
+    return (read, made) if isinstance(read, int) and isinstance(made, int) else (0, 0)
 
 
 def _message_of(response: LLMResult | None) -> AIMessage | None:

@@ -5,7 +5,9 @@ on the instance, so that each call of them has a mark of its own in its context.
 that sends and the one that reports (measured on livekit-agents 1.8.9; so do the tasks of a FallbackAdapter and its
 recoveries). A request that the wire records leaves its operation at the mark; a metric or an error of the same call
 and operation is then silent, whatever its component calls its model and provider. They are no pairs: a voice tells of
-each segment, a client's own retries are requests of their own. Only where several components may have been asked, in
+each segment, a client's own retries are requests of their own. It speaks only if neither its names nor its tokens are
+those of any request that was seen, and all of these are told: a model of another's, before which OpenAI's was asked
+(a router, a guardrail). Only where several components may have been asked, in
 an adapter's call, are they told apart by their names. Where nothing was seen (a provider with a WebSocket or a client
 of its own, a request that failed before it was sent), the metrics speak.
 """
@@ -24,25 +26,30 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from livekit_tokens.capture import spending
 from livekit_tokens.capture.spending import Writer
+from livekit_tokens.domain.units import input_tokens, output_tokens
 
 _METHODS = ("chat", "recognize", "stream", "synthesize")
 _MOST_SEEN = 64
 
 Names = tuple[str, str]
 """Provider and model."""
+Tokens = tuple[int, int]
+"""Read and made."""
 
 
 class Seen:
     """One request that the wire records: enough to know it again, and nothing of what it holds.
 
     `names` may take a look into its body: so they are asked for only where names matter, until they are known.
+    `tokens` are there once its provider has told them.
     """
 
-    __slots__ = ("names", "operation")
+    __slots__ = ("names", "operation", "tokens")
 
     def __init__(self, operation: str, names: Callable[[], Names]) -> None:
         self.operation = operation
         self.names = names
+        self.tokens: Tokens | None = None
 
 
 class Mark:
@@ -77,12 +84,12 @@ class Mark:
         """Whether a run that begins now, as a part of another one, is begun together with those of this call."""
         return bool(self.runs) and self.within == within and not self._seen
 
-    def has_seen(self, operation: str, names: Names) -> bool:
+    def has_seen(self, operation: str, names: Names, tokens: Tokens) -> bool:
         """Whether what a component tells of, by its own names, is what the wire has seen in this call."""
         seen = [request for request in list(self._seen) if request.operation == operation]
         if self._of_several:
             return self._is_told_as(names, [request.names() for request in seen]) is not None
-        return bool(seen)
+        return bool(seen) and not _is_anothers(names, tokens, seen)
 
     def _is_told_as(self, names: Names, seen: list[Names]) -> Names | None:
         """By which names the wire has seen this component of an adapter's: mostly by its own.
@@ -96,6 +103,15 @@ class Mark:
             free = (one for one in seen if one not in self._told_as.values())
             self._told_as[names] = next(free, None)
         return self._told_as[names]
+
+
+def _is_anothers(names: Names, tokens: Tokens, seen: list[Seen]) -> bool:
+    """Whether a request is none of those that were seen. A component may tell the sum of several as one."""
+    told = [request.tokens for request in seen if request.tokens is not None]
+    read, made = (sum(numbers) for numbers in zip(*told, strict=True)) if told else (0, 0)
+    if len(told) < len(seen) or tokens in ((0, 0), (read, made), *told):
+        return False
+    return not any(mine == its for request in seen for mine, its in zip(names, request.names(), strict=True))
 
 
 _mark: ContextVar[Mark | None] = ContextVar("livekit_tokens_mark", default=None)
@@ -205,7 +221,8 @@ def is_told(fields: Mapping[str, Any]) -> bool:
     """Whether the wire has recorded what a component tells of now, in its own context, by these fields of a record."""
     operation, provider = fields["operation"], fields["provider"]
     if (found := here()) is not None:
-        return found.has_seen(operation, (provider, fields["model"]))
+        tokens = (input_tokens(fields["units"]), output_tokens(fields["units"]))
+        return found.has_seen(operation, (provider, fields["model"]), tokens)
     look_outside()
     told = spending.whose() if _outside else None
     return told is not None and (operation, provider) in _outside.get(told.payer.writer, ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import openai
@@ -9,6 +10,9 @@ from livekit import rtc
 from livekit.agents import llm, stt, tts
 from livekit.agents.llm import ChatChunk, ChoiceDelta, CompletionUsage
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
+
+from livekit_tokens.capture.wire import counting
+from tests.waiting import PATIENCE_SECONDS
 
 HELLO: Any = [{"role": "user", "content": "Hello there, how are you?"}]
 STREAM: Any = {"stream": True, "stream_options": {"include_usage": True}}
@@ -44,6 +48,32 @@ class _OwnAnswer(llm.LLMStream):
                 self._event_ch.send_nowait(_heard(chunk))
         except openai.APIStatusError as error:
             raise llm_error(error) from error
+
+
+class RoutedMind(OwnMind):
+    """Asks OpenAI which way to go, and then a model of another's, whose usage it tells."""
+
+    TOLD: CompletionUsage = CompletionUsage(prompt_tokens=100_000, completion_tokens=5_000, total_tokens=105_000)
+
+    @property
+    def model(self) -> str:
+        return "claude-sonnet-4-5"
+
+    def chat(self, **options: Any) -> llm.LLMStream:
+        options.setdefault("conn_options", DEFAULT_API_CONNECT_OPTIONS)
+        return _RoutedAnswer(self, options["chat_ctx"], options.get("tools") or [], options["conn_options"])
+
+
+class _RoutedAnswer(_OwnAnswer):
+    def __init__(self, mind: RoutedMind, chat_ctx: Any, tools: Any, conn_options: Any) -> None:
+        super().__init__(mind, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
+
+    async def _run(self) -> None:
+        own: Any = self._llm
+        await own.client.chat.completions.create(model=own.asks, messages=HELLO)
+        await asyncio.to_thread(counting.settle, None, PATIENCE_SECONDS)  # the other model takes its time
+        self._event_ch.send_nowait(ChatChunk(id="msg_1", delta=ChoiceDelta(role="assistant", content="Hello.")))
+        self._event_ch.send_nowait(ChatChunk(id="msg_1", usage=own.TOLD))
 
 
 def _heard(chunk: Any) -> ChatChunk:

@@ -28,7 +28,7 @@ from livekit_tokens.demo.provider import Provider as Realtime
 from livekit_tokens.domain.units import input_tokens, output_tokens
 from livekit_tokens.domain.usage import UsageRecord
 from tests.capture.calls import NO_WAIT, Call, Greeter, recovered
-from tests.capture.own_components import OwnEar, OwnMind, OwnVoice
+from tests.capture.own_components import OwnEar, OwnMind, OwnVoice, RoutedMind
 from tests.capture.pipeline import Ear, Script, Speaker, Voice, is_speech
 from tests.capture.wire.conftest import Paper
 from tests.capture.wire.provider import Provider
@@ -193,6 +193,19 @@ async def test_a_hosts_own_components_around_the_openai_client_are_told_by_the_w
     assert Counter(record.service for record in call.records) == {"transcriber": 1, "agent": 1, "tts": 1}
     assert len(provider.bill) == 3
     assert {record.provider for record in call.records} == {"openai"}
+
+
+async def test_what_another_model_tells_counts_beside_what_its_component_has_asked_of_openais(
+    provider: Provider, client: sdk.AsyncOpenAI
+) -> None:
+    """Neither its names nor its tokens are those of the request that the wire has seen in the same call."""
+    call = await calling(llm=RoutedMind(client, "anthropic"))
+    await call.say()
+    await call.end()
+    told = RoutedMind.TOLD
+    theirs = Counter({("claude-sonnet-4-5", told.prompt_tokens, told.completion_tokens): 1})
+    assert reported(call.records) == billed(provider) + theirs
+    assert len(provider.bill) == 1
 
 
 @pytest.mark.parametrize("failing", [True, False])

@@ -231,6 +231,7 @@ class Account:
         if record.provenance == "reported" and record.units and self._prompt is not None:
             name = record.request_id if asked.endpoint.kind == "responses" else None
             _calibration.learn(record.provider, self._pend.record.model, *self._prompt, Told(record.units, name))
+        exchange.is_told(record)
         self._remember(record, ended, ending)
         self._write(record, headers.get("x-request-id"))
 

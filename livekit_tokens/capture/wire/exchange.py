@@ -23,6 +23,8 @@ from livekit_tokens.capture.wire.requests import UNKNOWN_MODEL, Asked, Endpoint
 from livekit_tokens.capture.witnesses import Mark, Names, Seen
 from livekit_tokens.core import faults
 from livekit_tokens.domain.providers import provider_of
+from livekit_tokens.domain.units import input_tokens, output_tokens
+from livekit_tokens.domain.usage import UsageRecord
 
 awaited: WeakValueDictionary[tuple[str, str], Exchange] = WeakValueDictionary()
 """By host and response, those whose responses run on in the background. The counting thread's own."""
@@ -187,6 +189,11 @@ class Exchange:
             given_up[name] = (account.writer, account.given_up_as)
             if len(given_up) > _MOST_GIVEN_UP:
                 given_up.popitem(last=False)
+
+    def is_told(self, record: UsageRecord) -> None:
+        """It has come to this: whoever tells of it as well is known by its figures."""
+        if self._seen is not None and record.provenance == "reported":
+            self._seen.tokens = (input_tokens(record.units), output_tokens(record.units))
 
     def come(self, reading: Reading) -> None:
         """Its response has run on in the background, and has come to its end."""
