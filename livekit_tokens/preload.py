@@ -19,6 +19,7 @@ FIRST_USES = (
     "alembic.config",
     "livekit.plugins.openai",
     "livekit_tokens.bootstrap",
+    "livekit_tokens.capture.plugin",
     "livekit_tokens.capture.tracking",
     "livekit_tokens.capture.wire.sockets",
     "livekit_tokens.prices.book",

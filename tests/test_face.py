@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,11 @@ def test_importing_track_registers_the_plugin_with_its_preload_package() -> None
         "print([p.package for p in Plugin.registered_plugins])"
     )
     assert "livekit_tokens.preload" in python(code)
+
+
+def test_the_package_knows_the_version_that_is_installed() -> None:
+    """LiveKit is told it, and reading it from the installed files would be memory of each job process."""
+    assert livekit_tokens.__version__ == metadata.version("livekit-tokens")
 
 
 def test_registering_twice_registers_once() -> None:
@@ -71,17 +77,17 @@ def test_preloading_starts_no_thread() -> None:
     assert python(code).strip() == "1"
 
 
-def test_the_first_track_of_a_preloaded_process_imports_nothing_more(tmp_path: Path) -> None:
-    """A module that is read and compiled there is time that a caller waits."""
+def test_a_preloaded_process_imports_nothing_more_for_its_first_track(tmp_path: Path) -> None:
+    """A module that is read and compiled there is time that a caller waits, and memory of each process."""
     code = (
         "import asyncio, os, sys, livekit_tokens.preload\n"
         "from livekit.agents import AgentSession\n"
+        "before = set(sys.modules)\n"
         "from livekit_tokens import track\n"
         f"os.environ['LIVEKIT_TOKENS_SPOOL_DIR'] = {str(tmp_path)!r}\n"
         f"os.environ['LIVEKIT_TOKENS_DATABASE_URL'] = 'sqlite:///{tmp_path}/ledger.db'\n"
         "async def work():\n"
-        "    session, before = AgentSession(), set(sys.modules)\n"
-        "    tracking = track(session)\n"
+        "    tracking = track(AgentSession())\n"
         "    print(sorted(set(sys.modules) - before), flush=True)\n"
         "    await tracking.aclose()\n"
         "asyncio.run(work())"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from importlib import import_module, metadata
+from importlib import import_module
 
 from livekit.agents import Plugin
+
+from livekit_tokens import __version__
 
 logger = logging.getLogger("livekit_tokens")
 
@@ -17,7 +19,7 @@ class LiveKitTokens(Plugin):
     """LiveKit puts `package` into its forkserver: what is heavy is loaded once a worker, and shared by its jobs."""
 
     def __init__(self) -> None:
-        super().__init__("livekit-tokens", metadata.version("livekit-tokens"), PRELOAD, logger)
+        super().__init__("livekit-tokens", __version__, PRELOAD, logger)
 
     def download_files(self) -> None:
         """Nothing is downloaded; raises if what must be on disk before calls begin is not."""
