@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.table import MISSED, MISSING
 
 HERE = Path(__file__).parent
-SHARED = {"__init__", "__main__", "call", "clock", "job", "table"}
+SHARED = {"__init__", "__main__", "call", "job", "table", "year"}
 NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in SHARED)
 FULL = {
     "stalls": [[], ["--long", "600"]],

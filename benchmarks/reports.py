@@ -1,6 +1,7 @@
 """Every command of the reports over a generated year, asked about its last 30 days.
 
-    python -m benchmarks.reports [--records 1000000] [--rounds 5]
+    python -m benchmarks.reports [--records 1000000] [--rounds 5] [--keep FOLDER]
+    python -m benchmarks.reports --records 10000000 --keep FOLDER       # the ledger that benchmarks.size keeps there
 
 The reference is a process that imports what every command needs (SQLAlchemy, pydantic-settings, typer) and ends: no
 command can take less. The best round counts; whole processes, from start to exit, by the processor's time: a command
@@ -12,6 +13,7 @@ Exit 1 if a goal is missed.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import csv
 import json
 import os
@@ -19,12 +21,17 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 from benchmarks.table import MISSED, Line, show
+from benchmarks.year import END, filled, sqlite_url
+from livekit_tokens.domain.times import to_datetime
+from livekit_tokens.prices.book import PriceBook
+from livekit_tokens.store.connection import StoreLedger
 
 GOAL_SECONDS = 1.0
 _GOALS = {"report": 0.7}
@@ -52,10 +59,11 @@ def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--records", type=int, default=1_000_000)
     asked.add_argument("--rounds", type=int, default=5)
+    asked.add_argument("--keep", type=Path, metavar="FOLDER")
     given = asked.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        year = Year(Path(folder))
-        year.run("demo", "--records", str(given.records), "--until", f"{year.until:%Y-%m-%dT%H:%M:%SZ}")
+        year = Year(Path(folder), sqlite_url(given.keep or Path(folder), given.records))
+        asyncio.run(_filled(year.url, given.records))
         floor = min(year.seconds(FLOOR) for _ in range(given.rounds))
         lines = [_line(year, command, floor, given.rounds) for command in COMMANDS]
         code = show(f"30 days of a year of {given.records:,} records", lines, "imports alone")
@@ -63,17 +71,18 @@ def main() -> int:
 
 
 class Year:
-    """A ledger with a year's traffic in a folder, and the period that is asked about."""
+    """A ledger with a year's traffic, a folder beside it, and the period that is asked about."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder, self.url = folder, url
         # With byte code, as what pip has installed.
         others = ("LIVEKIT_TOKENS_", "PYTHONDONTWRITEBYTECODE")
         clean = {name: value for name, value in os.environ.items() if not name.startswith(others)}
-        mine = {"DATABASE_URL": f"sqlite:///{folder / 'ledger.db'}", "SPOOL_DIR": str(folder / "spool")}
+        mine = {"DATABASE_URL": url, "SPOOL_DIR": str(folder / "spool")}
         self.environment = clean | {f"LIVEKIT_TOKENS_{name}": value for name, value in mine.items()}
-        self.until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         # Not on a bucket's edge: the partial edges of a period are part of the question.
-        since, until = self.until - timedelta(days=30, seconds=-17), self.until - timedelta(seconds=11)
+        until = to_datetime(END)
+        since = until - timedelta(days=30)
         self.period = ("--since", f"{since:%Y-%m-%dT%H:%M:%SZ}", "--until", f"{until:%Y-%m-%dT%H:%M:%SZ}")
 
     def run(self, *words: str) -> str:
@@ -84,6 +93,14 @@ class Year:
         before = _children_seconds()
         subprocess.run([sys.executable, *words], env=self.environment, check=True, stdout=subprocess.DEVNULL)
         return _children_seconds() - before
+
+
+async def _filled(url: str, records: int) -> None:
+    ledger = StoreLedger(url, pricing=PriceBook().price, clock=lambda: END)
+    connection = await ledger.connect()
+    await filled(connection, records, time.perf_counter)
+    await connection.aclose()
+    await ledger.aclose()
 
 
 def _children_seconds() -> float:
@@ -99,9 +116,9 @@ def _line(year: Year, command: str, floor: float, rounds: int) -> Line:
 
 def _compared(year: Year) -> int:
     """The same totals from everywhere, beside a sum that none of our code has made."""
-    rows = list(csv.DictReader(year.run("export", "--csv", "-", *year.period).splitlines()))
-    cost = sum((Decimal(row["total_cost"]) for row in rows if row["total_cost"]), Decimal())
-    tokens = sum(int(row["total_tokens"]) for row in rows)
+    file = year.folder / "export.csv"
+    year.run("export", "--csv", str(file), *year.period)
+    count, cost, tokens = _summed(file)
     report = json.loads(year.run("report", "--json", *year.period))["totals"]
     users = list(csv.DictReader(year.run("report", "--by", "user", "--csv", *year.period).splitlines()))
     text, page = (year.run("report", *more, *year.period) for more in ((), ("--html", "-")))
@@ -110,13 +127,23 @@ def _compared(year: Year) -> int:
         "JSON": (Decimal(report["cost_usd"]), report["total_tokens"]),
         "CSV by user": (sum(Decimal(u["cost_usd"]) for u in users), sum(int(u["total_tokens"]) for u in users)),
     }
-    print(f"\n{len(rows):,} records")
-    for name, (dollars, count) in told.items():
-        print(f"{name:<28} ${dollars:,.9f}  {count:,} tokens")
+    print(f"\n{count:,} records")
+    for name, (dollars, counted) in told.items():
+        print(f"{name:<28} ${dollars:,.9f}  {counted:,} tokens")
     shown = {"text": f"Total Cost: ${cost:,.6f}" in text, "HTML": f"${cost:,.6f}" in page and f"{tokens:,}" in page}
     for name, same in shown.items():
         print(f"{name:<28} {'the same, as far as it is shown' if same else 'DIFFERENT'}")
     return 0 if len(set(told.values())) == 1 and all(shown.values()) else MISSED
+
+
+def _summed(file: Path) -> tuple[int, Decimal, int]:
+    """How many records an export has, what they cost together, and their tokens."""
+    count, cost, tokens = 0, Decimal(), 0
+    with file.open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            count, tokens = count + 1, tokens + int(row["total_tokens"])
+            cost += Decimal(row["total_cost"] or 0)
+    return count, cost, tokens
 
 
 if __name__ == "__main__":

@@ -3,48 +3,54 @@
     python -m benchmarks.size [--sizes 10k,100k,1M,10M] [--postgres] [--keep FOLDER]
     python -m benchmarks.size --full        # all four sizes (about 10 minutes, 4 GB of disk)
 
-With --keep the ledgers stay, SQLite's in the folder, PostgreSQL's on the server of LIVEKIT_TOKENS_TEST_POSTGRES;
-what is full is not filled again, and --fill SECONDS only fills, for about so long. So 10 million are measured in parts.
+With --keep the ledgers of a million records and more stay, SQLite's in the folder, PostgreSQL's on the server of
+LIVEKIT_TOKENS_TEST_POSTGRES; what is full is not filled again, and --fill SECONDS only fills, for about so long. So 10
+million are measured in parts.
 
-Each size is a ledger of its own, filled as the drain does. `x` is the growth beside the size before it (10 times the
-records). Ingest is of the next 20,000 records into the full ledger. Times are the store's, the median of three: CPU
-time of this process where the database is SQLite, as other processes of a busy machine do not count; else the clock's.
+Each size is a ledger of its own, filled as the drain does, with prices. `x` is the growth beside the size before it (10
+times the records). Ingest is of the next days' records into the full ledger, 20,000 a day. Times are the store's, the
+median of five: CPU time of this process where the database is SQLite, as other processes of a busy machine do not
+count; else the clock's. Bytes are what tables and indexes take, over the records that are there; the sums of a year's
+days are in them, which a small ledger has as many of as a large one.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import secrets
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from benchmarks.table import MET, MISSED, median
+from benchmarks.year import END, filled, sqlite_url
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.reports import Question, Reports, open_reports
 from livekit_tokens.demo.filling import fill
 from livekit_tokens.demo.traffic import traffic
 from livekit_tokens.domain.periods import DAY, Period
-from livekit_tokens.domain.times import Micros, to_datetime
+from livekit_tokens.domain.times import to_datetime
+from livekit_tokens.prices.book import PriceBook
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.queries import StoredUsage
+from livekit_tokens.store.schema import sources
 from livekit_tokens.store.writing import StoreConnection
 from tests import postgres
 
 LARGEST = 10_000_000
+KEPT_FROM = 1_000_000
+"""Smaller ledgers are made anew each time: what is ingested to measure it would soon be most of them."""
 MORE = 20_000
-PIECE = 250_000
-"""Records that are filled in one go."""
-END: Micros = 1_795_631_831_000_000
-"""2026-11-25 18:37:11 UTC: in the middle of a day, of an hour, of a quarter."""
-YEAR = Period(END - 365 * DAY, END)
-
+ROUNDS = 5
 REPORTS: dict[str, tuple[int, tuple[str, ...], float | None]] = {
     "7 days, by service and model": (7, ("service", "model"), 200),
     "30 days, by service and model": (30, ("service", "model"), 200),
@@ -57,6 +63,12 @@ REPORTS: dict[str, tuple[int, tuple[str, ...], float | None]] = {
 }
 """Days, grouping, and the most milliseconds in a year of 10 million records."""
 TOTALS_MS = 1000.0
+_BYTES = {
+    "sqlite": "SELECT (page_count - freelist_count) * page_size"
+    " FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
+    "postgresql": "SELECT sum(pg_total_relation_size(relid)) FROM pg_stat_user_tables",
+}
+"""Of a whole ledger, by the name of its dialect."""
 NAMES = ("generated and filled", "ingest", "rolling up a day", *REPORTS, "all-time totals", "bytes a record")
 
 
@@ -76,7 +88,7 @@ class Clock:
 
     async def of(self, work: Callable[[], Awaitable[object]]) -> float:
         took = []
-        for _ in range(3):
+        for _ in range(ROUNDS):
             began = self.now()
             await work()
             took.append((self.now() - began) * 1e3)
@@ -85,9 +97,9 @@ class Clock:
 
 async def measure(url: str, records: int, clock: Clock, fill_seconds: float | None) -> Size:
     size = Size(records)
-    ledger = StoreLedger(url, clock=lambda: END)
+    ledger = StoreLedger(url, pricing=PriceBook().price, clock=lambda: END)
     connection = await ledger.connect()
-    await _fill(connection, size, clock, fill_seconds)
+    size.figures |= await filled(connection, records, clock.now, fill_seconds)
     if fill_seconds is None:
         if url.startswith("postgresql"):
             async with ledger.outside_transactions() as conn:
@@ -96,6 +108,7 @@ async def measure(url: str, records: int, clock: Clock, fill_seconds: float | No
         for name, (days, by, _) in REPORTS.items():
             size.figures[name] = await clock.of(_asking(reports, days, by))
         size.figures["all-time totals"] = await clock.of(lambda: _all_time(ledger))
+        size.figures["bytes a record"] = await _bytes_a_record(ledger)
         # Last: what was asked above must not find it.
         size.figures["ingest"] = await _ingest(connection, clock)
     await connection.aclose()
@@ -103,38 +116,24 @@ async def measure(url: str, records: int, clock: Clock, fill_seconds: float | No
     return size
 
 
-async def _fill(connection: StoreConnection, size: Size, clock: Clock, seconds: float | None) -> None:
-    """Each piece of the year is a source of its own: one that is there is not filled again."""
-    pieces = max(1, size.records // PIECE)
-    length = (YEAR.until - YEAR.since) // pieces
-    there = await connection.checkpoints([f"size-{number}" for number in range(pieces)])
-    began, filled = time.perf_counter(), 0
-    for number in range(pieces):
-        if f"size-{number}" not in there:
-            begin = YEAR.since + number * length
-            calls = traffic(Period(begin, begin + length), size.records // pieces, seed=number)
-            await fill(connection, Source(f"size-{number}", "bench", 1, begin), calls)
-            filled += size.records // pieces
-            size.figures["generated and filled"] = filled / (time.perf_counter() - began)
-        if seconds is not None and time.perf_counter() - began > seconds:
-            return
-    began = clock.now()
-    while await connection.roll_up(5):
-        pass
-    if filled:
-        size.figures["rolling up a day"] = (clock.now() - began) * 1e3 / 365
-
-
 async def _ingest(connection: StoreConnection, clock: Clock) -> float:
     """Records a second, of the calls of the days that follow: nobody calls in the past."""
     speeds = []
-    for day in range(3):
+    for day in range(ROUNDS):
         begin = END + day * DAY
         calls = list(traffic(Period(begin, begin + DAY), MORE, seed=secrets.randbits(32)))
+        gc.freeze()  # the drain holds one batch at a time; these must not cost it garbage collections
         began = clock.now()
         await fill(connection, Source(uuid.uuid4().hex, "bench", 1, begin), calls)
         speeds.append(MORE / (clock.now() - began))
     return median(speeds)
+
+
+async def _bytes_a_record(ledger: StoreLedger) -> float:
+    """A kept ledger has grown by what was ingested before: a source's number counts its records."""
+    async with ledger.reader() as conn:
+        size = (await conn.exec_driver_sql(_BYTES[conn.dialect.name])).scalar_one()
+        return int(size) / int((await conn.execute(sa.select(sa.func.sum(sources.c.seq)))).scalar_one())
 
 
 def _asking(reports: Reports, days: int, by: tuple[str, ...]) -> Callable[[], Awaitable[object]]:
@@ -176,18 +175,24 @@ def _unit(name: str) -> str:
 @contextmanager
 def _databases(keep: Path | None, *, on_postgres: bool) -> Iterator[Callable[[int], str]]:
     """Gives the databases of each size: empty ones that are gone afterwards, or those that are kept."""
-    if on_postgres:
-        server = postgres.start()
-        try:
-            yield lambda records: server.new_database() if keep is None else server.database(f"size_{records}")
-        finally:
-            server.stop()
-    elif keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        yield lambda records: f"sqlite:///{keep.absolute()}/{records}.db"
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            yield lambda records: f"sqlite:///{folder}/{records}.db"
+    with ExitStack() as stack:
+        if on_postgres:
+            server = postgres.start()
+            stack.callback(server.stop)
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+
+        def url_of(records: int) -> str:
+            kept = keep is not None and records >= KEPT_FROM
+            if not on_postgres:
+                return sqlite_url(keep if keep is not None and kept else folder, records)
+            if kept:
+                return server.database(f"size_{records}")
+            url = server.new_database()
+            stack.callback(server.drop, url)
+            return url
+
+        yield url_of
 
 
 def _records(text: str) -> int:
@@ -208,8 +213,6 @@ def main() -> int:
         for records in map(_records, given.sizes.split(",")):
             url = database_of(records)
             sizes.append(asyncio.run(measure(url, records, Clock(cpu=not given.postgres), given.fill)))
-            if not given.postgres:
-                sizes[-1].figures["bytes a record"] = Path(url.removeprefix("sqlite:///")).stat().st_size / records
             print(
                 f"{records:,} records {'measured' if given.fill is None else 'filled, so far'}",
                 file=sys.stderr,
