@@ -9,6 +9,7 @@ Source: OpenAI API reference: Realtime server events, Chat completions, Response
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from livekit_tokens.domain.errors import ImpossibleUsage
 from livekit_tokens.domain.units import LARGEST, Units, nonzero, quantity_of
@@ -19,6 +20,19 @@ Counts = Mapping[str, object]
 _INPUT = {modality: f"input_{modality}" for modality in ("text", "audio", "image")}
 _CACHED = {modality: f"cached_input_{modality}" for modality in ("text", "audio", "image")}
 _NOTHING: Counts = {}
+
+
+class _Names(NamedTuple):
+    """What a protocol calls its counts."""
+
+    input: str
+    input_details: str
+    output: str
+    output_details: str
+
+
+_CHAT = _Names("prompt_tokens", "prompt_tokens_details", "completion_tokens", "completion_tokens_details")
+_RESPONSE = _Names("input_tokens", "input_tokens_details", "output_tokens", "output_tokens_details")
 
 
 def split_realtime_usage(usage: object) -> Units:
@@ -33,20 +47,16 @@ def split_realtime_usage(usage: object) -> Units:
 def split_chat_usage(usage: object) -> Units:
     """Split the usage of a chat completion, a response or an embedding into disjoint units, in tokens.
 
-    Chat completions say prompt and completion, responses say input and output; embeddings have a prompt only.
-    Where a total shows that reasoning stands beside the completion and not in it (Grok), it is added.
-    Source: "Reasoning for Grok Models", Google Cloud's Vertex AI documentation.
+    Chat completions say prompt and completion, responses say input and output; embeddings have a prompt only. Others
+    who speak this protocol, and Anthropic, count some parts beside their wholes (`_as_openai_counts`).
     """
-    counts = _with_reasoning(_mapping("usage", usage))
+    counts = _mapping("usage", usage)
+    names = _CHAT if "prompt_tokens" in counts else _RESPONSE
+    counts = _as_openai_counts(counts, names)
     units: Units = {}
-    if "prompt_tokens" in counts:
-        _split_input(units, counts, "prompt_tokens", "prompt_tokens_details")
-        _split_writes(units, counts, "prompt_tokens_details")
-        _split_output(units, counts, "completion_tokens", "completion_tokens_details")
-    else:
-        _split_input(units, counts, "input_tokens", "input_tokens_details")
-        _split_writes(units, counts, "input_tokens_details")
-        _split_output(units, counts, "output_tokens", "output_tokens_details")
+    _split_input(units, counts, names.input, names.input_details)
+    _split_writes(units, counts, names.input_details)
+    _split_output(units, counts, names.output, names.output_details)
     return units
 
 
@@ -159,14 +169,38 @@ def _split_output(units: Units, counts: Counts, total_name: str, details_name: s
         units["output_reasoning"] = reasoning
 
 
-def _with_reasoning(counts: Counts) -> Counts:
-    """The same with the reasoning inside its completion, as OpenAI counts."""
-    if "total_tokens" not in counts or "completion_tokens" not in counts:
-        return counts
-    completion = _count(counts, "completion_tokens")
-    reasoning = _count(_details(counts, "completion_tokens_details"), "reasoning_tokens")
-    beside = _count(counts, "total_tokens") - _count(counts, "prompt_tokens") - completion
-    return {**counts, "completion_tokens": completion + reasoning} if reasoning and beside == reasoning else counts
+def _as_openai_counts(counts: Counts, names: _Names) -> Counts:
+    """The same as OpenAI would tell it, each part inside its whole.
+
+    - Cached tokens beside the prompt's details: Moonshot's `cached_tokens`, DeepSeek's `prompt_cache_hit_tokens`.
+    - Anthropic's input is neither what was read from its cache nor what was written to it; they are added.
+    - What only the total holds was thought: Grok tells it as reasoning, Google not at all. It is billed as output.
+
+    Sources: API references of Moonshot (platform.kimi.ai/docs/api/chat), DeepSeek ("create chat completion") and
+    Anthropic ("total input tokens in a request is the summation of `input_tokens`, `cache_creation_input_tokens`, and
+    `cache_read_input_tokens`"); "Reasoning for Grok Models", Vertex AI; answers of Google's endpoint, 2026-02
+    (discuss.ai.google.dev, 127400), and ai.google.dev: output prices include thinking tokens.
+    """
+    whole, made = _count(counts, names.input), _count(counts, names.output)
+    read, written = _count(counts, "cache_read_input_tokens"), _count(counts, "cache_creation_input_tokens")
+    beside = _count(counts, "total_tokens") - whole - made
+    details = _details(counts, names.input_details)
+    if (read or written) and (beside == read + written or not (names is _CHAT or details)):
+        details = {**details, "cached_tokens": read, "cache_write_tokens": written}
+        counts = {**counts, names.input: whole + read + written, names.input_details: details}
+        beside -= read + written
+    elif cached := _count(counts, "cached_tokens") or _count(counts, "prompt_cache_hit_tokens"):
+        details = {**details, "cached_tokens": _count(details, "cached_tokens") or cached}
+        counts = {**counts, names.input_details: details}
+    return counts if beside <= 0 else _with_thoughts(counts, names, made, beside)
+
+
+def _with_thoughts(counts: Counts, names: _Names, made: int, beside: int) -> Counts:
+    """With what only the total holds; reasoning that is told already is either just that, or inside the output."""
+    details = _details(counts, names.output_details)
+    told = _count(details, "reasoning_tokens")
+    details = {**details, "reasoning_tokens": told if told == beside else told + beside}
+    return {**counts, names.output: made + beside, names.output_details: details}
 
 
 def _left(counts: Counts, name: str, parts: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,6 +108,66 @@ def test_reasoning_that_stands_beside_the_completion_is_added(completion: int, r
         assert split_chat_usage(inside) == {**expected, "output_text": completion - reasoning}
 
 
+@pytest.mark.parametrize(
+    ("whole", "completion", "total", "expected"),
+    [
+        (9, 3, 105, {"input_text": 9, "output_text": 3, "output_reasoning": 93}),
+        (21, 0, 81, {"input_text": 21, "output_reasoning": 60}),
+        (21, None, 81, {"input_text": 21, "output_reasoning": 60}),
+        (9, 3, 12, {"input_text": 9, "output_text": 3}),
+        (9, 3, 0, {"input_text": 9, "output_text": 3}),
+    ],
+)
+def test_what_only_the_total_holds_was_thought(
+    whole: int, completion: int | None, total: int, expected: dict[str, int]
+) -> None:
+    """Google counts so where it speaks OpenAI's protocol, and does not say it anywhere else."""
+    chat = {"prompt_tokens": whole, "completion_tokens": completion, "total_tokens": total}
+    response = {"input_tokens": whole, "output_tokens": completion, "total_tokens": total}
+    assert split_chat_usage(chat) == split_chat_usage(response) == expected
+
+
+def test_what_the_total_holds_beyond_the_reasoning_that_is_told_is_more_of_it() -> None:
+    """Whatever it was, it is billed, and it came of the model."""
+    usage = {"prompt_tokens": 10, "completion_tokens": 50, "total_tokens": 100}
+    told = usage | {"completion_tokens_details": {"reasoning_tokens": 30}}
+    assert split_chat_usage(told) == {"input_text": 10, "output_text": 20, "output_reasoning": 70}
+
+
+@pytest.mark.parametrize(
+    "cached",
+    [
+        {"cached_tokens": 64},
+        {"cached_tokens": 64, "prompt_tokens_details": {"cached_tokens": 64}},
+        {"prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 36},
+        {"prompt_cache_hit_tokens": 64, "prompt_tokens_details": {"cached_tokens": 64}},
+    ],
+)
+def test_cached_tokens_stand_beside_the_prompt_where_others_put_them(cached: dict[str, Any]) -> None:
+    """Moonshot and DeepSeek; they are part of the prompt there, too."""
+    usage = {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105, **cached}
+    assert split_chat_usage(usage) == {"input_text": 36, "cached_input_text": 64, "output_text": 5}
+    with pytest.raises(ImpossibleUsage, match="cached_tokens 64 of 63 input tokens"):
+        split_chat_usage(usage | {"prompt_tokens": 63})
+
+
+def test_anthropics_input_is_what_was_neither_read_from_the_cache_nor_written_to_it() -> None:
+    """Its three counts are of three parts of a prompt."""
+    usage = {
+        "input_tokens": 10,
+        "cache_read_input_tokens": 1000,
+        "cache_creation_input_tokens": 500,
+        "output_tokens": 5,
+        "cache_creation": {"ephemeral_5m_input_tokens": 500, "ephemeral_1h_input_tokens": 0},
+    }
+    expected = {"input_text": 10, "cached_input_text": 1000, "cache_write_text": 500, "output_text": 5}
+    assert split_chat_usage(usage) == expected
+    assert split_chat_usage(usage | {"cache_read_input_tokens": None, "cache_creation_input_tokens": 0}) == {
+        "input_text": 10,
+        "output_text": 5,
+    }
+
+
 def test_a_response_counts_like_a_chat_completion() -> None:
     """Responses say input and output where chat completions say prompt and completion."""
     usage = {"input_tokens": 10, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 5}
@@ -163,7 +225,17 @@ anything = st.recursive(
     max_leaves=6,
 )
 names = st.sampled_from(
-    ["input_tokens", "output_tokens", "prompt_tokens", "seconds", "input_token_details", "output_token_details"]
+    [
+        "input_tokens",
+        "output_tokens",
+        "prompt_tokens",
+        "total_tokens",
+        "cached_tokens",
+        "cache_read_input_tokens",
+        "seconds",
+        "input_token_details",
+        "output_token_details",
+    ]
 )
 details = st.dictionaries(
     st.sampled_from(["text_tokens", "audio_tokens", "cached_tokens", "cached_tokens_details", "reasoning_tokens"]),
