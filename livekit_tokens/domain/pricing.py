@@ -23,6 +23,16 @@ Rates = Mapping[str, Fraction]
 MOST: Nanos = 10**18
 """A billion dollars. No request costs so much; a mistyped price must not make a row that no database can hold."""
 
+STANDARD_TIERS = ("auto", "default", "standard", "on_demand")
+"""How providers name the tier that their published prices are of: OpenAI's, Anthropic's, Groq's."""
+
+CALLS = ("web_search_calls", "file_search_calls", "code_interpreter_calls", "image_generation_calls")
+"""What a response may be billed for beside its tokens: calls of tools that its provider hosts. A record counts them in
+its metadata, and they are priced as units are; no total has them. What they cost depends on tool, model, contract, size
+of a container and of a picture: nobody publishes it by the call, so only a user's own price is known.
+Source: OpenAI's price page, built-in tools, 2026-11.
+"""
+
 _OUTPUT = frozenset(u.OUTPUT)
 _SECOND_MS = 1000
 
@@ -190,6 +200,19 @@ class Card:
         if self.whole_seconds:
             length = (length + _SECOND_MS // 2) // _SECOND_MS * _SECOND_MS
         return {**units, "audio_ms": max(length, self.least_ms)}
+
+
+def tier_of(record: UsageRecord) -> str:
+    """What served a request faster, or cheaper, than the standard tier does, as its provider calls it; else empty."""
+    tier = record.metadata.get("service_tier")
+    return tier.lower() if isinstance(tier, str) and tier.lower() not in STANDARD_TIERS else ""
+
+
+def billed(record: UsageRecord) -> Mapping[str, int]:
+    """What a card is asked to price: a record's units, and the calls of hosted tools."""
+    counts = record.metadata
+    calls = {name: told for name in CALLS if type(told := counts.get(name)) is int and told > 0} if counts else {}
+    return record.units | calls if calls else record.units
 
 
 def needs_no_card(record: UsageRecord) -> Price | None:

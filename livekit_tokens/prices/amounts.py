@@ -7,13 +7,14 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from livekit_tokens.domain.money import NANOS_PER_DOLLAR
-from livekit_tokens.domain.pricing import Card, Rates
+from livekit_tokens.domain.pricing import CALLS, Card, Rates
 from livekit_tokens.domain.times import rfc3339
 from livekit_tokens.domain.units import REGISTRY
 
 _SOLD_BY = {
     "token": {"1M tokens": 10**6},
     "character": {"1M characters": 10**6},
+    "call": {"1k calls": 10**3},
     "millisecond": {"minute": 60_000, "hour": 3_600_000, "second": 1_000},
 }
 
@@ -30,7 +31,7 @@ class Amount(NamedTuple):
 
 def amount_of(unit: str, rate: Fraction) -> Amount:
     """Exact: by the first measure in which it has a finite decimal, else as a fraction."""
-    measures = _SOLD_BY[REGISTRY[unit].measure]
+    measures = _SOLD_BY["call" if unit in CALLS else REGISTRY[unit].measure]
     dollars = {per: rate * quantity / NANOS_PER_DOLLAR for per, quantity in measures.items()}
     for per, price in dollars.items():
         if (text := _decimal(price)) is not None:
@@ -41,7 +42,7 @@ def amount_of(unit: str, rate: Fraction) -> Amount:
 
 def amounts_of(rates: Rates) -> dict[str, Amount]:
     """A card's prices, in the order in which units are registered."""
-    return {unit: amount_of(unit, rates[unit]) for unit in REGISTRY if unit in rates}
+    return {unit: amount_of(unit, rates[unit]) for unit in (*REGISTRY, *CALLS) if unit in rates}
 
 
 def card_dict(card: Card) -> dict[str, object]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from livekit_tokens.core import faults
-from livekit_tokens.domain.pricing import Card, Charge, Price, needs_no_card
+from livekit_tokens.domain.pricing import Card, Charge, Price, billed, needs_no_card, tier_of
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.prices import library, published
@@ -19,9 +19,6 @@ from livekit_tokens.prices.prices_file import PricesFile
 
 _FAULT = "a price could not be looked up; the record is unpriced"
 
-AS_STANDARD = "priced at the standard tier"
-"""The library has prices of other tiers of some models, ours have none: no card says which tiers it knows."""
-
 _MOST_QUOTES = 8
 """So many periods of one model are kept at most; a price that changes with the hour has several a day."""
 MOST_MODELS = 4096
@@ -29,7 +26,7 @@ MOST_MODELS = 4096
 
 
 class _Quote(NamedTuple):
-    """The card of one provider and model, or why there is none, and the time for which that holds."""
+    """The card of one provider, model and tier, or why there is none, and the time for which that holds."""
 
     since: float
     until: float
@@ -42,27 +39,28 @@ class _Shelf:
 
     def __init__(self, contracts: Contracts) -> None:
         self.contracts = contracts
-        self._quotes: dict[tuple[str, str], tuple[_Quote, ...]] = {}
+        self._quotes: dict[tuple[str, str, str], tuple[_Quote, ...]] = {}
 
-    def quote_at_hand(self, provider: str, model: str, at: Micros) -> _Quote | None:
-        for quote in self._quotes.get((provider, model), ()):
+    def quote_at_hand(self, provider: str, model: str, at: Micros, tier: str) -> _Quote | None:
+        for quote in self._quotes.get((provider, model, tier), ()):
             if quote.since <= at < quote.until:
                 return quote
         return None
 
-    def quote(self, provider: str, model: str, at: Micros) -> _Quote:
-        found = self.quote_at_hand(provider, model, at)
+    def quote(self, provider: str, model: str, at: Micros, tier: str = "") -> _Quote:
+        found = self.quote_at_hand(provider, model, at, tier)
         if found is None:
-            found = self._look_up(provider, model, at)
+            found = self._look_up(provider, model, at, tier)
             if len(self._quotes) >= MOST_MODELS:
                 self._quotes.clear()
             # A tuple is never changed: the call's thread reads while the drain's thread writes.
-            others = self._quotes.get((provider, model), ())
-            self._quotes[provider, model] = (found, *others[: _MOST_QUOTES - 1])
+            others = self._quotes.get((provider, model, tier), ())
+            self._quotes[provider, model, tier] = (found, *others[: _MOST_QUOTES - 1])
         return found
 
-    def _look_up(self, provider: str, model: str, at: Micros) -> _Quote:
-        asked = Asked(provider, published.vendor_of(provider), model, at)
+    def _look_up(self, provider: str, model: str, at: Micros, tier: str) -> _Quote:
+        vendor = published.vendor_of(provider)
+        asked = Asked(provider, vendor, model, at, "" if (vendor, tier) in published.AS_STANDARD else tier)
         since, until = self.contracts.span(asked)
         try:
             card = self.contracts.card_of(asked, published.card_of)
@@ -89,7 +87,8 @@ class PriceBook:
         try:
             if (settled := needs_no_card(record)) is not None:
                 return settled
-            return _priced(record, self._current().quote(record.provider, record.model, record.at))
+            quote = self._current().quote(record.provider, record.model, record.at, tier_of(record))
+            return _priced(record, quote)
         except Exception as error:  # noqa: BLE001 - a record without a price is better than none
             faults.note(_FAULT, error)
             return Price(note="its price could not be looked up")
@@ -104,12 +103,13 @@ class PriceBook:
         shelf = self._shelf
         if shelf is None:
             return None
-        quote = shelf.quote_at_hand(record.provider, record.model, record.at)
+        tier = tier_of(record)
+        quote = shelf.quote_at_hand(record.provider, record.model, record.at, tier)
         if quote is None:
             if not library.is_loaded():
                 return None
             try:
-                quote = shelf.quote(record.provider, record.model, record.at)
+                quote = shelf.quote(record.provider, record.model, record.at, tier)
             except Exception as error:  # noqa: BLE001 - as above
                 faults.note(_FAULT, error)
                 return None
@@ -157,14 +157,7 @@ class PriceBook:
 
 
 def _priced(record: UsageRecord, quote: _Quote) -> Price:
-    if quote.card is None:
-        return Price(note=quote.why)
-    price = quote.card.price(record.units)
-    tier = record.metadata.get("service_tier")
-    if tier is None:
-        return price
-    served = f"served as {tier}: {AS_STANDARD}"
-    return price._replace(note=f"{served}; {price.note}" if price.note else served)
+    return Price(note=quote.why) if quote.card is None else quote.card.price(billed(record))
 
 
 def _begin(since: Micros | None) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple, TypeVar
@@ -13,6 +13,7 @@ from livekit_tokens.domain.pricing import AGENT_MINUTES, SIP, Card, Charge, Rate
 from livekit_tokens.domain.times import Micros, is_within
 
 _Term = TypeVar("_Term", bound="Term")
+_SHOWN = 100
 
 CardOf = Callable[[str, str, Micros], Card]
 """(provider, model, time) -> the published card; raises LookupError."""
@@ -20,17 +21,20 @@ CardOf = Callable[[str, str, Micros], Card]
 
 class Asked(NamedTuple):
     """What a card is wanted for. `provider` is as a usage record names it, which may be a host; `vendor` as price
-    lists do: `api.groq.com` is `groq`. An agreement may name either."""
+    lists do: `api.groq.com` is `groq`. An agreement may name either. `tier` served it; empty is the standard one."""
 
     provider: str
     vendor: str
     model: str
     at: Micros
+    tier: str = ""
 
 
 @dataclass(frozen=True)
 class Term:
     """For whom an agreement holds, and when: patterns with `*`, in any case, and a half-open period.
+
+    Another tier than the standard one has prices of its own: a term that does not name it says nothing of it.
 
     `where` is the file and the line that say so.
     """
@@ -40,10 +44,12 @@ class Term:
     where: str
     since: Micros | None
     until: Micros | None
+    tier: str = field(default="", kw_only=True)
 
     def names(self, asked: Asked) -> bool:
         matches = self._provider.fullmatch
-        return bool((matches(asked.provider) or matches(asked.vendor)) and self._model.fullmatch(asked.model))
+        named = (matches(asked.provider) or matches(asked.vendor)) and self._model.fullmatch(asked.model)
+        return bool(named and self._tier.fullmatch(asked.tier))
 
     def holds(self, asked: Asked) -> bool:
         return is_within(asked.at, self.since, self.until) and self.names(asked)
@@ -56,10 +62,14 @@ class Term:
     def _model(self) -> re.Pattern[str]:
         return _pattern(self.model)
 
+    @cached_property
+    def _tier(self) -> re.Pattern[str]:
+        return _pattern(self.tier)
+
 
 @dataclass(frozen=True)
 class OwnPrice(Term):
-    """`rate` nano-dollars for one of `unit`."""
+    """`rate` nano-dollars for one of `unit`, or of `pricing.CALLS`."""
 
     unit: str
     rate: Fraction
@@ -74,8 +84,10 @@ class Discount(Term):
 
 @dataclass(frozen=True)
 class Deployment(Term):
-    """What model an Azure deployment is, and how many percent it costs more than a Global one."""
+    """What model an Azure deployment is, whatever tier serves it, and how many percent it costs more than a Global
+    one."""
 
+    tier: str = field(default="*", kw_only=True)
     is_model: str
     surcharge: Fraction
 
@@ -134,6 +146,10 @@ class Contracts:
         return max(before, default=None), min(after, default=None)
 
     def _deployed(self, asked: Asked, published: CardOf) -> Card:
+        if asked.tier and _last(self.discounts, asked) is None:
+            provider, model, tier = (name[:_SHOWN] for name in (asked.provider, asked.model, asked.tier))
+            told = f"no price of {model!r} served as {tier!r} by {provider} is known"
+            raise LookupError(f"{told}; give it in PRICES_FILE, with tier = {tier!r}")
         deployment = _last(self.deployments, asked)
         if deployment is None:
             return published(asked.provider, asked.model, asked.at)

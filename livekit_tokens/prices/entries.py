@@ -12,6 +12,7 @@ from typing import NoReturn
 from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.money import NANOS_PER_DOLLAR
 from livekit_tokens.domain.periods import read_moment
+from livekit_tokens.domain.pricing import CALLS, STANDARD_TIERS
 from livekit_tokens.domain.times import Micros, rfc3339, to_micros
 from livekit_tokens.domain.units import REGISTRY
 from livekit_tokens.prices.contracts import Deployment, Discount, Fallback, OwnPrice
@@ -19,14 +20,15 @@ from livekit_tokens.prices.contracts import Deployment, Discount, Fallback, OwnP
 _MOST_DOLLARS = 10**6
 _COUNTS = {"1": 1, "1k": 10**3, "1m": 10**6}
 _TIMES = {"second": 1000, "minute": 60_000, "hour": 3_600_000}
+_LASTING = {unit.name for unit in REGISTRY.values() if unit.measure == "millisecond"}
 _DATA_ZONE = Fraction(10)
 """Percent above Global. Source: azure.microsoft.com, prices of Azure OpenAI; Regional is 10 to 32, by region."""
 
 FIELDS = {
-    "price": ("provider", "model", "unit", "price", "per", "from", "until"),
-    "discount": ("provider", "model", "percent", "from", "until"),
+    "price": ("provider", "model", "tier", "unit", "price", "per", "from", "until"),
+    "discount": ("provider", "model", "tier", "percent", "from", "until"),
     "deployment": ("provider", "model", "is", "kind", "percent", "from", "until"),
-    "fallback": ("provider", "model", "use", "use_provider", "from", "until"),
+    "fallback": ("provider", "model", "tier", "use", "use_provider", "from", "until"),
 }
 
 
@@ -98,17 +100,23 @@ class Entry:
             self.refuse("until", f"is {rfc3339(until)}, not after from", "a later time, or none")
         return self.text("provider", provider), self.text("model"), self.where(), since, until
 
+    def tier(self) -> str:
+        """Empty for the standard one, under whichever name."""
+        tier = self.text("tier", STANDARD_TIERS[0]).lower()
+        return "" if tier in STANDARD_TIERS else tier
+
 
 def own_price(entry: Entry) -> OwnPrice:
     term = entry.term()
     unit = entry.text("unit")
-    if unit not in REGISTRY:
-        entry.refuse("unit", f"is {unit!r:.60}", ", ".join(REGISTRY))
-    return OwnPrice(*term, unit, entry.number("price", _MOST_DOLLARS) * NANOS_PER_DOLLAR / _per(entry, unit))
+    if unit not in (*REGISTRY, *CALLS):
+        entry.refuse("unit", f"is {unit!r:.60}", ", ".join((*REGISTRY, *CALLS)))
+    rate = entry.number("price", _MOST_DOLLARS) * NANOS_PER_DOLLAR / _per(entry, unit)
+    return OwnPrice(*term, unit, rate, tier=entry.tier())
 
 
 def _per(entry: Entry, unit: str) -> int:
-    measures = _TIMES if REGISTRY[unit].measure == "millisecond" else _COUNTS
+    measures = _TIMES if unit in _LASTING else _COUNTS
     value = entry.fields.get("per")
     per = measures.get(str(value).lower()) if isinstance(value, (str, int)) and not isinstance(value, bool) else None
     if per is None and measures is _COUNTS and type(value) is int and value > 0:
@@ -121,7 +129,7 @@ def _per(entry: Entry, unit: str) -> int:
 
 
 def discount(entry: Entry) -> Discount:
-    return Discount(*entry.term(), entry.number("percent", 100))
+    return Discount(*entry.term(), entry.number("percent", 100), tier=entry.tier())
 
 
 def deployment(entry: Entry) -> Deployment:
@@ -139,4 +147,4 @@ def deployment(entry: Entry) -> Deployment:
 
 
 def fallback(entry: Entry) -> Fallback:
-    return Fallback(*entry.term(), entry.text("use_provider", "openai"), entry.text("use"))
+    return Fallback(*entry.term(), entry.text("use_provider", "openai"), entry.text("use"), tier=entry.tier())

@@ -19,6 +19,10 @@ AS_GLOBAL = "Azure: priced as a Global deployment; a [[deployment]] in PRICES_FI
 """Neither host nor answer tells what kind a deployment is. Global is what Azure publishes first; the others are dearer.
 Source: azure.microsoft.com, prices of Azure OpenAI."""
 
+AS_STANDARD = {("groq", "flex")}
+"""Vendors' tiers that cost what the standard one does. Source: console.groq.com/docs/flex-processing ("pricing matches
+the on-demand tier")."""
+
 _OTHER_NAMES = {
     "gemini": "google",
     "vertex ai": "google",

@@ -134,6 +134,25 @@ class TestMissing:
         answer = json.loads(run("missing", "--model", "b", "--provider", "openai", "--json")[1])
         assert [m["model"] for m in answer["missing"]] == ["b"]
 
+    def test_names_the_tier_and_the_hosted_calls_that_have_no_price(self, run, tmp_path):
+        """Each is a reason of its own; with a price for both, they are priced as any other record."""
+        fill(
+            tmp_path,
+            record("gpt-4o", metadata={"service_tier": "flex"}),
+            record("gpt-4o", metadata={"web_search_calls": 2}),
+            record("gpt-4o"),
+            pricing=PriceBook().price,
+        )
+        _, out, _ = run("missing", "--json")
+        assert [m["why"] for m in json.loads(out)["missing"]] == [
+            "no price for web_search_calls",
+            "no price of 'gpt-4o' served as 'flex' by openai is known; give it in PRICES_FILE, with tier = 'flex'",
+        ]
+        half = '[[discount]]\nprovider = "openai"\nmodel = "*"\ntier = "flex"\npercent = 50\n'
+        search = OWN.replace("our-model", "*").replace("input_text", "web_search_calls").replace("1M", "1k")
+        assert run("reprice", "--since", SINCE, file=half + search)[0] == 0
+        assert cost(tmp_path) == [(1_250_000_000,), (2_504_000_000,), (2_500_000_000,)]
+
 
 class TestReprice:
     def test_a_dry_run_says_what_would_change_and_the_next_run_does_it(self, run, tmp_path):

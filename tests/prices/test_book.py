@@ -6,15 +6,17 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from fractions import Fraction
 
 import pytest
 
 from livekit_tokens.core import faults
 from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.times import to_micros
+from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.prices import book, library
 from livekit_tokens.prices.book import PriceBook
-from livekit_tokens.prices.published import AS_GLOBAL
+from livekit_tokens.prices.contracts import Contracts, Discount, OwnPrice
 from tests.prices.makers import DAY, GOLDEN, used
 
 
@@ -44,13 +46,46 @@ def test_what_costs_nothing_is_not_asked_for_a_card() -> None:
     assert PriceBook().price(used("nowhere", "nothing", {})) == Price(0, 0)
 
 
-def test_what_was_served_by_another_tier_has_the_standard_ones_price_and_says_so() -> None:
-    """A priority request is dearer, a flex one cheaper."""
-    served = replace(used("openai", "gpt-4o", {"input_text": 2}), metadata={"service_tier": "priority"})
-    assert PriceBook().price(served) == Price(5_000, 0, "served as priority: priced at the standard tier")
-    assert PriceBook().price(replace(served, provider="azure")).note == (
-        f"served as priority: priced at the standard tier; {AS_GLOBAL}"
+def served(tier: str, provider: str = "openai", model: str = "gpt-4o") -> UsageRecord:
+    return replace(used(provider, model, {"input_text": 2}), metadata={"service_tier": tier})
+
+
+@pytest.mark.parametrize("provider", ["openai", "azure"])
+def test_what_was_served_by_another_tier_is_not_priced_as_the_standard_one(provider: str) -> None:
+    """A priority request is dearer, a flex one cheaper: a price that nobody gave is not known."""
+    book = PriceBook()
+    assert book.price(served("priority", provider)) == Price(
+        note=f"no price of 'gpt-4o' served as 'priority' by {provider} is known; "
+        "give it in PRICES_FILE, with tier = 'priority'"
     )
+    for standard in ("default", "auto", "standard", "on_demand"):
+        assert book.price(served(standard, provider)).input == 5_000
+
+
+def test_a_tier_that_costs_what_the_standard_one_does_is_priced_so() -> None:
+    """Groq's flex; its enterprises' tier has a price of their own."""
+    book, model = PriceBook(), "llama-3.3-70b-versatile"
+    standard = book.price(used("api.groq.com", model, {"input_text": 2}))
+    assert standard.total
+    assert book.price(served("flex", "api.groq.com", model)) == standard
+    assert book.price(served("performance", "api.groq.com", model)).total is None
+
+
+def test_a_tiers_own_price_is_its_own_alone() -> None:
+    """Its price, or what it is off the published ones, by its name; the standard tier's stay what they are."""
+    own = OwnPrice("*", "gpt-4o", "f", None, None, "input_text", Fraction(7), tier="priority")
+    off = Discount("openai", "*", "f", None, None, Fraction(50), tier="flex")
+    book = PriceBook(contracts=Contracts(prices=(own,), discounts=(off,)))
+    assert [book.price(served(tier)).input for tier in ("priority", "flex", "default")] == [14, 2_500, 5_000]
+    assert book.price(served("priority", model="gpt-4o-mini")).total is None
+
+
+def test_a_hosted_tools_calls_are_billed_beside_the_tokens() -> None:
+    """Each at a price of the user's; without one the record has none, and says why."""
+    searched = replace(used("openai", "gpt-4o", {"input_text": 2}), metadata={"web_search_calls": 3, "attempt": 1})
+    assert PriceBook().price(searched) == Price(note="no price for web_search_calls")
+    own = OwnPrice("openai", "*", "f", None, None, "web_search_calls", Fraction(10_000_000))
+    assert PriceBook(contracts=Contracts(prices=(own,))).price(searched) == Price(30_005_000, 0)
 
 
 def test_informational_units_never_matter() -> None:

@@ -47,6 +47,7 @@ def file(tmp_path) -> Path:
         ("session_ms", "'0.36'", "'hour'", 100),
         ("audio_ms", "'0.017'", "'minute'", Fraction(850, 3)),
         ("audio_ms", "0.1", "'second'", 100_000),
+        ("web_search_calls", "'10'", "'1k'", 10_000_000),
     ],
 )
 def test_prices_are_exact_whatever_they_are_for(file: Path, unit: str, price: str, per: str, rate: int) -> None:
@@ -64,6 +65,18 @@ def test_every_kind_of_entry_is_read(file: Path) -> None:
     assert [len(kind) for kind in (found.prices, found.discounts, found.deployments, found.fallbacks)] == [1, 1, 1, 1]
     (deployment,) = found.deployments
     assert (deployment.provider, deployment.surcharge, deployment.where) == ("azure", 10, "prices.toml, line 14")
+
+
+@pytest.mark.parametrize(("written", "tier"), [("'Priority'", "priority"), ("'default'", ""), (None, "")])
+def test_an_entry_is_of_the_standard_tier_unless_it_names_another(file: Path, written: str | None, tier: str) -> None:
+    """A deployment is what it is, whatever serves it."""
+    file.write_text(
+        entry(tier=written)
+        + entry("discount", provider="'*'", model="'*'", percent="50", tier=written)
+        + entry("fallback", provider="'*'", model="'*'", use="'gpt-4o'", tier=written)
+        + entry("deployment", model="'a'", **{"is": "'b'"}, kind="'global'")
+    )
+    assert [term.tier for term in read(file).terms()] == [tier, tier, "*", tier]
 
 
 @pytest.mark.parametrize(
@@ -99,6 +112,7 @@ def test_times_are_utc_unless_they_say_otherwise(file: Path, written: str, momen
         (entry(provider="''"), 2, "provider is ''"),
         (entry(provider=None), 1, "provider is missing"),
         (entry(model="7"), 3, "model is 7"),
+        (entry(tier="7"), 7, "tier is 7"),
         (entry(currency="'EUR'"), 7, "currency is no field of it"),
         (entry(**{"from": "'yesterday'"}), 7, "from is 'yesterday'"),
         (entry(**{"from": "2026-12-02", "until": "2026-12-01"}), 8, "not after from"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -60,6 +61,8 @@ class Reading:
         self.model: str | None = None
         self.service_tier: str | None = None
         """How fast and how dear it was served."""
+        self.calls: Counter[str] = Counter()
+        """Calls of tools that the provider hosts."""
         self.status: str | None = None
         self._in_background = False
         self.finished = False

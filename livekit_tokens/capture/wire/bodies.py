@@ -5,10 +5,12 @@ Source: OpenAI API reference, Chat completions, Responses, Audio and Embeddings,
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from livekit_tokens.capture.wire.hosted import IMAGE, call_of, calls_in
 from livekit_tokens.capture.wire.pieces import Ends, Pieces, usage_near_the_end
 from livekit_tokens.capture.wire.requests import Kind
 
@@ -83,8 +85,16 @@ class _Answer(msgspec.Struct):
         return any((self.usage, self.text is not None, self.duration, self.error, self.choices, self.output, self.data))
 
 
+class _Item(msgspec.Struct):
+    """What of an output item says whether it is a hosted tool's call."""
+
+    type: object = None
+    action: object = None
+
+
 _TOLD = ("id", "model", "service_tier", "status", "background")
 _read_answer = msgspec.json.Decoder(_Answer).decode
+_read_items = msgspec.json.Decoder(list[_Item]).decode
 
 
 class _Whole:
@@ -112,6 +122,9 @@ class _Whole:
         if usage is None and isinstance(answer.duration, (int, float)):  # a transcription, `verbose_json`
             usage = {"type": "duration", "seconds": answer.duration}
         self._reading.told({name: getattr(answer, name) for name in _TOLD} | {"usage": usage})
+        if answer.output:
+            with suppress(msgspec.MsgspecError):  # somebody else's output
+                self._reading.calls = calls_in((item.type, item.action) for item in _read_items(answer.output))
         if answer.error:
             self._reading.failed(answer.error)
         if self._reading.usage is None or answer.text is not None:
@@ -232,6 +245,12 @@ def _event(reading: Reading, event: dict[str, Any]) -> None:
     elif kind == "response.output_item.added" and (item := _dict(event.get("item"))).get("type") == "function_call":
         reading.called_a_tool()
         reading.said(item.get("name"))
+    elif kind == "response.image_generation_call.completed":  # the item itself may be too long to be read
+        reading.calls[IMAGE] += 1
+    elif kind == "response.output_item.done":
+        item = _dict(event.get("item"))
+        if (name := call_of(item.get("type"), item.get("action"))) not in (None, IMAGE):
+            reading.calls[name] += 1
     elif kind == "error":
         reading.failed(event.get("error") or event)
         reading.finished = True

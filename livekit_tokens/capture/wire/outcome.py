@@ -15,6 +15,7 @@ from livekit_tokens.core.prompts import reasons
 from livekit_tokens.core.vocabulary import vocabulary_of
 from livekit_tokens.core.whisper import Count
 from livekit_tokens.domain.errors import ImpossibleUsage
+from livekit_tokens.domain.pricing import STANDARD_TIERS
 from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -32,7 +33,6 @@ _REFUSALS = {
     422: "UnprocessableEntityError",
     429: "RateLimitError",
 }
-_STANDARD_TIERS = ("auto", "default", "standard")
 _NEVER_SENT = ("Connect", "Pool", "Proxy", "UnsupportedProtocol", "InvalidURL")
 """How httpx's and aiohttp's errors begin that come before a request has left."""
 LONG_ENOUGH = 0.2
@@ -93,8 +93,10 @@ def _named(seen: Seen) -> UsageRecord:
             model, metadata["deployment"] = served, model
         else:
             metadata["served_model"] = served
-    if reading is not None and reading.service_tier not in (None, *_STANDARD_TIERS):
+    if reading is not None and reading.service_tier not in (None, *STANDARD_TIERS):
         metadata["service_tier"] = reading.service_tier
+    if reading is not None:
+        metadata |= reading.calls
     return replace(
         record,
         model=model,

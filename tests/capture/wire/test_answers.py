@@ -225,3 +225,32 @@ def mp3(milliseconds: int, kbits: int = 160) -> bytes:
 )
 def test_audio_is_as_long_as_its_header_says(body: bytes, media: str, expected: int | None) -> None:
     assert sound.milliseconds(body[: sound.HEAD_BYTES], len(body), media) == expected
+
+
+SEARCHED = [
+    {"type": "web_search_call", "action": {"type": "search", "query": "what was asked"}},
+    {"type": "web_search_call", "action": {"type": "open_page", "url": "https://a.example"}},
+    {"type": "web_search_call", "status": "completed"},
+    {"type": "file_search_call", "queries": ["what was asked"]},
+    {"type": "image_generation_call", "result": "aGVsbG8="},
+    {"type": "message", "content": [{"type": "output_text", "text": "hi"}]},
+    {"type": "function_call", "name": "f", "arguments": "{}"},
+]
+CALLS = {"web_search_calls": 2, "file_search_calls": 1, "image_generation_calls": 1}
+ANSWER = {"id": "resp_1", "status": "completed", "output": SEARCHED, "usage": {"input_tokens": 7, "output_tokens": 3}}
+
+
+def test_calls_of_hosted_tools_are_counted() -> None:
+    """Searches of the web, not the pages that were opened after them; nothing of what they were about."""
+    assert read("responses", JSON, json.dumps(ANSWER).encode()).calls == CALLS
+    for foreign in ({"a": 1}, ["text"], "text", [None]):
+        assert not read("responses", JSON, json.dumps(ANSWER | {"output": foreign}).encode()).calls
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_calls_of_hosted_tools_are_counted_as_they_come(ended: bool) -> None:
+    """A stream that was cut off has made them, too; a picture's own item may be too long to be read."""
+    done = [{"type": "response.output_item.done", "item": item} for item in SEARCHED]
+    picture = {"type": "response.image_generation_call.completed", "item_id": "ig_1"}
+    end = [{"type": "response.completed", "response": ANSWER}] if ended else []
+    assert read("responses", SSE, events(*done, picture, *end)).calls == CALLS

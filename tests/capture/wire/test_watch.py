@@ -26,7 +26,9 @@ from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.pending import estimated
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.remains import read_remains
+from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.sessions import Part
+from livekit_tokens.prices.book import PriceBook
 from tests.capture.wire.conftest import Paper
 from tests.capture.wire.provider import Provider
 from tests.waiting import PATIENCE_SECONDS, until
@@ -155,14 +157,14 @@ async def test_tokens_written_to_the_cache_are_a_unit_of_their_own(tracked: Pape
     assert record.units == {"input_text": 2, "cache_write_text": 5, "output_text": 3}
 
 
-async def answered(url: str, status: int, body: dict[str, Any]) -> None:
+async def answered(url: str, status: int, body: dict[str, Any], asked: Any = ASKED) -> None:
     """One request there, answered so."""
 
     def answer(_: Any) -> httpx2.Response:
         return httpx2.Response(status, json=body)
 
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as client:
-        await client.post(url, json=ASKED)
+        await client.post(url, json=asked)
 
 
 AZURE = "https://here.openai.azure.com/openai/deployments/d/chat/completions"
@@ -201,6 +203,17 @@ async def test_the_tier_that_served_a_request_is_kept_where_it_is_another_than_t
         body = {"id": "c", "model": "gpt-4o", "choices": [], "usage": usage, "service_tier": tier}
         await answered("https://api.openai.com/v1/chat/completions", 200, body)
     assert [record.metadata.get("service_tier") for record in tracked.records] == ["priority", None]
+
+
+async def test_calls_of_hosted_tools_stand_beside_the_tokens(tracked: Paper) -> None:
+    """They are billed by the call: a record that has them is not priced by its tokens alone."""
+    output = [{"type": "web_search_call", "action": {"type": "search"}}]
+    body = {"id": "r", "model": "gpt-4o", "output": output, "usage": {"input_tokens": 7, "output_tokens": 3}}
+    await answered("https://api.openai.com/v1/responses", 200, body, {"model": "gpt-4o", "input": "Hello"})
+    (record,) = tracked.records
+    assert record.units == {"input_text": 7, "output_text": 3}
+    assert record.metadata["web_search_calls"] == 1
+    assert PriceBook().price(record) == Price(note="no price for web_search_calls")
 
 
 async def test_the_response_is_what_it_was(provider: Provider, tracked: Paper) -> None:
