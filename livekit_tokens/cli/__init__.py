@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,32 +14,47 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """`livekit-tokens`."""
-    _collect_seldom()
-    from livekit_tokens.cli import app  # noqa: PLC0415 - an import of this package stays light
 
-    _run(app.app, "livekit-tokens")
+    def app() -> typer.Typer:
+        from livekit_tokens.cli import app  # noqa: PLC0415 - an import of this package stays light
+
+        return app.app
+
+    _run(app, "livekit-tokens")
 
 
 def view_token_usage() -> None:
     """`view-token-usage`: the report under the name and with the flags that existing users know."""
-    _collect_seldom()
-    from livekit_tokens.cli import view  # noqa: PLC0415
 
-    _run(view.app, "view-token-usage")
+    def app() -> typer.Typer:
+        from livekit_tokens.cli import view  # noqa: PLC0415
+
+        return view.app
+
+    _run(app, "view-token-usage")
 
 
 def token_usage_dashboard() -> None:
     """`token-usage-dashboard`: likewise."""
+
+    def app() -> typer.Typer:
+        from livekit_tokens.cli import view  # noqa: PLC0415
+
+        return view.dashboard
+
+    _run(app, "token-usage-dashboard")
+
+
+def _run(app: Callable[[], typer.Typer], name: str) -> None:
     _collect_seldom()
-    from livekit_tokens.cli import view  # noqa: PLC0415
+    try:
+        from livekit_tokens.cli import outcome  # noqa: PLC0415
 
-    _run(view.dashboard, "token-usage-dashboard")
-
-
-def _run(app: typer.Typer, name: str) -> None:
-    from livekit_tokens.cli import outcome  # noqa: PLC0415
-
-    sys.exit(outcome.of(app, name))
+        code = outcome.of(app(), name)
+    except KeyboardInterrupt:  # while it was still being imported, or read its arguments
+        print(f"{name}: interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code)
 
 
 def _collect_seldom() -> None:

@@ -35,7 +35,7 @@ def export(
         raise BadSetting("--gz goes with --jsonl DIR; a CSV file is compressed by its name: FILE.csv.gz")
     from livekit_tokens.cli import exporting  # noqa: PLC0415 - `--help` does not wait for it
     from livekit_tokens.cli.files import STDOUT  # noqa: PLC0415
-    from livekit_tokens.cli.outcome import warn  # noqa: PLC0415
+    from livekit_tokens.cli.outcome import leaving, warn  # noqa: PLC0415
 
     if csv is not None:
         target = exporting.sheet(csv, replace=replace)
@@ -50,8 +50,17 @@ def export(
         many = (await reports.report(*span, by=["service"], **asked.filters)).totals.requests
         return await exporting.write(reports.records(*span, **asked.filters), target, many)
 
-    written, _ = ask(asked, question, shown=True)
+    with leaving(lambda: _left(csv, jsonl)):
+        written, _ = ask(asked, question, shown=True)
     warn(f"{written:,} records written")
+
+
+def _left(csv: Path | None, jsonl: Path | None) -> str:
+    from livekit_tokens.cli.files import STDOUT  # noqa: PLC0415
+
+    if STDOUT in (csv, jsonl):
+        return "what is written ends in the middle"
+    return f"{csv} was not written" if csv else f"the days that were whole by then are in {jsonl}"
 
 
 def _check_is_free(folder: Path) -> None:

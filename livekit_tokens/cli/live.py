@@ -28,11 +28,15 @@ def live(
 ) -> None:
     """The calls that are going on with what they have spent so far, redrawn until Ctrl-C (once through a pipe)."""
     from livekit_tokens.cli import ledger  # noqa: PLC0415 - `--help` does not wait for it
+    from livekit_tokens.cli.outcome import Interrupted  # noqa: PLC0415
 
     settings = ledger.usable_settings()
     zone = read_zone(tz or settings.timezone)
     if not (once or json) and sys.stdout.isatty():
-        ledger.asked(lambda reports: _watch(reports, every, limit, zone), settings, shown=True)
+        try:
+            ledger.asked(lambda reports: _watch(reports, every, limit, zone), settings, shown=True)
+        except Interrupted:  # it is how one leaves it, and needs no line
+            raise Interrupted from None
     answer = ledger.asked(lambda reports: reports.live(limit=limit), settings)
     if json:
         ledger.print_json(answer.to_dict())

@@ -1,4 +1,5 @@
-"""How a command ends: its exit code, and one line on stderr where it failed. Never a traceback by default.
+"""How a command ends: its exit code, and one line on stderr where it failed or was interrupted. Never a traceback by
+default.
 
 0 done (also where a reader, as head, has seen enough), 1 failed, 2 wrong usage or an unusable value of an option, 130
 ended by Ctrl-C.
@@ -12,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -29,6 +30,19 @@ class Failed(LiveKitTokensError):
     """A command cannot do what it was asked; the message is the line to print."""
 
 
+class Interrupted(LiveKitTokensError):
+    """Ctrl-C has ended a command; the message is the line to print, none where it is empty."""
+
+
+@contextmanager
+def leaving(told: Callable[[], str]) -> Iterator[None]:
+    """Whoever ends a command by Ctrl-C is told what it leaves."""
+    try:
+        yield
+    except Interrupted:
+        raise Interrupted(f"interrupted: {told()}") from None
+
+
 def of(app: typer.Typer, name: str) -> int:
     """Run the command line and say how it ended, as an exit code."""
     try:
@@ -38,20 +52,16 @@ def of(app: typer.Typer, name: str) -> int:
         # The reader (head, less) has seen enough. Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        return INTERRUPTED
     return code
 
 
 def _run(app: typer.Typer, name: str) -> int:
     try:
         answer = app(prog_name=name, standalone_mode=False)
-    except typer.Abort:
-        return INTERRUPTED
-    except BadSetting as fault:
-        return _say(name, str(fault), WRONG_USAGE)
+    except typer.Abort:  # Ctrl-C or Ctrl-D where the reader is asked something
+        answer = INTERRUPTED
     except LiveKitTokensError as fault:
-        return _say(name, str(fault), FAILED)
+        return _say(name, str(fault), next((code for kind, code in _CODES.items() if isinstance(fault, kind)), FAILED))
     except (BrokenPipeError, KeyboardInterrupt):
         raise
     except Exception as fault:
@@ -60,13 +70,17 @@ def _run(app: typer.Typer, name: str) -> int:
             code = int(getattr(fault, "exit_code", WRONG_USAGE))
             # No command at all: the help is printed already, and there is nothing to add.
             where = getattr(getattr(fault, "ctx", None), "command_path", name)
-            return _say(name, f"{text} (see {where} --help)", code) if (text := str(message())) else code
+            return _say(name, f"{text} (see {where} --help)" if (text := str(message())) else "", code)
         if os.environ.get("LIVEKIT_TOKENS_LOG_LEVEL", "").upper() == "DEBUG":
             raise
         told = f"unexpected {type(fault).__name__}: {fault}; LIVEKIT_TOKENS_LOG_LEVEL=DEBUG shows where"
         return _say(name, told, FAILED)
+    if answer == INTERRUPTED:  # by typer, before the work was begun, or after it
+        return _say(name, "interrupted", INTERRUPTED)
     return answer if isinstance(answer, int) else 0
 
+
+_CODES: Mapping[type[LiveKitTokensError], int] = {Interrupted: INTERRUPTED, BadSetting: WRONG_USAGE}
 
 PATIENCE_SECONDS = 10.0
 """A Ctrl-C after the first one is not heeded for so long: what was begun is being taken away, and a half-made copy of a
@@ -74,7 +88,7 @@ ledger must not stay behind. Asyncio's own way would break that off."""
 
 
 def awaited(work: Awaitable[_T]) -> _T:
-    """Run a command's own work; Ctrl-C ends it quietly, with what it has to clear away."""
+    """Run a command's own work; Ctrl-C ends it, with what it has to clear away. Raises Interrupted then."""
 
     async def run() -> _T:
         with _ended_once(asyncio.current_task()):
@@ -84,8 +98,7 @@ def awaited(work: Awaitable[_T]) -> _T:
     try:
         return asyncio.run(coroutine)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        # Said here: typer would print an empty line first.
-        raise typer.Exit(INTERRUPTED) from None
+        raise Interrupted("interrupted") from None
 
 
 @contextmanager
@@ -118,5 +131,6 @@ def warn(line: str) -> None:
 
 
 def _say(name: str, text: str, code: int) -> int:
-    warn(f"{name}: {' '.join(text.split())}")
+    if text:
+        warn(f"{name}: {' '.join(text.split())}")
     return code

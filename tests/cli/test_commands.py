@@ -336,7 +336,7 @@ class TestEnds:
         os.close(writing)
         assert (done.returncode, done.stderr) == (0, "")
 
-    def test_ctrl_c_ends_quietly_with_130(self, filled, tmp_path):
+    def test_ctrl_c_ends_with_130_and_one_line(self, filled, tmp_path):
         """Also while the database is being asked."""
         code = (
             "import asyncio, sys\n"
@@ -352,7 +352,27 @@ class TestEnds:
         assert process.stdout.readline() == "asking\n"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-        assert (process.returncode, out, err) == (130, "", "")
+        assert (process.returncode, out, err) == (130, "", "livekit-tokens: interrupted\n")
+
+    @pytest.mark.parametrize("module", ["typer", "livekit_tokens.settings"])
+    @pytest.mark.parametrize("entry", ["main", "view_token_usage", "token_usage_dashboard"])
+    def test_ctrl_c_while_the_command_is_still_being_imported_is_no_traceback(self, entry, module, tmp_path):
+        """Half of the time that a command takes, before its own work begins and after."""
+        code = (
+            "import builtins, os, signal\n"
+            "from livekit_tokens import cli\n"
+            "load = builtins.__import__\n"
+            "def interrupted(name, *args):\n"
+            f"    if name == {module!r}:\n        os.kill(os.getpid(), signal.SIGINT)\n"
+            "    return load(name, *args)\n"
+            f"builtins.__import__ = interrupted\ncli.{entry}()\n"
+        )
+        words = ["report"] if entry == "main" else []
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path, check=False
+        )
+        assert (done.returncode, done.stdout) == (130, "")
+        assert done.stderr == f"{entry.replace('_', '-').replace('main', 'livekit-tokens')}: interrupted\n"
 
 
 def test_demo_records_fill_a_ledger_that_can_be_reported(run):

@@ -359,8 +359,8 @@ def test_an_export_that_comes_back_through_another_ledger_adds_nothing(run, tmp_
 def test_a_second_ctrl_c_does_not_break_off_what_the_first_one_clears_away():
     """A half-made copy of a ledger, with whoever is in it, must not stay behind."""
     code = """
-import asyncio, os, signal, typer
-from livekit_tokens.cli.outcome import awaited
+import asyncio, os, signal
+from livekit_tokens.cli.outcome import Interrupted, awaited
 async def work():
     try:
         os.kill(os.getpid(), signal.SIGINT)
@@ -371,11 +371,11 @@ async def work():
         print("cleared away")
 try:
     awaited(work())
-except typer.Exit as end:
-    print(end.exit_code)
+except Interrupted as end:
+    print(end)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.stdout, done.stderr) == ("cleared away\n130\n", "")
+    assert (done.stdout, done.stderr) == ("cleared away\ninterrupted\n", "")
 
 
 def test_what_was_read_before_a_file_turns_out_to_be_damaged_is_imported(run, tmp_path):
@@ -420,7 +420,7 @@ main()
     out, err = process.communicate("go on\n", timeout=60)
 
     assert (process.returncode, out) == (130, "")
-    assert err == "interrupted: 20 records came in; import again, what is there counts once\n"
+    assert err == "livekit-tokens: interrupted: 20 records came in; import again, what is there counts once\n"
     assert run("import", "log.jsonl")[1] == "50 rows: 30 records came in, 20 were there already\n"
     assert json.loads(run("report", "--since", "2025-06-01", "--json")[1])["totals"]["total_tokens"] == 50
     assert run("db", "check")[0] == 0
@@ -510,7 +510,8 @@ def test_ctrl_c_in_a_backup_leaves_nothing_unfinished(tmp_path):
     words = ["backup", "b.db", "--keep", "2"]
     done = machine.python(INTERRUPTED.format(step="copy_file", words=words), check=False)
 
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    told = "livekit-tokens: interrupted: no backup was made, b.db is as it was\n"
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", told)
     assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.glob("*b.db*")) == before
 
 

@@ -272,6 +272,7 @@ class TestExport:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         assert (done.returncode, done.stdout, list(folder.iterdir())) == (130, "", [])
+        assert done.stderr == f"livekit-tokens: interrupted: {folder / 'all.csv'} was not written\n"
 
 
 @pytest.mark.parametrize("words", [["top", "requests"], ["compare"], ["performance"], ["top", "users"], ["report"]])

@@ -25,10 +25,10 @@ def backup(
     """Copy the ledger, SQLite or PostgreSQL, into one file while calls go on, and look whether the copy is whole."""
     from livekit_tokens import housekeeping  # noqa: PLC0415 - `--help` does not wait for it
     from livekit_tokens.cli.ledger import usable_settings  # noqa: PLC0415
-    from livekit_tokens.cli.outcome import awaited  # noqa: PLC0415
+    from livekit_tokens.cli.outcome import awaited, leaving  # noqa: PLC0415
     from livekit_tokens.cli.progress import counting  # noqa: PLC0415
 
-    with counting(0, "rows") as shown:
+    with leaving(lambda: f"no backup was made, {file} is as it was"), counting(0, "rows") as shown:
         _tell(
             awaited(housekeeping.backup(usable_settings(), file.expanduser().absolute(), keep=keep, on_rows=shown)),
             json=json,
@@ -45,10 +45,10 @@ def restore(
     """Put a backup in the ledger's place, SQLite or PostgreSQL, whole or not at all."""
     from livekit_tokens import housekeeping  # noqa: PLC0415 - `--help` does not wait for it
     from livekit_tokens.cli.ledger import usable_settings  # noqa: PLC0415
-    from livekit_tokens.cli.outcome import awaited  # noqa: PLC0415
+    from livekit_tokens.cli.outcome import awaited, leaving  # noqa: PLC0415
     from livekit_tokens.cli.progress import counting  # noqa: PLC0415
 
-    with counting(0, "rows") as shown:
+    with leaving(lambda: "nothing was restored, the ledger is as it was"), counting(0, "rows") as shown:
         _tell(
             awaited(
                 housekeeping.restore(usable_settings(), file.expanduser().absolute(), replace=replace, on_rows=shown)

@@ -33,13 +33,14 @@ def erase(
     """
     from livekit_tokens import housekeeping  # noqa: PLC0415 - `--help` does not wait for it
     from livekit_tokens.cli.ledger import print_json, usable_settings  # noqa: PLC0415
-    from livekit_tokens.cli.outcome import Failed, awaited, warn  # noqa: PLC0415
+    from livekit_tokens.cli.outcome import Failed, awaited, leaving, warn  # noqa: PLC0415
     from livekit_tokens.cli.progress import waited  # noqa: PLC0415
 
     if not user.strip():
         raise BadSetting("--user is empty; expected the identity of the person to forget")
     work = housekeeping.erase(usable_settings(), user, all_rooms=rooms, dry_run=dry_run)
-    forgotten = awaited(waited(work, "erasing"))
+    with leaving(lambda: "it may be half done; erase again, and it says what is left"):
+        forgotten = awaited(waited(work, "erasing"))
     erased, spools = forgotten.ledger, forgotten.spools
     if json:
         print_json({"dry_run": dry_run, **forgotten.to_dict()})

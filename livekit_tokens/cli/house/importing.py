@@ -27,18 +27,18 @@ def import_files(
     """Bring in what other trackers have written; a row counts once, however often it is imported."""
     from livekit_tokens import housekeeping  # noqa: PLC0415 - `--help` does not wait for it
     from livekit_tokens.cli.ledger import print_json, usable_settings  # noqa: PLC0415
-    from livekit_tokens.cli.outcome import awaited, warn  # noqa: PLC0415
+    from livekit_tokens.cli.outcome import awaited, leaving  # noqa: PLC0415
     from livekit_tokens.cli.progress import counting  # noqa: PLC0415
     from livekit_tokens.core.importing import Imported  # noqa: PLC0415
 
     done = Imported()
-    try:
-        with counting(0, "rows") as shown:
-            awaited(housekeeping.bring(usable_settings(), files, done, dry_run=dry_run, on_rows=shown))
-    except typer.Exit:  # by Ctrl-C
-        if not dry_run:
-            warn(f"interrupted: {done.records:,} records came in; import again, what is there counts once")
-        raise
+
+    def left() -> str:
+        came = "would have come in" if dry_run else "came in; import again, what is there counts once"
+        return f"{done.records:,} records {came}"
+
+    with leaving(left), counting(0, "rows") as shown:
+        awaited(housekeeping.bring(usable_settings(), files, done, dry_run=dry_run, on_rows=shown))
     print_json({"dry_run": dry_run, **done.to_dict()}) if json else print("\n".join(_lines(done, dry_run=dry_run)))
     if done.rows and done.unmapped == done.rows:
         raise typer.Exit(1)  # it is said above: none of it is what an import knows

@@ -31,12 +31,21 @@ def prune(
     """Remove old records, a few at a time while calls go on. Sums stay, and with them every report, unless --sums."""
     from livekit_tokens import housekeeping  # noqa: PLC0415 - `--help` does not wait for it
     from livekit_tokens.cli.ledger import print_json, usable_settings  # noqa: PLC0415
-    from livekit_tokens.cli.outcome import awaited  # noqa: PLC0415
+    from livekit_tokens.cli.outcome import awaited, leaving  # noqa: PLC0415
     from livekit_tokens.cli.progress import counting  # noqa: PLC0415
 
-    age = read_age(older_than)
-    with counting(0, "rows removed") as shown:
-        work = housekeeping.prune(usable_settings(), age, tenant=tenant, sums=sums, dry_run=dry_run, on_rows=shown)
+    age, removed = read_age(older_than), 0
+
+    def on_rows(rows: int) -> None:
+        nonlocal removed
+        removed = rows
+        shown(rows)
+
+    with (
+        leaving(lambda: f"{removed:,} rows were removed; prune again for the rest"),
+        counting(0, "rows removed") as shown,
+    ):
+        work = housekeeping.prune(usable_settings(), age, tenant=tenant, sums=sums, dry_run=dry_run, on_rows=on_rows)
         done = awaited(work)
     print_json(done.to_dict()) if json else print(_line(done))
 

@@ -33,7 +33,7 @@ def reprice(  # noqa: PLR0917 - typer's way to name options
     """Price the records of a period anew: sums and an audit row (table repricings) follow in the same transaction."""
     from livekit_tokens import housekeeping  # noqa: PLC0415 - `--help` does not wait for it
     from livekit_tokens.cli.ledger import print_json, usable_settings  # noqa: PLC0415
-    from livekit_tokens.cli.outcome import awaited  # noqa: PLC0415
+    from livekit_tokens.cli.outcome import awaited, leaving  # noqa: PLC0415
     from livekit_tokens.cli.progress import counting  # noqa: PLC0415
     from livekit_tokens.core.repricing import Asked  # noqa: PLC0415
     from livekit_tokens.domain.periods import between, read_moment, read_zone  # noqa: PLC0415
@@ -42,7 +42,7 @@ def reprice(  # noqa: PLR0917 - typer's way to name options
     zone = read_zone(tz or settings.timezone)
     begin, end = (None if text is None else read_moment(text, zone) for text in (since, until))
     asked = Asked(between(begin, end, now()), provider, model, unprice, reason)
-    with counting(0, "records") as on_progress:
+    with leaving(lambda: "no price was changed"), counting(0, "records") as on_progress:
         done = awaited(housekeeping.reprice(settings, asked, dry_run=dry_run, on_progress=on_progress))
     if json:
         print_json(done.to_dict())

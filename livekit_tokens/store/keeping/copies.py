@@ -91,7 +91,8 @@ async def restore(
             _refuse_if_others(forgotten, await remembered(ledger))
             with suppress(asyncio.CancelledError):  # it is in place all the same, and that is what is told
                 await to_the_end(put_in_place, ready, ledger.address.path)
-            await (await ledger.connect()).aclose()  # takes away what lay beside a ledger that was gone
+            with suppress(asyncio.CancelledError):
+                await (await ledger.connect()).aclose()  # takes away what lay beside a ledger that was gone
         else:
             await _copy_in(ledger, ready, on_rows, whole, forgotten)
     return Copied(str(ledger.address), whole.size, whole.revision, whole.rows)
