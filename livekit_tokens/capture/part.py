@@ -157,7 +157,7 @@ class LivePart(PartWriter):
         """For what is spent when this part has ended: the summary that was given out stays true."""
         with self._fixing:
             if self._after is None:
-                self._after = ClosedPart(self._part, self._process, AFTERWARDS, self._on_usage)
+                self._after = ClosedPart(self.part, self._process, AFTERWARDS, self._on_usage)
             return self._after
 
     def put_stay(self, stay: Stay) -> None:
@@ -167,9 +167,9 @@ class LivePart(PartWriter):
     def is_of(self, whose: Whose) -> None:
         """Whose call it is, as far as that is known now; nothing is written if it is known already."""
         with self._fixing:
-            part = replace(self._part, user=whose.user, user_name=whose.user_name, tenant=whose.tenant)
-            if not self.ended and part != self._part:
-                self._part = part
+            part = replace(self.part, user=whose.user, user_name=whose.user_name, tenant=whose.tenant)
+            if not self.ended and part != self.part:
+                self.part = part
                 self._recorder.put_part(part)
 
     # -- its summary and end --------------------------------------------------------------------------------------
@@ -177,8 +177,8 @@ class LivePart(PartWriter):
     def summary(self) -> SessionSummary:
         """What it adds up to now, from memory; after the end, what it was. Where a loop runs, it waits for nothing."""
         if self._final is None and not spending.is_in_loop():
-            counting.settle(self._part.key, COUNT_SECONDS)
-        return self._final or self._summary(self._part)
+            counting.settle(self.part.key, COUNT_SECONDS)
+        return self._final or self._summary(self.part)
 
     def fix(self, reason: str | None, at: Micros | None = None) -> SessionSummary:
         """End the part, now or at a time that has passed: from here on its summary does not change, but for prices
@@ -186,14 +186,14 @@ class LivePart(PartWriter):
         with self._fixing:
             if self._final is not None:
                 return self._final
-            part = ended(self._part, at or self.now(), reason)
+            part = ended(self.part, at or self.now(), reason)
             charges = self._recorder.charges(part)
             for charge in charges:
                 self._record(charge, None)
             self._final = self._summary(part)
             self._process.closed_parts.leave(part)
             self.afterwards.take_over(part.key)
-            self._part = part
+            self.part = part
             self._recorder.put_part(part)
         for charge in charges:
             self._count(charge)
@@ -202,13 +202,13 @@ class LivePart(PartWriter):
     async def finish(self, reason: str | None, at: Micros) -> SessionSummary:
         """End the part as it was at a time, once what went over the wire is counted; then `settle`."""
         with self._giving_up("the end of a part did not wait for what went over the wire"):
-            await counting.finished(self._part.key)
+            await counting.finished(self.part.key)
         self.fix(reason, at)
         return await self.settle()
 
     def close(self, reason: str) -> None:
         """End the part and make the end durable, for who has no loop to wait in; blocks for the disk."""
-        counting.settle(self._part.key, counting.SETTLE_SECONDS)
+        counting.settle(self.part.key, counting.SETTLE_SECONDS)
         self.fix(reason)
         self.sync()
         if self._tally.waits:
@@ -240,12 +240,12 @@ class LivePart(PartWriter):
         try:
             yield
         except Exception as error:  # noqa: BLE001 - the host waits for its `on_end`
-            faults.note(kind, error, part=self._part.key)
+            faults.note(kind, error, part=self.part.key)
 
     def sync(self) -> None:
         """After `fix`: make the end durable; blocks for the disk."""
         if not self._recorder.sync():
-            faults.note(_UNSYNCED, part=self._part.key)
+            faults.note(_UNSYNCED, part=self.part.key)
 
     async def _price_all(self) -> None:
         """A short call may be over before its models' prices are at hand; the final summary has them all the same."""
@@ -257,7 +257,7 @@ class LivePart(PartWriter):
 
     def _price_final(self) -> None:
         """The same with the prices that have come since."""
-        self._final = self._told(self._summary(self._part))
+        self._final = self._told(self._summary(self.part))
 
     def _told(self, final: SessionSummary) -> SessionSummary:
         if self._on_final is not None:
@@ -265,8 +265,8 @@ class LivePart(PartWriter):
         return final
 
     def _say(self, text: str) -> None:
-        if self._part.session_id != UNTRACKED:
-            logger.log(self._said_at, "%s", text, extra={"session_id": self._part.session_id, "part": self._part.key})
+        if self.part.session_id != UNTRACKED:
+            logger.log(self._said_at, "%s", text, extra={"session_id": self.part.session_id, "part": self.part.key})
 
     async def _call_on_end(self, summary: SessionSummary) -> None:
         on_end, self._on_end = self._on_end, None

@@ -39,7 +39,7 @@ class PartWriter:
         feature: str | None = None,
         on_usage: OnUsage | None = None,
     ) -> None:
-        self._part = part
+        self.part = part
         self._process = process
         self._recorder = process.recorder
         self.now = process.now
@@ -48,10 +48,6 @@ class PartWriter:
         self._on_usage = on_usage
         self.counted = 0
         self._loop = _running_loop()
-
-    @property
-    def part(self) -> Part:
-        return self._part
 
     def feature(self) -> str:
         """For what it is spent now: as the context says, else the part."""
@@ -65,7 +61,7 @@ class PartWriter:
             fields["agent"] = self.agent()
         if "feature" not in fields:
             fields["feature"] = self.feature()
-        return UsageRecord(part=self._part.key, **fields)
+        return UsageRecord(part=self.part.key, **fields)
 
     def write(self, record: UsageRecord, settles: str | None = None, also_known_as: str | None = None) -> int:
         """Record it for good; answers its number, 0 if the app has told of it by hand already.
@@ -94,8 +90,7 @@ class PartWriter:
         record = self._adopted(record)
         if settles is None:
             return record, self._record(record, None)
-        ids = [name for name in (record.request_id, also_known_as) if name]
-        seq = self._process.witnessed.see(self._part.session_id, record, ids, settles, self._record)
+        seq = self._process.witnessed.see(self.part.session_id, record, also_known_as, settles, self._record)
         if seq is None:
             self._recorder.unpend(settles)
         return record, seq
@@ -105,7 +100,7 @@ class PartWriter:
         record = self._adopted(record)
         written: list[int] = []
         counts = self._process.witnessed.tell(
-            self._part.session_id,
+            self.part.session_id,
             record,
             lambda settles: written.append(self._record(record, settles)),
             lambda of, units: self.late(Late(of, self.now(), units)),
@@ -145,7 +140,7 @@ class PartWriter:
             faults.note("on_usage raised", error)
 
     def pend(self, pend: Pend) -> None:
-        if self._process.witnessed.begin(self._part.session_id, pend.id, pend.record.model):
+        if self._process.witnessed.begin(self.part.session_id, pend.id, pend.record.model):
             record = self._adopted(pend.record)
             self._recorder.pend(pend if record is pend.record else msgspec.structs.replace(pend, record=record))
 
@@ -153,7 +148,7 @@ class PartWriter:
         self._recorder.more(more)
 
     def _adopted(self, record: UsageRecord) -> UsageRecord:
-        return record if record.part == self._part.key else replace(record, part=self._part.key)
+        return record if record.part == self.part.key else replace(record, part=self.part.key)
 
 
 class ClosedPart(PartWriter):
@@ -172,7 +167,7 @@ class ClosedPart(PartWriter):
         """What that part has in flight, which ends now, goes on in this one."""
         if began := self._recorder.in_flight(part):
             self._reach(min(began))
-            self._recorder.hand_over(part, self._part.key)
+            self._recorder.hand_over(part, self.part.key)
 
     def _record(self, record: UsageRecord, settles: str | None) -> int:
         self._reach(record.at)
@@ -184,10 +179,10 @@ class ClosedPart(PartWriter):
 
     def _reach(self, at: Micros) -> None:
         with self._reaching:
-            part = self._part
+            part = self.part
             first, last = (at, at) if part.ended_at is None else (part.started_at, part.ended_at)
-            self._part = replace(part, started_at=min(first, at), ended_at=max(last, at))
-            self._recorder.put_part(self._part)
+            self.part = replace(part, started_at=min(first, at), ended_at=max(last, at))
+            self._recorder.put_part(self.part)
 
 
 class ClosedParts:

@@ -8,8 +8,8 @@ good, whoever repeats it (`store/once.py`); here it is what this process shows l
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from livekit_tokens.domain.units import Units, input_tokens, output_tokens
 from livekit_tokens.domain.usage import UsageRecord
@@ -54,31 +54,38 @@ class Witnessed:
     def end(self, pending: str) -> None:
         """It never began."""
         with self._asking:
-            self._in_flight.drop(pending)
+            self._in_flight.pop(pending, None)
 
     def see(
         self,
         session: str,
         record: UsageRecord,
-        ids: Collection[str],
+        also_known_as: str | None,
         pending: str,
         write: Callable[[UsageRecord, str], int],
     ) -> int | None:
         """Write what a witness has seen of a pending request; None, and nothing is written, if it was told by hand.
 
-        `ids` are all that the provider has given the request.
+        `also_known_as`: another id that the provider has given the request.
         """
+        known_as: list[_Known] = []
+        if record.request_id:
+            known_as.append((session, record.request_id))
+        if also_known_as:
+            known_as.append((session, also_known_as))
         with self._asking:
-            self._in_flight.drop(pending)
-            known_as = [(session, name) for name in ids]
+            self._in_flight.pop(pending, None)
             for key in known_as:
                 told = self._told.get(key)
                 if told is not None and _is_known_by(told, record):
-                    self._told.drop(key)
-                    self._remember((told, 0), [other for other in known_as if other != key])
+                    del self._told[key]
+                    for other in known_as:
+                        if other != key:
+                            self._seen.put(other, (told, 0))
                     return None
             seq = write(record, pending)
-            self._remember((record, seq), known_as)
+            for key in known_as:
+                self._seen.put(key, (record, seq))
             return seq
 
     def tell(
@@ -113,8 +120,7 @@ class Witnessed:
         key = (session, record.request_id or "")
         seen = self._seen.get(key)
         if seen is not None and _is_known_by(seen[0], record):
-            self._seen.drop(key)
-            counts, seq = seen
+            counts, seq = self._seen.pop(key)
             if counts.provenance == "estimated" and record.units:
                 late(seq, record.units)
             return counts
@@ -139,10 +145,6 @@ class Witnessed:
             None,
         )
 
-    def _remember(self, written: _Written, keys: list[_Known]) -> None:
-        for key in keys:
-            self._seen.put(key, written)
-
 
 def _is_known_by(first: UsageRecord, second: UsageRecord) -> bool:
     """Whether the second record of one id says nothing that is to be counted beside the first.
@@ -163,27 +165,15 @@ def _tokens(record: UsageRecord) -> tuple[int, int]:
     return input_tokens(record.units), output_tokens(record.units)
 
 
-class _Latest(Generic[_K, _T]):
+class _Latest(dict[_K, _T]):
     """Values by key; those that were put longest ago give way."""
 
     def __init__(self, most: int) -> None:
+        super().__init__()
         self._most = most
-        self._values: dict[_K, _T] = {}
-
-    def __contains__(self, key: _K) -> bool:
-        return key in self._values
-
-    def get(self, key: _K) -> _T | None:
-        return self._values.get(key)
-
-    def items(self) -> Iterator[tuple[_K, _T]]:
-        return iter(self._values.items())
 
     def put(self, key: _K, value: _T) -> None:
-        self._values.pop(key, None)
-        self._values[key] = value
-        if len(self._values) > self._most:
-            del self._values[next(iter(self._values))]
-
-    def drop(self, key: _K) -> None:
-        self._values.pop(key, None)
+        self.pop(key, None)
+        self[key] = value
+        if len(self) > self._most:
+            del self[next(iter(self))]

@@ -25,8 +25,7 @@ def see(witnessed: Witnessed, *records: UsageRecord, session: str = "a", also: s
     """Those that were written; they are numbered from 1."""
     written: list[UsageRecord] = []
     for one in records:
-        ids = [name for name in (one.request_id, also) if name]
-        witnessed.see(session, one, ids, f"w{next(_numbers)}", lambda one, _: written.append(one) or len(written))
+        witnessed.see(session, one, also, f"w{next(_numbers)}", lambda one, _: written.append(one) or len(written))
     return written
 
 
@@ -147,7 +146,7 @@ def test_what_is_told_of_a_request_in_flight_ends_it() -> None:
     assert (app.written, app.ended) == ([told], ["w3"])
     assert not app.witnessed.begin("a", "w3", "o4-mini")  # its witness knows more of its prompt, too late
     assert app.witnessed.begin("a", "w2", "gpt-4o")
-    assert app.witnessed.see("a", record(SEEN), ["chatcmpl-1"], "w3", lambda *_: 1) is None
+    assert app.witnessed.see("a", record(SEEN), None, "w3", lambda *_: 1) is None
 
 
 def test_what_is_told_without_figures_of_a_request_in_flight_is_left_to_its_witness() -> None:
