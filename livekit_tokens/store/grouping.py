@@ -74,9 +74,9 @@ def calls(question: Question, now: Micros) -> sa.Select[Any]:
     how many of their parts are no call's."""
     # Each step names what the next one uses: written out twice, with its parameters, SQLite would work it out twice.
     each = _lengths(question, now).subquery("each")
-    # Where an earlier part of the session reaches into this one, it is counted already.
-    order = (each.c.started, each.c.key)
-    reached = sa.func.max(each.c.ended).over(partition_by=each.c.session_id, order_by=order, rows=(None, -1))
+    # Where an earlier part of the session reaches into this one, it is counted already. Of those that begin together
+    # any may be the earlier one: there is less to sort by without their keys, a tenth of what this takes.
+    reached = sa.func.max(each.c.ended).over(partition_by=each.c.session_id, order_by=each.c.started, rows=(None, -1))
     told = sa.select(each, reached.label("reached")).subquery("told")
     # The first part of each session is the session: counting different ids would be another sort.
     first = sa.case((told.c.reached.is_(None), 1), else_=0)
@@ -93,7 +93,6 @@ def _lengths(question: Question, now: Micros) -> sa.Select[Any]:
         started, ended = _later(started, sa.literal(period.since)), _earlier(ended, sa.literal(period.until))
     return sa.select(
         parts.c.session_id,
-        parts.c.key,
         started.label("started"),
         sa.case((IN_CALL, ended), else_=started).label("ended"),
         sa.case((IN_CALL, 0), else_=1).label("other"),

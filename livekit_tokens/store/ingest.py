@@ -16,10 +16,11 @@ from livekit_tokens.domain.pricing import Pricing
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
+from livekit_tokens.store.copying import PIECE, copy_in_pieces
 from livekit_tokens.store.keeping.forgotten import without_forgotten
 from livekit_tokens.store.named import complete_named, hold_sessions
 from livekit_tokens.store.once import told_first
-from livekit_tokens.store.ready import Ready, ready, streamed
+from livekit_tokens.store.ready import Ready, in_pieces, ready
 from livekit_tokens.store.rows import (
     PLAIN,
     WHOLE,
@@ -158,26 +159,29 @@ def _late_row(source: str, late: Late) -> dict[str, object]:
 
 
 def _written_ready(statements: Statements, records: Sequence[Numbered], pricing: Pricing) -> Ready:
-    """PostgreSQL is sent rows half a megabyte at a time (asyncpg's COPY), and reads the first ones while others are
-    made; SQLite has one lock for all, so its transaction is to be for I/O only.
+    """PostgreSQL takes rows in while others are made; SQLite has one lock for all, so its transaction is to be for I/O
+    only.
     """
-    return (streamed if statements.by_columns else ready)(records, pricing, true=statements.true)
+    if statements.by_columns:
+        return in_pieces(records, pricing, PIECE, true=statements.true)
+    return ready(records, pricing, true=statements.true)
 
 
 async def _write(conn: AsyncConnection, statements: Statements, written: Ready) -> None:
     await _write_records(conn, statements, PLAIN, written.plain)
-    await _write_records(conn, statements, WHOLE, written.whole)
+    await _write_records(conn, statements, WHOLE, [written.whole] if written.whole else ())
     await _write_all(conn, statements, statements.sums_sql, written.sums)
 
 
-async def _write_records(conn: AsyncConnection, statements: Statements, columns: Columns, rows: Iterable[Row]) -> None:
-    if not rows:
-        return
+async def _write_records(
+    conn: AsyncConnection, statements: Statements, columns: Columns, pieces: Iterable[Sequence[Row]]
+) -> None:
     driver = await _driver(conn)
     if statements.by_columns:
-        await driver.copy_records_to_table("records", records=rows, columns=columns)
+        await copy_in_pieces(driver, "records", columns, pieces)
     else:
-        await driver.executemany(statements.records_sql[columns], rows)
+        for piece in pieces:
+            await driver.executemany(statements.records_sql[columns], piece)
 
 
 async def _write_all(conn: AsyncConnection, statements: Statements, sql: str, rows: Sequence[Row]) -> None:

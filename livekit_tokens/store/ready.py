@@ -11,42 +11,39 @@ from livekit_tokens.store.sums import sum_rows
 
 
 class Ready(NamedTuple):
-    """Rows of `records` with the plain columns, those with all columns, and rows to be added to `sums`.
+    """Rows of `records` with the plain columns in pieces, those with all columns, and rows to be added to `sums`.
 
     The latter two are complete once `plain` has been read.
     """
 
-    plain: Iterable[Row]
+    plain: Iterable[Sequence[Row]]
     whole: Sequence[Row]
     sums: Sequence[Row]
 
 
-def ready(records: Iterable[Numbered], pricing: Pricing, *, true: int) -> Ready:
-    """All of it, ahead. `true` as in `plain_rows`."""
-    streaming = streamed(records, pricing, true=true)
-    return streaming._replace(plain=list(streaming.plain))
+def ready(records: Sequence[Numbered], pricing: Pricing, *, true: int) -> Ready:
+    """All of it, ahead, in one piece. `true` as in `plain_rows`."""
+    all_ahead = in_pieces(records, pricing, len(records) or 1, true=true)
+    return all_ahead._replace(plain=list(all_ahead.plain))
 
 
-def streamed(records: Iterable[Numbered], pricing: Pricing, *, true: int) -> Ready:
-    """Each plain row is priced and made when it is asked for, all else after the last one."""
+def in_pieces(records: Sequence[Numbered], pricing: Pricing, size: int, *, true: int) -> Ready:
+    """So many records at a time are priced and made rows when the piece is asked for, all else after the last one."""
     whole: list[Row] = []
     sums: list[Row] = []
 
-    def rows() -> Iterator[Row]:
+    def pieces() -> Iterator[list[Row]]:
         told: list[Priced] = []
         others: list[Priced] = []
-
-        def plain() -> Iterator[Priced]:
-            for numbered in records:
-                one = numbered, pricing(numbered[1])
-                told.append(one)
-                if is_plain(*one):
-                    yield one
-                else:
-                    others.append(one)
-
-        yield from plain_rows(plain(), true=true)
+        for begin in range(0, len(records), size):
+            priced = [(numbered, pricing(numbered[1])) for numbered in records[begin : begin + size]]
+            plain = [one for one in priced if is_plain(*one)]
+            if len(plain) < len(priced):
+                others += [one for one in priced if not is_plain(*one)]
+            told += priced
+            if plain:
+                yield list(plain_rows(plain, true=true))
         whole.extend(whole_rows(others))
         sums.extend(sum_rows(told))
 
-    return Ready(rows(), whole, sums)
+    return Ready(pieces(), whole, sums)

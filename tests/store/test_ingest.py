@@ -6,6 +6,7 @@ import asyncio
 import random
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -23,7 +24,7 @@ from livekit_tokens.domain.totals import Totals, totals_of
 from livekit_tokens.store import ingest, schema, writing
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.faults import LedgerConflict
-from livekit_tokens.store.ready import ready, streamed
+from livekit_tokens.store.ready import in_pieces, ready
 from livekit_tokens.store.schema import INFORMATIONAL
 from livekit_tokens.store.sums import AMOUNTS, KEY
 from tests.store.batches import KEY as PART
@@ -405,13 +406,13 @@ def amounts_of(totals: Totals, first: int) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("make_ready", [ready, streamed])
+@pytest.mark.parametrize("make_ready", [ready, partial(in_pieces, size=7)])
 @given(told=st.lists(st.tuples(usage_records, prices), max_size=30))
 def test_sums_made_ready_are_what_totals_of_says(make_ready, told):
-    """The fast addition and the domain's agree, unit by unit, for any records and prices, ahead or while they go."""
+    """The fast addition and the domain's agree, unit by unit, for any records and prices, ahead or in pieces."""
     price_of = {id(r): price for r, price in told}
     made = make_ready(list(enumerate((r for r, _ in told), 1)), lambda r: price_of[id(r)], true=1)
-    assert len(list(made.plain)) + len(made.whole) == len(told)
+    assert sum(map(len, made.plain)) + len(made.whole) == len(told)
 
     stored = {row[: len(KEY)]: dict(zip(AMOUNTS, row[len(KEY) :], strict=True)) for row in made.sums}
     expected = expected_sums([r for r, _ in told], lambda r: price_of[id(r)])
