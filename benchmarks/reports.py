@@ -75,9 +75,7 @@ class Year:
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder, self.url = folder, url
-        # With byte code, as what pip has installed.
-        others = ("LIVEKIT_TOKENS_", "PYTHONDONTWRITEBYTECODE")
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("LIVEKIT_TOKENS_")}
         mine = {"DATABASE_URL": url, "SPOOL_DIR": str(folder / "spool")}
         self.environment = clean | {f"LIVEKIT_TOKENS_{name}": value for name, value in mine.items()}
         # Not on a bucket's edge: the partial edges of a period are part of the question.
