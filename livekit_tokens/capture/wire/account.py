@@ -101,6 +101,10 @@ class Account:
             self._write(self._unknown())
             raise
 
+    def drop(self) -> None:
+        """It is no request of its own."""
+        self.writer.unpend(self._pend.id)
+
     def _unknown(self) -> UsageRecord:
         return replace(self._pend.record, units={}, low=None, high=None, provenance="unknown")
 
@@ -205,7 +209,7 @@ class Account:
         ended, ending, error = exchange.ending
         status, headers = exchange.head or (None, {})
         if reading is not None and reading.is_foreign and status is not None and status < 300:
-            self.writer.unpend(self._pend.id)
+            self.drop()
             return
         if reading is None or reading.usage is None or vocabulary.is_ready(asked.model):
             self._count_prompt()

@@ -35,9 +35,8 @@ class Retrieval(Exchange):
         self._response_id = response_id
         self._reading: Reading | None = None
 
-    def go_out(self) -> None:
+    def _be_seen(self) -> None:
         """No component tells of it, and nobody pays for it."""
-        counting.follow(self)
 
     def advance(self) -> bool:
         """It has brought something when nothing more can come: who polls is mostly told that there is nothing yet."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
+from dataclasses import replace
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -32,6 +33,9 @@ awaited: WeakValueDictionary[tuple[str, str], Exchange] = WeakValueDictionary()
 given_up: OrderedDict[tuple[str, str], tuple[Writer, int]] = OrderedDict()
 """By host and response, those that were waited for no longer: who wrote their record, and its number."""
 _MOST_GIVEN_UP = 256
+
+_sent_last: ContextVar[Exchange | None] = ContextVar("livekit_tokens_sent_last", default=None)
+"""What this context has sent last: while it is on its way, what else is sent here is sent by its client's transport."""
 
 Pays = Callable[[], Spender | None]
 """Who pays, asked in the context that the request was sent in."""
@@ -66,6 +70,8 @@ class Exchange:
         "given_up",
         "head",
         "head_at",
+        "inner",
+        "outer",
         "part",
         "pieces",
         "round_trip",
@@ -96,12 +102,23 @@ class Exchange:
         self._account: Account | None = None
         self._seen: Seen | None = None
         self._mark: Mark | None = None
+        self.inner: tuple[Exchange, ...] = ()
+        """Those that were sent while it was on its way."""
+        self.outer = _sent_last.get()
+        """The one that was on its way then."""
+        _sent_last.set(self)
 
     def go_out(self) -> None:
-        """It is sent, in this context: from now on it is counted.
+        """It is sent, in this context: from now on it is counted."""
+        while self.outer is not None and not self.outer.is_on_its_way:
+            self.outer = self.outer.outer
+        self._be_seen()
+        counting.follow(self)
 
-        It is seen by the component's call that it is made in; else by the part that pays for it, when somebody looks.
-        """
+    def _be_seen(self) -> None:
+        """By the component's call that it is made in; else by the part that pays for it, when somebody looks."""
+        if self.outer is not None:
+            self.outer.inner += (self,)
         self._context = copy_context()
         self._mark = mark = witnesses.here()
         if mark is None:
@@ -109,13 +126,16 @@ class Exchange:
         else:
             self._seen = Seen(self.endpoint.operation, self._names)
             mark.see(self._seen)
-        counting.follow(self)
 
     def _leave_with_part(self) -> None:
         assert self._context is not None
         self._context.run(witnesses.leave_with_part, self.operation, self.provider)
 
     # -- for who asks in the meantime ------------------------------------------------------------------------------
+
+    @property
+    def is_on_its_way(self) -> bool:
+        return self.head_at == 0.0 and self.ending is None
 
     @property
     def ended(self) -> bool:
@@ -164,8 +184,10 @@ class Exchange:
         """Bring its account up to date; True when nothing more can come."""
         over = self.ended  # before the pieces are taken: none comes after it
         try:
-            if self._pays is not None:
-                self._account = self._opened(self._pays)
+            self.be_opened()
+            if self._account is not None and self._is_passed_on():
+                self._account.drop()
+                self._account = None
             if self._account is not None:
                 self._account.advance(over=over)
         except BaseException as error:  # noqa: BLE001 - one request's fault, a panic of a library's too, stops no other
@@ -210,6 +232,28 @@ class Exchange:
     def _let_go(self) -> None:
         """Whoever holds the response that this is the exchange of keeps nothing else alive, nor what was said in it."""
         self._sent = self._context = self._pays = self._account = self.head = None
+        self.inner = ()
+
+    def _is_passed_on(self) -> bool:
+        """Whether it only went to a transport of the host's that asked the same of the provider by a client of its own,
+        as gateways, caches and proxies within a process do.
+
+        The inner one is the witness: each of its attempts is one that the provider sees, also those that the transport
+        repeats, and it goes by the name of the model that is billed. Not a request of another kind, or about something
+        else, that a hook of the host's sent meanwhile.
+        """
+        inner = self.inner
+        for request in inner:
+            request.be_opened()
+        return any(request.part is not None and request.asks_like(self) for request in inner)
+
+    def asks_like(self, other: Exchange) -> bool:
+        mine, others = self._asked, other._asked
+        return mine is not None and others is not None and mine == replace(others, model=mine.model)
+
+    def be_opened(self) -> None:
+        if self._pays is not None:
+            self._account = self._opened(self._pays)
 
     def _opened(self, pays: Pays) -> Account | None:
         """Its account, if somebody pays for it and it is a request at all."""
@@ -229,58 +273,3 @@ class Exchange:
             return None
         self.part = spender.writer.part.key
         return Account(self, spender, self._asked, body)
-
-
-class Hold:
-    """An exchange in the hands of who sees it go on; held by the host's own response, stream or socket, or by the code
-    that waits for one, and by nobody else.
-
-    It must be ended, and is: whoever lets go of it, knowingly or not, has ended it. Each call takes microseconds: the
-    first one more of them than the others, so who can makes it while the answer is awaited (`sending`).
-    """
-
-    __slots__ = ("_exchange", "let_go")
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self.let_go: Ending = "closed"
-        """How it ended if nobody has said it."""
-
-    def sent(self) -> None:
-        """The request goes out, in its sender's context: to be told before anything else is. What is never sent is
-        nobody's."""
-        try:
-            self._exchange.go_out()
-        except Exception as error:  # noqa: BLE001 - the request goes out in any case
-            faults.note("a request could not be followed", error)
-
-    def answered(self, status: int, headers: Mapping[str, str], round_trip: float | None = None) -> None:
-        """The answer begins. `round_trip`: seconds to the provider and back, where its channel has shown that."""
-        exchange = self._exchange
-        exchange.round_trip = round_trip
-        exchange.head_at = time.monotonic()
-        exchange.head = (status, headers)
-
-    def take_first(self, piece: bytes) -> None:
-        """The first piece of the body has come."""
-        exchange = self._exchange
-        exchange.first = time.monotonic()
-        exchange.pieces.append(piece)
-
-    @property
-    def take(self) -> Callable[[bytes], None]:
-        """Takes every other piece."""
-        return self._exchange.pieces.append
-
-    def end(self, ending: Ending, error: BaseException | None = None) -> None:
-        """Nothing more comes; only the first end counts."""
-        exchange = self._exchange
-        if exchange.ending is None:
-            exchange.ending = (time.monotonic(), ending, type(error).__name__ if error is not None else None)
-
-    def __del__(self) -> None:
-        self.end(self.let_go)
-
-
-Follow = Callable[[Endpoint, Channel, Any], Hold | None]
-"""Given endpoint, channel, and what it reads a request from: the hold on its exchange, if somebody pays."""

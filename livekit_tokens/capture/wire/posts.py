@@ -13,7 +13,8 @@ from operator import itemgetter
 from typing import Any
 from urllib.parse import urlsplit
 
-from livekit_tokens.capture.wire.exchange import Channel, Follow, Hold
+from livekit_tokens.capture.wire.exchange import Channel
+from livekit_tokens.capture.wire.hold import Follow, Hold
 from livekit_tokens.capture.wire.made import Made
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_json
 from livekit_tokens.capture.wire.sending import when_it_waits

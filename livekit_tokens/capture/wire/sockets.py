@@ -21,8 +21,9 @@ import msgspec
 
 from livekit_tokens.capture import spending, witnesses
 from livekit_tokens.capture.realtime import RealtimeWitness
-from livekit_tokens.capture.wire.exchange import Channel, Follow, Hold
+from livekit_tokens.capture.wire.exchange import Channel
 from livekit_tokens.capture.wire.hearing import Ears
+from livekit_tokens.capture.wire.hold import Follow, Hold
 from livekit_tokens.capture.wire.made import Made
 from livekit_tokens.capture.wire.pieces import END, Ends
 from livekit_tokens.capture.wire.posts import tee_post

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-from livekit_tokens.capture.wire.exchange import Hold
+from livekit_tokens.capture.wire.hold import Hold
 from livekit_tokens.capture.wire.sending import when_it_waits
 from livekit_tokens.core import faults
 

@@ -14,7 +14,8 @@ from livekit_tokens.capture.spending import Spender, Spending
 from livekit_tokens.capture.wire import tee
 from livekit_tokens.capture.wire.background import Retrieval, is_waited_for, retrieved
 from livekit_tokens.capture.wire.connections import note_connections
-from livekit_tokens.capture.wire.exchange import Channel, Exchange, Hold
+from livekit_tokens.capture.wire.exchange import Channel, Exchange
+from livekit_tokens.capture.wire.hold import Hold
 from livekit_tokens.capture.wire.requests import Asked, Endpoint, endpoint_of, read_form, read_json, unread
 from livekit_tokens.domain.errors import BadSetting
 
