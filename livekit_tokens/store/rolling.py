@@ -7,20 +7,26 @@ Sessions cannot be added up, as one may go on over midnight: each row holds the 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
+from sqlalchemy import exc as sa_exc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.domain.periods import DAY, HOUR, Period
 from livekit_tokens.domain.times import Micros
+from livekit_tokens.store.faults import is_locked
 from livekit_tokens.store.schema import ADDED, LABELS, day_sums, parts, rolled_days, sums
 
 _REST: Micros = HOUR
 """A day is rolled up so long after its end: until then most of what is late has come."""
+
+_PAUSE_SECONDS = 0.02
+"""Between two tries to have the sums alone: a drain's transaction is shorter."""
 
 _TRIGGERS = 5
 """Of revision 0005."""
@@ -36,15 +42,19 @@ def session_digest(session_id: str) -> bytes:
 async def roll_up(conn: AsyncConnection, now: Micros, seconds: float) -> bool:
     """Roll up days that are due, newest first, each in a transaction of its own; stop after about `seconds`.
 
-    True: more are due.
+    True: more are due, or the sums are in use.
     """
     until = time.monotonic() + seconds
-    due = await _due(conn, now)
-    for day in due:
+    due = deque(await _due(conn, now))
+    while due:
         if time.monotonic() > until:
             return True
-        async with conn.begin():
-            await _lock(conn)
+        async with conn.begin() as transaction:
+            if not await _lock(conn):
+                await transaction.rollback()
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            day = due.popleft()
             if not await rolled_in(conn, Period(day, day + DAY)):
                 await _roll(conn, day)
     return False
@@ -76,12 +86,22 @@ async def _due(conn: AsyncConnection, now: Micros) -> list[Micros]:
     return [day for day in range(over - over % DAY, first - first % DAY - 1, -DAY) if day not in done]
 
 
-async def _lock(conn: AsyncConnection) -> None:
-    """Nobody adds to the sums meanwhile, and nobody else rolls up."""
+async def _lock(conn: AsyncConnection) -> bool:
+    """Nobody adds to the sums meanwhile, and nobody else rolls up. False: the sums are in use; the transaction is over.
+
+    PostgreSQL's lock is not waited for, not for a moment: whatever waits there for a table has every later writer wait
+    behind it, and a VACUUM may hold it for hours. Of all the tries of a fleet one falls between two drains.
+    """
     if conn.dialect.name == "sqlite":
         await conn.exec_driver_sql("BEGIN IMMEDIATE")
-    else:
-        await conn.exec_driver_sql("LOCK TABLE sums IN SHARE ROW EXCLUSIVE MODE")
+        return True
+    try:
+        await conn.exec_driver_sql("LOCK TABLE sums IN SHARE ROW EXCLUSIVE MODE NOWAIT")
+    except sa_exc.DBAPIError as fault:
+        if not is_locked(fault):
+            raise
+        return False
+    return True
 
 
 async def _roll(conn: AsyncConnection, day: Micros) -> None:

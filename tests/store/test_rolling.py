@@ -24,6 +24,7 @@ from livekit_tokens.store.rolling import beside, rolled_in, spans_of
 from livekit_tokens.store.schema import day_sums, parts, rolled_days, sums
 from livekit_tokens.store.writing import StoreConnection
 from tests.store.batches import batch, part, record
+from tests.waiting import PATIENCE_SECONDS
 
 FIRST = 1_794_960_000_000_000
 """2026-11-18 00:00 UTC."""
@@ -200,6 +201,34 @@ async def test_two_processes_may_roll_up_at_once(ledger, connection):
         there = sa.select(sa.func.sum(sums.c.requests)).where(sums.c.bucket < FIRST + 8 * DAY)
         assert told == (await conn.execute(there)).scalar_one()
     await other.aclose()
+
+
+async def test_a_roll_up_makes_nobody_wait_where_the_sums_are_held(postgres_url):
+    """By a VACUUM, an index being built, a drain whose host has vanished: a lock that waits queues every later writer
+    behind itself, so it is given up at once, and the day is rolled up another time.
+    """
+    ledger = StoreLedger(postgres_url, clock=lambda: NOW)
+    rolling, draining, first = await ledger.connect(), await ledger.connect(), batch(record(at=FIRST), parts=[part()])
+    await rolling.apply(first)
+    at = [first.after]
+
+    def a_next_batch():
+        made = batch(record(at=NOW), before=at[0])
+        at[0] = made.after
+        return made
+
+    async with ledger.writer() as conn:
+        await conn.exec_driver_sql("LOCK TABLE sums IN SHARE UPDATE EXCLUSIVE MODE")
+        roll_up = asyncio.create_task(rolling.roll_up(0.2))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not roll_up.done():
+                assert await draining.apply(a_next_batch())
+        assert roll_up.result() is True
+        assert await rolled_now(ledger) == []
+    assert await rolling.roll_up(PATIENCE_SECONDS) is False
+    assert 0 in await rolled_now(ledger)
+    for each in (rolling, draining, ledger):
+        await each.aclose()
 
 
 async def test_a_roll_up_ends_in_time_and_goes_on_later(ledger, connection):
