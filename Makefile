@@ -31,11 +31,11 @@ server: setup ## Find or build a livekit-server (Go; once, about 3 minutes)
 demo: setup ## Hold a tracked call and show its receipt, report and bill
 	@$(BIN)/livekit-tokens demo
 
-postgres: ## Install PostgreSQL's binaries for the tests, if they are missing and apt can
-	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
-	  echo "set-up: PostgreSQL by apt-get"; \
-	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql; } >/dev/null \
-	  || echo "set-up: no PostgreSQL can be installed here; its tests are skipped"; }
+postgres: ## Install PostgreSQL's binaries and PgBouncer for the tests, if they are missing and apt can
+	@{ ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null; } && command -v pgbouncer >/dev/null || { \
+	  echo "set-up: PostgreSQL and PgBouncer by apt-get"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql pgbouncer; } >/dev/null \
+	  || echo "set-up: no PostgreSQL or PgBouncer can be installed here; their tests are skipped"; }
 
 browser: ## Install Chromium for the tests of the page, if it is missing and apt can
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \

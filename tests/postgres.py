@@ -87,12 +87,11 @@ def start() -> Server:
     programs = _programs()
     if os.name != "posix":
         raise NoPostgres(f"{ENV} is not set, and a server of our own needs Unix")
-    # The server refuses to run as root; the user of the distribution's package is there for it.
-    user = "postgres" if os.geteuid() == 0 else None
+    user = own_user()
     folder = Path(tempfile.mkdtemp(prefix="lkt-pg-"))
     if user:
         shutil.chown(folder, user)
-    port = _free_port()
+    port = free_port()
     initdb = [
         programs / "initdb",
         "-D",
@@ -133,6 +132,11 @@ def start() -> Server:
     return server
 
 
+def own_user() -> str | None:
+    """The server refuses to run as root; the user of the distribution's package is there for it."""
+    return "postgres" if os.geteuid() == 0 else None
+
+
 def _programs() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
     if found:
@@ -142,7 +146,7 @@ def _programs() -> Path:
     raise NoPostgres(f"{ENV} is not set, and no PostgreSQL is in /usr/lib/postgresql or on PATH")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -6,6 +6,7 @@ A call's loop is never used for it. Everything here can fail and be tried again:
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import threading
 import time
@@ -21,7 +22,7 @@ from livekit_tokens.core.drain import SpoolDrain
 from livekit_tokens.core.health import Faults, leave_faults
 from livekit_tokens.core.ledger import Ledger, LedgerConnection
 from livekit_tokens.core.recorder import Recorder
-from livekit_tokens.domain.errors import LedgerTooNew
+from livekit_tokens.domain.errors import LedgerCrowded, LedgerTooNew
 
 if TYPE_CHECKING:
     from livekit_tokens.core.daily_logs import DailyLogs
@@ -34,6 +35,8 @@ _LAST_RETRY_SECONDS = 30.0
 _LONGEST_HOLD_SECONDS = 5.0
 _LOOK_SECONDS = 2.0
 """How often a quiet process looks whether another asks for something: one `stat`."""
+KEEP_SECONDS = 10.0
+"""How long a connection of a server is kept idle. A call that goes on is heard of more often, and connects once."""
 RETAIN_PAUSE_SECONDS = 0.05
 _PIECE_BYTES = 1 << 17
 """A call shares this process: small batches leave it the interpreter more often than large ones."""
@@ -61,6 +64,8 @@ class Background:
         self._connection: LedgerConnection | None = None
         self._drain: SpoolDrain | None = None
         self._retry_seconds = _FIRST_RETRY_SECONDS
+        self._keep_seconds = KEEP_SECONDS
+        self._used_at = 0.0
         self.last_error: str | None = None
         self._in_ledger = 0
         self._behind_since: float | None = None
@@ -164,8 +169,10 @@ class Background:
         if await self._drain_once():
             self._retry_seconds = _FIRST_RETRY_SECONDS
             await self._do_chores()
+            await self._give_back()
         else:
-            await asyncio.sleep(self._retry_seconds)
+            # Not all processes of a fleet at once, when a server comes back.
+            await asyncio.sleep(self._retry_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             self._retry_seconds = min(2 * self._retry_seconds, _LAST_RETRY_SECONDS)
 
     async def _wait(self, seconds: float) -> None:
@@ -174,6 +181,7 @@ class Background:
         while not self._wake.is_set() and time.monotonic() < until:
             if spool.is_asked_to_let_go(self._recorder.folder):
                 break
+            await self._give_back()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), min(_LOOK_SECONDS, seconds))
         self._wake.clear()
@@ -219,10 +227,13 @@ class Background:
                 faults.note("the ledger cannot be written; the spool keeps it", error)
                 if isinstance(error, LedgerTooNew):
                     self._retry_seconds = _LAST_RETRY_SECONDS
+                if isinstance(error, LedgerCrowded):
+                    self._keep_seconds = 0.0  # there are more of us than connections: from now on they go round
                 await self._disconnect()
                 self._ask_again()
                 return False
             self.last_error = None
+            self._used_at = time.monotonic()
             if self._recorder.waiting_bytes:  # for the disk: it is tried again, and nothing is "in the ledger" yet
                 self._ask_again()
                 return False
@@ -286,6 +297,13 @@ class Background:
             if self._connection is None or self._connection.stale():
                 return False
             return await self._chores.retain(self._connection)
+
+    async def _give_back(self) -> None:
+        """An idle connection goes back to its server, which has them for the whole fleet. SQLite's is our own file."""
+        async with self._turn:
+            idle = time.monotonic() - self._used_at >= self._keep_seconds
+            if idle and self._connection is not None and self._connection.is_scarce:
+                await self._disconnect()
 
     async def _disconnect(self) -> None:
         connection, self._connection, self._drain = self._connection, None, None

@@ -113,6 +113,11 @@ class LedgerConnection(Protocol):
         """
         ...
 
+    @property
+    def is_scarce(self) -> bool:
+        """Whether its server has only so many connections: one that is kept idle is missing elsewhere."""
+        ...
+
     def stale(self) -> bool:
         """The database behind this connection is gone or has been replaced; connect again. No I/O beyond a stat."""
         ...

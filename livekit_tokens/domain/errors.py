@@ -23,6 +23,10 @@ class LedgerUnavailable(LiveKitTokensError):
     """The database cannot be reached or read at the moment."""
 
 
+class LedgerCrowded(LedgerUnavailable):
+    """The database's server has no connection left."""
+
+
 class NoLedger(LedgerUnavailable):
     """There is a database, or could be one, and no ledger in it yet."""
 

@@ -29,6 +29,10 @@ _LIBPQ_ONLY = {
 to the server as settings, which then refuses the connection."""
 
 
+_POOLED = "pgbouncer"
+"""`?pgbouncer=true`, as Prisma's users know it: see `engines.postgres_engine`."""
+
+
 @dataclass(frozen=True, slots=True)
 class SqliteAddress:
     path: Path
@@ -39,10 +43,14 @@ class SqliteAddress:
 
 @dataclass(frozen=True, slots=True)
 class PostgresAddress:
-    """`dsn` holds the password: it goes to asyncpg and nowhere else; `shown` is for people."""
+    """`dsn` holds the password: it goes to asyncpg and nowhere else; `shown` is for people.
+
+    `pooled`: what answers there hands each transaction to another of the server's connections.
+    """
 
     dsn: str
     shown: str
+    pooled: bool = False
 
     def __repr__(self) -> str:
         return f"PostgresAddress({self.shown!r})"
@@ -111,9 +119,15 @@ def _postgres(text: str) -> PostgresAddress:
         raise BadSetting(
             "DATABASE_URL names PostgreSQL, whose driver is not installed; pip install 'livekit-tokens[postgres]'"
         )
-    options = [pair for pair in parse_qsl(url.query, keep_blank_values=True) if pair[0] not in _LIBPQ_ONLY]
-    dsn = url._replace(scheme="postgresql", query=urlencode(options)).geturl()
-    return PostgresAddress(dsn, f"postgresql://{shown_hosts}/{unquote(url.path.removeprefix('/'))}")
+    options = dict(parse_qsl(url.query, keep_blank_values=True))
+    pooled = options.pop(_POOLED, "false").lower()
+    if pooled not in ("true", "false"):
+        _refuse(f"says {_POOLED}={pooled[:32]}, which is true or false")
+    asyncpgs = {name: value for name, value in options.items() if name not in _LIBPQ_ONLY}
+    dsn = url._replace(scheme="postgresql", query=urlencode(asyncpgs)).geturl()
+    return PostgresAddress(
+        dsn, f"postgresql://{shown_hosts}/{unquote(url.path.removeprefix('/'))}", pooled=pooled == "true"
+    )
 
 
 def _hosts(url: SplitResult) -> str:

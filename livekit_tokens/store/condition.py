@@ -143,9 +143,8 @@ async def opened(address: Address) -> AsyncConnection:
     if isinstance(address, SqliteAddress):
         return await sqlite_engine(address.path, "ro").connect()
     conn = await postgres_engine(address, poolclass=sa.NullPool).connect()
-    # A table that somebody has locked would be waited for.
-    await conn.exec_driver_sql(f"SET statement_timeout = '{BUSY_SECONDS:g}s'")
-    await conn.commit()
+    # A table that somebody has locked would be waited for. Of this transaction: a pooler's next one is another's.
+    await conn.exec_driver_sql(f"SET LOCAL statement_timeout = '{BUSY_SECONDS:g}s'")
     return conn
 
 

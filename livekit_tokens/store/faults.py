@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import exc as sa_exc
 
-from livekit_tokens.domain.errors import LedgerConflict, LedgerUnavailable
+from livekit_tokens.domain.errors import LedgerConflict, LedgerCrowded, LedgerUnavailable
 
 _ADVICE = (
     (
@@ -22,7 +22,8 @@ _ADVICE = (
     ("malformed", "the file is damaged: restore a backup, or move it away to begin a new ledger"),
     ("not a database", "the file is not a SQLite database: name another one, or move it away"),
     ("unable to open", "the file cannot be opened: check that its folder exists and may be written"),
-    ("too many clients", "the server has no connection left"),
+    ("too many c", "the server has no connection left: raise max_connections, or put PgBouncer before it"),
+    ("connection slots", "the server has no connection left: raise max_connections, or put PgBouncer before it"),
     ("password authentication failed", "check user and password in DATABASE_URL"),
 )
 
@@ -65,6 +66,8 @@ def _unavailable(where: object, fault: BaseException) -> LedgerUnavailable | Led
     kind: type[LedgerUnavailable | LedgerConflict] = LedgerUnavailable
     if _is(fault, "IntegrityConstraintViolationError", "IntegrityError"):
         kind = LedgerConflict
+    elif _is(fault, "TooManyConnectionsError"):
+        kind = LedgerCrowded
     elif _is(fault, "DataError", "UnicodeError", "OverflowError", "ProgramLimitExceededError"):
         # The driver's words would quote the value, and a log never says what was said.
         kind, text = Unstorable, "a value of the batch cannot be stored"

@@ -99,6 +99,10 @@ class StoreConnection:
                 await self._conn.exec_driver_sql(self._statements.begin_sql)
             yield self._conn
 
+    @property
+    def is_scarce(self) -> bool:
+        return not isinstance(self._address, SqliteAddress)
+
     def stale(self) -> bool:
         """Closed, or (SQLite) the path no longer leads to the file that was opened."""
         if self._conn.closed:

@@ -81,6 +81,10 @@ class MemoryLedger:
     async def roll_up(self, seconds: float) -> bool:
         return False
 
+    @property
+    def is_scarce(self) -> bool:
+        return False
+
     def stale(self) -> bool:
         return False
 

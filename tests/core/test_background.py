@@ -18,6 +18,7 @@ from livekit_tokens.core.chores import Chores
 from livekit_tokens.core.health import faults_in
 from livekit_tokens.core.ledger import Batch
 from livekit_tokens.core.recorder import Recorder
+from livekit_tokens.domain.errors import LedgerCrowded
 from tests.core.makers import a_record, a_recorder
 from tests.core.memory_ledger import MemoryLedger
 from tests.waiting import PATIENCE_SECONDS, wait_until
@@ -298,3 +299,64 @@ def test_orphans_are_looked_for_wherever_spools_can_be(monkeypatch: pytest.Monke
     recorder.record(a_record())
     own.written()
     assert arrived(ledger, 2)
+
+
+class ScarceLedger(MemoryLedger):
+    """On a server with so many connections."""
+
+    def __init__(self, connections: int) -> None:
+        super().__init__()
+        self.left = connections
+
+    async def connect(self) -> MemoryLedger:
+        if not self.left:
+            raise LedgerCrowded("sorry, too many clients already")
+        self.left -= 1
+        return self
+
+    @property
+    def is_scarce(self) -> bool:
+        return True
+
+    async def aclose(self) -> None:
+        self.left += 1
+
+
+def test_an_idle_connection_is_given_back_to_its_server_and_taken_again(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process between two calls keeps it from others, who may have more to say."""
+    monkeypatch.setattr(background, "KEEP_SECONDS", 0.05)
+    monkeypatch.setattr(background, "_LOOK_SECONDS", 0.01)
+    ledger = ScarceLedger(connections=1)
+    recorder, own = start(ledger)
+    for count in (1, 2):
+        recorder.record(a_record())
+        own.written()
+        assert arrived(ledger, count)
+        wait_until(lambda: ledger.left == 1)
+
+
+def test_a_connection_is_kept_while_it_is_used_and_one_to_a_file_for_ever(start, monkeypatch) -> None:
+    """To connect takes a server's time and ours; a file has connections for everybody."""
+    monkeypatch.setattr(background, "_LOOK_SECONDS", 0.01)
+    ledger = ScarceLedger(connections=1)
+    recorder, own = start(ledger)
+    recorder.record(a_record())
+    assert own.flush_blocking(PATIENCE_SECONDS)
+    time.sleep(0.1)
+    assert ledger.left == 0
+    monkeypatch.setattr(ScarceLedger, "is_scarce", False)
+    own._keep_seconds = 0.0
+    time.sleep(0.1)
+    assert ledger.left == 0
+
+
+def test_who_was_refused_a_connection_gives_each_back_at_once(start) -> None:
+    """There are more processes than connections: they go round, as fast as drains are."""
+    ledger = ScarceLedger(connections=0)
+    recorder, own = start(ledger)
+    recorder.record(a_record())
+    own.written()
+    wait_until(lambda: own.last_error)
+    ledger.left = 1
+    assert arrived(ledger, 1)
+    wait_until(lambda: ledger.left == 1)
