@@ -15,6 +15,7 @@ from livekit_tokens.runtime import new_key
 from livekit_tokens.settings import Settings
 from livekit_tokens.store import condition
 from livekit_tokens.store.address import ledger_id
+from livekit_tokens.store.clocks import look_at_clocks
 from livekit_tokens.store.missing import look_at_missing
 
 
@@ -49,6 +50,7 @@ def checks(settings: Settings, complaints: Sequence[str], *, live: bool = False)
         Check("ledger", lambda: condition.look_at_ledger(url), 2 * findings.LOOK_SECONDS),
         Check("spools", waiting, 2 * findings.LOOK_SECONDS),
         Check("missing", missing),
+        Check("clocks", lambda: look_at_clocks(url, now())),
         *([Check("live", _look_live)] if live else []),
         Check("faults", findings.look_at_faults),
     ]

@@ -152,10 +152,10 @@ class StoreConnection:
         return found is None
 
     async def _retain(self, days: int) -> bool:
-        now = self._clock()
         async with self.transaction() as conn:
+            now = await removal.time_of(conn, self._clock())
             if self._daily is None:
-                self._daily = await removal.begin_daily(conn, removal.older_than(days * DAY, now), now)
+                self._daily = await removal.begin_daily(conn, days * DAY, now)
             if self._daily is None:
                 return False
             more = await removal.go_on_daily(conn, self._daily, now)

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from livekit_tokens.domain.periods import DAY
+from livekit_tokens.domain.periods import DAY, HOUR
 from livekit_tokens.domain.times import MINUTE, QUARTER, Micros, quarter_of
 from livekit_tokens.store.schema import idempotency, parts, prunings, records, stays, sums
 
@@ -42,6 +42,10 @@ _GIVEN_UP: Micros = 5 * MINUTE
 """A daily pruning that has not removed anything for so long has lost its process; another one goes on."""
 
 
+CLOCKS_DIFFER: Micros = HOUR
+"""What is further ahead of now has not been written by a clock that is right."""
+
+
 @dataclass(frozen=True, slots=True)
 class Daily:
     """The pruning of today, and the row that it is written down in."""
@@ -50,23 +54,55 @@ class Daily:
     asked: Pruning
 
 
-async def begin_daily(conn: AsyncConnection, until: Micros, now: Micros) -> Daily | None:
+async def begin_daily(conn: AsyncConnection, age: Micros, now: Micros) -> Daily | None:
     """Today's pruning, if nobody else has done it or is doing it; in a transaction that holds the write lock (SQLite).
 
-    Whoever is second on PostgreSQL waits for the first one's row.
+    Whoever is second on PostgreSQL waits for the first one's row. One that is of the future was begun by a clock that
+    was ahead, and says nothing about today.
     """
     if conn.dialect.name == "postgresql":
         await conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_DAILY_LOCK)))
-    latest = sa.select(prunings).where(prunings.c.daily).order_by(prunings.c.begun_at.desc()).limit(1)
-    last = (await conn.execute(latest)).first()
+    soon = now + CLOCKS_DIFFER
+    ours = sa.select(prunings).where(prunings.c.daily, prunings.c.begun_at <= soon)
+    last = (await conn.execute(ours.order_by(prunings.c.begun_at.desc()).limit(1))).first()
+    until = older_than(age, await _borne_out(conn, now))
     asked = Pruning(until)
     if last is None or (last.ended_at is not None and last.begun_at <= now - DAY):
         return Daily(await write_down(conn, asked, now, daily=True), asked)
-    if last.ended_at is not None or last.active_at > now - _GIVEN_UP:
+    if last.ended_at is not None or now - _GIVEN_UP < last.active_at <= soon:
         return None
     again = {"active_at": now, "until": max(until, last.until)}
     await conn.execute(sa.update(prunings).where(prunings.c.id == last.id).values(again))
     return Daily(last.id, Pruning(max(until, last.until)))
+
+
+async def time_of(conn: AsyncConnection, clock: Micros) -> Micros:
+    """This machine's time, or the server's where that is earlier: what is removed too early is gone."""
+    told = await server_time(conn)
+    return clock if told is None else min(clock, told)
+
+
+async def server_time(conn: AsyncConnection) -> Micros | None:
+    """What PostgreSQL's clock says; a file has none of its own."""
+    if conn.dialect.name != "postgresql":
+        return None
+    asked = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
+    return int((await conn.exec_driver_sql(asked)).scalar_one())
+
+
+async def _borne_out(conn: AsyncConnection, now: Micros) -> Micros:
+    """The time as the ledger bears it out: a day after what is written of a day ago or earlier, at the latest.
+
+    A clock that is ahead finds nothing of yesterday. Nor does one that is right where nobody has called for a week: a
+    pruning is written down in any case, so the next one, a day later, is borne out.
+    """
+    yesterday = now - DAY
+    written = (
+        sa.select(sa.func.max(records.c.at)).where(records.c.at <= yesterday),
+        sa.select(sa.func.max(prunings.c.begun_at)).where(prunings.c.begun_at <= yesterday),
+    )
+    heard = [int(found) for query in written if (found := (await conn.execute(query)).scalar_one()) is not None]
+    return min(now, max(heard, default=yesterday) + DAY)
 
 
 async def go_on_daily(conn: AsyncConnection, daily: Daily, now: Micros) -> bool:

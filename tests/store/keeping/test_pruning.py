@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from livekit_tokens.core.ledger import Checkpoint
+from livekit_tokens.core import clock
+from livekit_tokens.core.ledger import Checkpoint, Source
 from livekit_tokens.core.reports import open_reports
 from livekit_tokens.domain.errors import UnknownName
 from livekit_tokens.domain.periods import DAY, Period, as_kept
@@ -217,17 +218,18 @@ async def test_an_interrupted_pruning_leaves_reports_right(filled, monkeypatch):
 @pytest.mark.parametrize("hours", [23, 25])
 async def test_retention_is_applied_once_a_day_by_whoever_is_first(filled, database_url, hours):
     now = [MIDDLE + 2 * DAY]
+    await write_down_at(filled, MIDDLE + DAY)
     one, other = (StoreLedger(database_url, clock=lambda: now[0]) for _ in range(2))
     first, second = await one.connect(), await other.connect()
 
     assert not await first.retain(2)
     assert await rows(filled, records) < COUNT
     assert not await second.retain(2)
-    assert await rows(filled, prunings) == 1
+    assert await rows(filled, prunings) == 2
     now[0] += hours * 60 * MINUTE
     assert not await second.retain(2)
 
-    assert await rows(filled, prunings) == (1 if hours < 24 else 2)
+    assert await rows(filled, prunings) == (2 if hours < 24 else 3)
     for ledger, connection in ((one, first), (other, second)):
         await connection.aclose()
         await ledger.aclose()
@@ -237,6 +239,7 @@ async def test_a_retention_whose_process_has_died_is_finished_by_another(filled,
     """Not while it is at it."""
     monkeypatch.setattr(removal, "BATCH", 5)
     now = [NOW + 2 * DAY]
+    await write_down_at(filled, NOW + DAY)
     one, other = (StoreLedger(database_url, clock=lambda: now[0]) for _ in range(2))
     dead, second = await one.connect(), await other.connect()
     assert await dead.retain(1)
@@ -248,10 +251,67 @@ async def test_a_retention_whose_process_has_died_is_finished_by_another(filled,
     while await second.retain(1):
         pass
 
-    assert (await rows(filled, records), await rows(filled, prunings)) == (0, 1)
+    assert (await rows(filled, records), await rows(filled, prunings)) == (0, 2)
     await second.aclose()
     await one.aclose()
     await other.aclose()
+
+
+async def write_down_at(ledger: StoreLedger, at: int, until: int = BEGIN) -> None:
+    """A pruning of another day, that was done."""
+    async with ledger.writer() as conn:
+        await removal.close(conn, await removal.write_down(conn, Pruning(until), at, daily=True), at)
+
+
+async def retained(database_url: str, clock: int, days: int = 1) -> None:
+    """A process that begins with its clock at `clock`, and applies RETENTION_DAYS."""
+    ledger = StoreLedger(database_url, clock=lambda: clock)
+    connection = await ledger.connect()
+    while await connection.retain(days):
+        pass
+    await connection.aclose()
+    await ledger.aclose()
+
+
+async def test_a_clock_that_is_ahead_removes_nothing_that_is_to_be_kept(filled, connection, database_url):
+    """A host without NTP, 400 days ahead, that has written a record by its own clock: what the ledger has of the days
+    before bears out how late it is.
+    """
+    ahead = NOW + 400 * DAY
+    wrong = record(at=ahead - MINUTE)
+    assert await connection.apply(batch(wrong, first_seq=COUNT + 1, source=Source("wrong", "h", 1, ahead)))
+    await retained(database_url, ahead, days=2)
+    assert await rows(filled, records) == COUNT + 1
+
+
+async def test_a_pruning_of_the_future_keeps_nobody_from_todays(filled, database_url):
+    """It was begun by a clock that was ahead; since that is right again, records go when they are due."""
+    await write_down_at(filled, NOW + 400 * DAY)
+    await retained(database_url, MIDDLE + DAY)
+    assert await rows(filled, prunings) == 2
+    async with filled.reader() as conn:
+        assert (await conn.execute(sa.select(sa.func.min(records.c.at)))).scalar_one() >= MIDDLE
+
+
+async def test_records_go_where_nobody_has_called_for_a_year_when_two_days_say_so(filled, database_url):
+    """The first day might be a clock's mistake; the second one bears it out."""
+    late = NOW + 365 * DAY
+    await retained(database_url, late)
+    assert await rows(filled, records) > 0
+    await retained(database_url, late + DAY)
+    assert await rows(filled, records) == 0
+
+
+async def test_a_server_whose_clock_is_behind_ours_is_believed(postgres_url):
+    """Its clock is the whole fleet's, also where yesterday has been written by one that is ahead."""
+    ledger = StoreLedger(postgres_url)
+    connection = await ledger.connect()
+    now = clock.now()
+    assert await connection.apply(batch(*(record(at=now + day * DAY) for day in (0, 399)), parts=[part()]))
+    await connection.aclose()
+    await retained(postgres_url, now + 400 * DAY)
+    assert await rows(ledger, records) == 2
+    await ledger.aclose()
 
 
 def test_whole_buckets_become_old():
