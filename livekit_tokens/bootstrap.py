@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from livekit_tokens.core import faults, homes
+from livekit_tokens.core import elsewhere, faults, homes
 from livekit_tokens.core.clock import now
 from livekit_tokens.core.takeover import Recovered, take_over
 from livekit_tokens.domain import described
@@ -93,6 +94,15 @@ def recording() -> Process:
     return own.process()
 
 
+def _roots(settings: Settings, on_host: str | None) -> list[Path]:
+    if on_host is not None:
+        return list(homes.roots(settings.spool_dir, on_host))
+    own = homes.host(settings.spool_host)
+    if told := elsewhere.told_of(homes.out_of_reach(settings.spool_dir, own)):
+        logger.warning("%s", told)
+    return list(homes.within_reach(settings.spool_dir, own))
+
+
 async def recover(
     settings: Settings | None = None, *, on_host: str | None = None, any_ledger: bool = False
 ) -> Recovered:
@@ -111,7 +121,7 @@ async def recover(
     ledger = UnopenedLedger(settings.database_url, prices)
     wanted = "" if any_ledger else ledger_id(settings.database_url)
     recovered, logs = Recovered(), daily_logs(settings)
-    for root in homes.roots(settings.spool_dir, on_host or homes.host()):
+    for root in _roots(settings, on_host):
         try:
             recovered += await take_over(
                 root, ledger, ledger_id=wanted, session_charges=prices.session_charges, logs=logs

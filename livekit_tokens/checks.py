@@ -24,20 +24,20 @@ def checks(settings: Settings, complaints: Sequence[str], *, live: bool = False)
 
     `live`: also at one small call to OpenAI, which costs a few tokens.
     """
-    url, roots = settings.database_url, tuple(homes.homes(settings.spool_dir))
-    looked_at = [places.spool_place(*roots), *condition.places_of(url)]
+    url, host = settings.database_url, homes.host(settings.spool_host)
+    looked_at = [places.spool_place(*homes.homes(settings.spool_dir)), *condition.places_of(url)]
     if settings.jsonl_dir:
         looked_at.append(places.Place("daily logs", settings.jsonl_dir, "JSONL_DIR", own=True))
 
     def waiting() -> Iterator[Finding]:
         known = partial(condition.checkpoints_of, url)
-        return backlog.look_at_spools(
-            roots, homes.host(), ledger_id(url), known, now(), stale_after=settings.stale_after
-        )
+        roots = list(homes.within_reach(settings.spool_dir, host))
+        yield from backlog.look_at_spools(roots, ledger_id(url), known, now(), stale_after=settings.stale_after)
+        yield from backlog.look_at_other_hosts(homes.out_of_reach(settings.spool_dir, host))
 
     def missing() -> Iterator[Finding]:
-        host = homes.host()
-        there = {folder.name for root in roots for folder in spool.sources_of(root / host)}
+        roots = homes.within_reach(settings.spool_dir, host)
+        there = {folder.name for root in roots for folder in spool.sources_of(root)}
         return look_at_missing(url, host, there, now(), stale_after=settings.stale_after)
 
     return [

@@ -162,7 +162,7 @@ async def erase(settings: Settings, user: str, *, all_rooms: bool, dry_run: bool
                 f"{' and others' * (len(named) > _NAMED)}; nothing is erased: erase each by its identity"
             )
         erased, person = await erasing.erase(ledger, stored, now(), all_rooms=all_rooms, dry_run=dry_run)
-        roots = list(homes.roots(settings.spool_dir, homes.host()))
+        roots = list(homes.within_reach(settings.spool_dir, homes.host(settings.spool_host)))
         swept = await _forget_in_spools(ledger, roots, person, dry_run=dry_run)
         if swept.held and not dry_run:
             await forgetting.when_let_go(roots)
@@ -212,7 +212,7 @@ async def bring(
     for file in files:  # before a ledger is made for them
         if not file.exists():
             raise LedgerUnavailable(f"{file} cannot be read ({os.strerror(errno.ENOENT)}); nothing is imported")
-    source = Source(f"import-{secrets.token_hex(16)}", homes.host(), os.getpid(), now())
+    source = Source(f"import-{secrets.token_hex(16)}", homes.host(settings.spool_host), os.getpid(), now())
     terms = Terms(settings.identities, sold_as=partial(published.sold_as, at=source.started_at))
     named = ((str(file), _rows_of(file)) for file in files)
     async with _ledger(settings) as ledger:

@@ -46,7 +46,7 @@ def _prices(settings: Settings) -> PriceBook:
 
 async def _bring_home(settings: Settings) -> None:
     try:
-        if not any(True for _ in homes.roots(settings.spool_dir, homes.host())):
+        if not homes.hosts(settings.spool_dir):
             return
         from livekit_tokens.bootstrap import recover  # noqa: PLC0415 - seldom needed: all that writes
 

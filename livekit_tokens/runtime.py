@@ -69,7 +69,8 @@ class Runtime:
             chores = Chores(
                 recorder.source,
                 ledger,
-                partial(homes.roots, settings.spool_dir, homes.host()),
+                partial(homes.within_reach, settings.spool_dir, recorder.source.host),
+                others=partial(homes.out_of_reach, settings.spool_dir, recorder.source.host),
                 session_charges=prices.session_charges,
                 retention_days=settings.retention_days,
                 logs=logs,
@@ -189,7 +190,7 @@ class UnopenedLedger(Ledger):
 
 def _recorder(settings: Settings, prices: Prices, on_written: Callable[[], None]) -> Recorder | None:
     ledger = ledger_id(settings.database_url)
-    source = Source(secrets.token_hex(16), homes.host(), os.getpid(), now(), ledger)
+    source = Source(secrets.token_hex(16), homes.host(settings.spool_host), os.getpid(), now(), ledger)
     for home in homes.homes(settings.spool_dir):
         try:
             root = home / source.host

@@ -30,6 +30,7 @@ OTHER_NAMES = {"enabled": "USAGE_TRACKING_ENABLED"}
 
 _ACCEPTED = {
     "spool_dir": "a folder's path",
+    "spool_host": "a name of letters, digits, '.', '-' and '_'",
     "enabled": "true or false",
     "rejoin_grace_seconds": "a number of seconds from 0 to 3600",
     "stale_after_seconds": "a number of seconds from 1 to 86400",
@@ -88,6 +89,7 @@ class Settings(BaseSettings):
 
     database_url: str = Field(default_factory=default_database_url)
     spool_dir: Path = Field(default_factory=lambda: user_data_dir() / "spool")
+    spool_host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=253)
     enabled: bool = True
     rejoin_grace_seconds: float = Field(default=15.0, ge=0, le=3600, allow_inf_nan=False)
     stale_after_seconds: float = Field(default=300.0, ge=1, le=86_400, allow_inf_nan=False)

@@ -12,7 +12,7 @@ from livekit_tokens.settings import Settings
 
 PAGE = (Path(__file__).parents[1] / "docs" / "settings.md").read_text("utf-8")
 DEFAULTS = dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]*?) \|", PAGE, re.MULTILINE))
-DESCRIBED = {"DATABASE_URL", "SPOOL_DIR", "RETENTION_DAYS", "JSONL_KEEP_DAYS"}
+DESCRIBED = {"DATABASE_URL", "SPOOL_DIR", "SPOOL_HOST", "RETENTION_DAYS", "JSONL_KEEP_DAYS"}
 """Whose default is said in words, because it is a machine's or is nothing."""
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from livekit_tokens.core import replay, spool
+from livekit_tokens.core import elsewhere, replay, spool
 from livekit_tokens.core.findings import Finding, State
 from livekit_tokens.core.health import faults_in
 from livekit_tokens.core.ledger import START, Checkpoint, Source
@@ -60,15 +60,14 @@ class _Orphan(NamedTuple):
 
 def look_at_spools(
     roots: Sequence[Path],
-    host: str,
     ledger: str,
     checkpoints: Callable[[list[str]], Known],
     now: Micros,
     *,
     stale_after: Micros,
 ) -> Iterator[Finding]:
-    """One line for each living process and the oldest orphans under `<root>/<host>`; what is in the ledger, in one."""
-    folders = [folder for root in roots for folder in spool.sources_of(root / host) if folder.is_dir()]
+    """One line for each living process and the oldest orphans in a host's folders; what is in the ledger, in one."""
+    folders = [folder for root in roots for folder in spool.sources_of(root) if folder.is_dir()]
     against = Against(ledger, checkpoints([folder.name for folder in folders]) if folders else {}, now, stale_after)
     done: list[Path] = []
     orphans: list[_Orphan] = []
@@ -82,7 +81,6 @@ def look_at_spools(
         yield Finding("ok", f"{_SUBJECT}s", told)
     elif not folders:
         yield Finding("ok", f"{_SUBJECT}s", "none: no process of this host has tracked a call lately")
-    yield from look_at_other_hosts(roots, host)
 
 
 def _look_at(folder: Path, against: Against, orphans: list[_Orphan]) -> Generator[Finding, None, bool]:
@@ -199,19 +197,11 @@ def _told_of(orphans: Iterable[_Orphan]) -> Iterator[Finding]:
             yield Finding(state, "orphans", f"{len(more):,} more: {records} ({size}), {unclosed} not closed", todo)
 
 
-def look_at_other_hosts(roots: Iterable[Path], host: str) -> Iterator[Finding]:
-    """Spools under other host names are never touched: in containers, a new name a start makes orphans of them all."""
-    for root in roots:
-        if not root.is_dir():
-            continue
-        others = {path.name: len(spool.sources_of(path)) for path in root.iterdir() if path.is_dir()}
-        others = {name: count for name, count in others.items() if count and name != host and name[0] != "."}
-        if others:
-            names = ", ".join(sorted(others)[:3]) + (" ..." if len(others) > 3 else "")
-            told = f"{counted(sum(others.values()), 'spool')} of other hosts in {root} ({names})"
-            yield Finding(
-                "note", f"{_SUBJECT}s", told, "where such a host is gone for good, its spools wait there: see recover"
-            )
+def look_at_other_hosts(folders: Iterable[Path]) -> Iterator[Finding]:
+    """Spools under other names that this host leaves alone."""
+    if told := elsewhere.told_of(folders):
+        said, _, todo = told.partition("; ")
+        yield Finding("note", f"{_SUBJECT}s", said, todo)
 
 
 def _written_at(folder: Path) -> Micros:

@@ -6,18 +6,21 @@ Each chore may fail, is noted then, and is tried again later. A connection that 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livekit_tokens.core import faults, spool
+from livekit_tokens.core import elsewhere, faults, spool
 from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
-from livekit_tokens.core.takeover import take_over
+from livekit_tokens.core.takeover import remove_left, take_over
 from livekit_tokens.domain.pricing import SessionCharges, no_charges
 
 if TYPE_CHECKING:
     from livekit_tokens.core.daily_logs import DailyLogs
+
+logger = logging.getLogger("livekit_tokens")
 
 EVERY_SECONDS = 300.0
 """How often it is looked for spools of dead processes, and for days to be rolled up."""
@@ -29,7 +32,9 @@ _RETAIN_EVERY_SECONDS = 3600.0
 
 
 class Chores:
-    """Of the process whose source is `own`; `roots` answers its host's folders as they are there now."""
+    """Of the process whose source is `own`; `roots` answers the folders that it brings home as they are there now,
+    `others` those of other hosts that it must leave alone.
+    """
 
     def __init__(
         self,
@@ -37,6 +42,7 @@ class Chores:
         ledger: Ledger,
         roots: Callable[[], Iterable[Path]],
         *,
+        others: Callable[[], Iterable[Path]] = list,
         session_charges: SessionCharges = no_charges,
         retention_days: int | None = None,
         logs: DailyLogs | None = None,
@@ -44,6 +50,8 @@ class Chores:
         self._own = own
         self._ledger = ledger
         self._roots = roots
+        self._others = others
+        self._said_others = False
         self._session_charges = session_charges
         self._retention_days = retention_days
         self._logs = logs
@@ -76,6 +84,15 @@ class Chores:
                 )
             except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on
                 faults.note("spools of dead processes could not be taken over", error)
+            if root.name != self._own.host:
+                remove_left(root)
+        self._say_others()
+
+    def _say_others(self) -> None:
+        """Once a process: nobody else may be there to say it."""
+        if not self._said_others and (told := elsewhere.told_of(self._others())):
+            self._said_others = True
+            logger.warning("%s", told)
 
     @staticmethod
     async def roll_up(connection: LedgerConnection) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from livekit_tokens.core import mounts
 from livekit_tokens.core.findings import Finding
 from livekit_tokens.core.spool import REPLAY_BYTES
 
@@ -20,7 +21,6 @@ LITTLE_BYTES = REPLAY_BYTES
 LOW_BYTES = 1 << 30
 
 _PROBE_BYTES = 64 << 10
-_MOUNTS = Path("/proc/self/mountinfo")
 
 _EPHEMERAL = {
     "tmpfs": "is in memory: a restart loses it",
@@ -140,10 +140,7 @@ def look_at_room(place: Place, there: Path) -> Finding:
 
 def look_at_file_system(place: Place, there: Path) -> Finding:
     subject = f"{place.name} file system"
-    try:
-        kind = file_system_of(there.resolve(), _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"))
-    except OSError:
-        kind = None
+    kind = mounts.kind_of(there)
     if kind is None:
         return Finding("note", subject, "cannot be told on this platform", "see that it is a local disk that lasts")
     if told := _EPHEMERAL.get(kind):
@@ -152,27 +149,6 @@ def look_at_file_system(place: Place, there: Path) -> Finding:
         told = f"{kind} is a network file system, whose locks are not to be relied on"
         return Finding("fault", subject, told, f"point {place.setting} to a local disk")
     return Finding("ok", subject, f"{kind}, local")
-
-
-def file_system_of(path: Path, mountinfo: str) -> str | None:
-    """The type of the file system that an absolute path is on, by the text of /proc/self/mountinfo (proc(5))."""
-    best, kind = -1, None
-    for line in mountinfo.splitlines():
-        before, sign, after = line.partition(" - ")
-        fields = before.split(" ")
-        if not sign or len(fields) < 5:
-            continue
-        point = Path(_unescaped(fields[4]))
-        # Of two mounts on one point the later one is seen.
-        if path.is_relative_to(point) and len(point.parts) >= best:
-            best, kind = len(point.parts), after.split(" ")[0]
-    return kind
-
-
-def _unescaped(text: str) -> str:
-    for octal, letter in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(octal, letter)
-    return text
 
 
 def size_text(size: int) -> str:

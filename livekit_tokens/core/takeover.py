@@ -1,7 +1,7 @@
 """Takeover: a spool whose lock can be taken has a dead owner. Its missing end is written, then it is drained.
 
-Never a spool whose lock is held, never another host's, never another ledger's, one at a time on a host. A second
-crash repeats harmlessly: what the first taker wrote is read again like everything else.
+Never a spool whose lock is held, or could be held unseen by another host; never another ledger's; one at a time in a
+folder. A second crash repeats harmlessly: what the first taker wrote is read again like everything else.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,16 +108,26 @@ async def take_over(
 
 @contextmanager
 def _only_taker(root: Path) -> Iterator[bool]:
-    """One takeover at a time on a host; who comes second leaves it to the first."""
+    """One takeover at a time in a folder; who comes second leaves it to the first, who may have removed the folder."""
     try:
         lock = spool.take_lock(root / _TAKER, os.O_CREAT)
-    except BlockingIOError:
+    except (BlockingIOError, FileNotFoundError):
         yield False
         return
     try:
         yield True
     finally:
         spool.unlock(lock)
+
+
+def remove_left(root: Path) -> None:
+    """Remove the folder of a host that has left nothing in it; it may be of one that is just beginning, but for those
+    in which nothing has changed for an hour. Each pod of Kubernetes makes one.
+    """
+    with suppress(OSError):  # not empty; or another process was first
+        if time.time() - root.stat().st_mtime > spool.REPLAY_SECONDS and not spool.sources_of(root):
+            (root / _TAKER).unlink(missing_ok=True)
+            root.rmdir()
 
 
 @dataclass(slots=True)

@@ -255,13 +255,6 @@ class TestSpools:
         (fault,) = machine.faults().values()
         assert fault["told"].startswith(f"{segment.parent} has no readable beginning")
 
-    def test_spools_of_other_hosts_are_noted(self, machine: Machine) -> None:
-        """A container that starts under a new name does not look after the old one's."""
-        machine.python(KILLED, check=False)
-        (host,) = machine.spool.iterdir()
-        host.rename(host.with_name("yesterday"))
-        assert "1 spool of other hosts" in machine.look()["note"]["spools"]["told"]
-
 
 class TestPostgres:
     def test_a_healthy_server(self, machine: Machine, postgres_url: str) -> None:

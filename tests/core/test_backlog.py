@@ -37,7 +37,7 @@ def dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 def found_by(tmp_path: Path, ledger: MemoryLedger, stale_after: Micros = 300 * SECOND) -> list[Finding]:
     now = time.time_ns() // 1000
-    return list(look_at_spools([tmp_path], "here", "", lambda _: ledger.at, now, stale_after=stale_after))
+    return list(look_at_spools([tmp_path / "here"], "", lambda _: ledger.at, now, stale_after=stale_after))
 
 
 def test_what_waits_is_counted_behind_a_hole_too(dead: Recorder) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from livekit_tokens.core import places
-from livekit_tokens.core.places import Place, existing, file_system_of, look_at_file_system, look_at_rights, size_text
+from livekit_tokens.core import mounts
+from livekit_tokens.core.mounts import file_system_of
+from livekit_tokens.core.places import Place, existing, look_at_file_system, look_at_rights, size_text
 
 MOUNTS = r"""22 1 0:21 / / rw,relatime - overlay overlay rw,lowerdir=/a - b
 23 22 0:22 / /data rw shared:1 master:2 - ext4 /dev/vda rw
@@ -47,15 +48,15 @@ def test_a_path_is_on_the_longest_mount_above_it(path: str, kind: str) -> None:
 )
 def test_what_a_file_system_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, state: str) -> None:
     """One that does not last is noted, one whose locks are not to be relied on is a fault."""
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(f"22 1 0:21 / / rw - {kind} x rw\n")
-    monkeypatch.setattr(places, "_MOUNTS", mounts)
+    table = tmp_path / "mountinfo"
+    table.write_text(f"22 1 0:21 / / rw - {kind} x rw\n")
+    monkeypatch.setattr(mounts, "_MOUNTS", table)
     assert look_at_file_system(Place("spool", tmp_path, "SPOOL_DIR"), tmp_path).state == state
 
 
 def test_where_there_is_no_list_of_mounts_it_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """macOS."""
-    monkeypatch.setattr(places, "_MOUNTS", tmp_path / "nothing")
+    monkeypatch.setattr(mounts, "_MOUNTS", tmp_path / "nothing")
     assert look_at_file_system(Place("spool", tmp_path, "SPOOL_DIR"), tmp_path).state == "note"
 
 

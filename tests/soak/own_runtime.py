@@ -16,7 +16,7 @@ from tests.soak.worlds import HOST, World
 
 def runtime_in(world: World) -> Runtime:
     """This process's runtime, made at its first use, on that world."""
-    homes.host = lambda: HOST
+    homes.host = lambda _name=None: HOST
     return runtime.runtime(
         Settings(database_url=world.url, spool_dir=world.root.parent, prices_file=prices_file(world.folder))
     )
