@@ -6,6 +6,8 @@ snapshot each, and never write.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
 from livekit_tokens.core.clock import now
-from livekit_tokens.domain.errors import LedgerUnavailable, NoLedger
+from livekit_tokens.domain.errors import LedgerCrowded, LedgerUnavailable, NoLedger
 from livekit_tokens.domain.pricing import Pricing, unpriced
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store.address import SqliteAddress, address_of
@@ -24,6 +26,13 @@ from livekit_tokens.store.revision import bring_up_to_date, is_current, revision
 
 if TYPE_CHECKING:
     from livekit_tokens.store.writing import StoreConnection
+
+
+PATIENT_SECONDS = 12.0
+"""A reader waits so long for a connection of a server that has none left: processes that write give theirs back when
+they have been idle for a little less (`core.background.KEEP_SECONDS`)."""
+
+_AGAIN_SECONDS = 0.3
 
 
 class StoreLedger:
@@ -80,7 +89,7 @@ class StoreLedger:
 
         Never makes a ledger: raises LedgerUnavailable if there is none yet. An older schema is upgraded first.
         """
-        conn = await self._snapshot()
+        conn = await self._snapshot_when_free()
         if conn is None:
             await (await self.connect()).aclose()
             conn = await self._snapshot()
@@ -126,6 +135,16 @@ class StoreLedger:
     async def aclose(self) -> None:
         await self._reading.dispose()
         await self._writing.dispose()
+
+    async def _snapshot_when_free(self) -> AsyncConnection | None:
+        until = time.monotonic() + PATIENT_SECONDS
+        while True:
+            try:
+                return await self._snapshot()
+            except LedgerCrowded:
+                if time.monotonic() > until:
+                    raise
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _snapshot(self) -> AsyncConnection | None:
         """None: an upgrade is due first."""

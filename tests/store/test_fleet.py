@@ -13,7 +13,7 @@ from livekit_tokens.core.background import Background
 from livekit_tokens.core.chores import Chores
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.domain.errors import LedgerCrowded
-from livekit_tokens.store import condition
+from livekit_tokens.store import condition, connection
 from livekit_tokens.store.address import address_of
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.schema import records
@@ -47,10 +47,11 @@ def pooled_url(postgres_url) -> Iterator[str]:
 
 async def count(url: str) -> int:
     ledger = StoreLedger(url)
-    async with ledger.reader() as conn:
-        found = (await conn.execute(sa.select(sa.func.count()).select_from(records))).scalar_one()
-    await ledger.aclose()
-    return int(found)
+    try:
+        async with ledger.reader() as conn:
+            return int((await conn.execute(sa.select(sa.func.count()).select_from(records))).scalar_one())
+    finally:
+        await ledger.aclose()
 
 
 def test_more_processes_than_connections_all_bring_what_they_have(crowded_url, postgres_url, tmp_path, monkeypatch):
@@ -79,10 +80,29 @@ async def test_a_server_without_a_connection_left_says_so(crowded_url):
     taken = [await ledger.connect() for _ in range(CONNECTIONS)]
     with pytest.raises(LedgerCrowded, match=r"too many connections.*PgBouncer"):
         await ledger.connect()
-    for connection in taken:
-        await connection.aclose()
+    for each in taken:
+        await each.aclose()
     await (await ledger.connect()).aclose()
     await ledger.aclose()
+
+
+async def test_a_reader_waits_for_a_connection_that_will_be_free(crowded_url, monkeypatch):
+    """An operator asks while all of a fleet's are in use or idle; for ever it does not wait."""
+    ledger = StoreLedger(crowded_url)
+    taken = [await ledger.connect() for _ in range(CONNECTIONS)]
+    asked = asyncio.create_task(count(crowded_url))
+    await asyncio.sleep(0.5)
+    assert not asked.done()
+    for each in taken[1:]:
+        await each.aclose()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await asked == 0
+    taken[1:] = [await ledger.connect()]
+    monkeypatch.setattr(connection, "PATIENT_SECONDS", 0.0)
+    with pytest.raises(LedgerCrowded):
+        await count(crowded_url)
+    for each in (*taken, ledger):
+        await each.aclose()
 
 
 async def test_transactions_by_way_of_pgbouncer_find_all_that_they_need(pooled_url, postgres_url):
