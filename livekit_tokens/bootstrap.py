@@ -120,13 +120,10 @@ async def recover(
     prices = price_book(settings)
     ledger = UnopenedLedger(settings.database_url, prices)
     wanted = "" if any_ledger else ledger_id(settings.database_url)
-    recovered, logs = Recovered(), daily_logs(settings)
-    for root in _roots(settings, on_host):
-        try:
-            recovered += await take_over(
-                root, ledger, ledger_id=wanted, session_charges=prices.session_charges, logs=logs
-            )
-        except OSError as error:
-            faults.note(f"the spool folder {root} cannot be looked into", error)
-            recovered.unreadable.append(str(root))
-    return recovered
+    return await take_over(
+        _roots(settings, on_host),
+        ledger,
+        ledger_id=wanted,
+        session_charges=prices.session_charges,
+        logs=daily_logs(settings),
+    )

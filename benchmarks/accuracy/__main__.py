@@ -68,7 +68,7 @@ async def hold_all(seed: int, cuts: int, at_once: int, spools: Path) -> list[Out
 async def bring_home(spools: Path, database: Path) -> None:
     """As the next process on the host does."""
     ledger = StoreLedger(f"sqlite:///{database}")
-    await take_over(spools, ledger)
+    await take_over([spools], ledger)
     await ledger.aclose()
 
 

@@ -71,19 +71,20 @@ class Chores:
         return due
 
     async def take_over(self, replay_seconds: float = spool.REPLAY_SECONDS) -> None:
-        for root in self._roots():
-            try:
-                await take_over(
-                    root,
-                    self._ledger,
-                    ledger_id=self._own.ledger,
-                    own=self._own.id,
-                    replay_seconds=replay_seconds,
-                    session_charges=self._session_charges,
-                    logs=self._logs,
-                )
-            except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on
-                faults.note("spools of dead processes could not be taken over", error)
+        roots = list(self._roots())
+        try:
+            await take_over(
+                roots,
+                self._ledger,
+                ledger_id=self._own.ledger,
+                own=self._own.id,
+                replay_seconds=replay_seconds,
+                session_charges=self._session_charges,
+                logs=self._logs,
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on
+            faults.note("spools of dead processes could not be taken over", error)
+        for root in roots:
             if root.name != self._own.host:
                 remove_left(root)
         self._say_others()

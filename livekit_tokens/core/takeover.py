@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,15 +51,12 @@ class Recovered:
     removed: int = 0
     unreadable: list[str] = field(default_factory=list)
 
-    def __add__(self, other: Recovered) -> Recovered:
-        return Recovered(**{name: getattr(self, name) + getattr(other, name) for name in self.__slots__})
-
     def to_dict(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 async def take_over(
-    root: Path,
+    roots: Iterable[Path],
     ledger: Ledger,
     *,
     ledger_id: str = "",
@@ -68,42 +65,70 @@ async def take_over(
     session_charges: SessionCharges = no_charges,
     logs: DailyLogs | None = None,
 ) -> Recovered:
-    """Finish and drain every spool of a dead owner under a host's folder.
+    """Finish and drain every spool of a dead owner under these hosts' folders, over one connection for all of them.
 
-    `root` is there. `ledger_id` names the ledger whose spools are taken; without it, any. `own` is this process's.
+    `ledger_id` names the ledger whose spools are taken; without it, any. `own` is this process's.
     Spools that are in the ledger to their end are kept for `replay_seconds` more, but for those with people in them
     whom it has forgotten: they go at once. `session_charges` says what the
     minutes of the parts that are closed here are billed as. `logs` are the daily files that follow the ledger.
-    Raises LedgerUnavailable or LedgerTooNew; what was taken until then is in the ledger. A spool that cannot be
-    taken for a reason of its own does not keep those behind it from being taken.
+    Raises LedgerUnavailable or LedgerTooNew; what was taken until then is in the ledger. A folder or a spool that
+    cannot be taken for a reason of its own does not keep those behind it from being taken.
     """
     recovered = Recovered()
-    with _only_taker(root) as alone:
-        if not alone:
-            recovered.busy += 1
-            return recovered
-        spool.sweep(root)
-        folders = [folder for folder in spool.sources_of(root) if folder.name != own]
-        if not folders:
-            return recovered
-        connection = await ledger.connect()
-        try:
-            known = await connection.checkpoints([folder.name for folder in folders])
-            for folder in folders:
-                checkpoint = known.get(folder.name)
-                taking = _Taking(folder, checkpoint, ledger_id, replay_seconds, session_charges, logs, recovered)
-                try:
-                    await taking.take(connection)
-                except (LedgerUnavailable, LedgerTooNew):
-                    raise
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is this spool's own
-                    faults.note("a spool could not be taken over; it is left where it is", error, source=folder.name)
-                    recovered.unreadable.append(str(folder))
-                    if connection.stale():
-                        connection = await ledger.connect()
-        finally:
-            await connection.aclose()
+    connections = _Connections(ledger)
+    try:
+        for root in roots:
+            try:
+                with _only_taker(root) as alone:
+                    if not alone:
+                        recovered.busy += 1
+                        continue
+                    spool.sweep(root)
+                    folders = [folder for folder in spool.sources_of(root) if folder.name != own]
+                    known = await (await connections.get()).checkpoints([f.name for f in folders]) if folders else {}
+                    for folder in folders:
+                        checkpoint = known.get(folder.name)
+                        taking = _Taking(
+                            folder, checkpoint, ledger_id, replay_seconds, session_charges, logs, recovered
+                        )
+                        await _try(taking, connections)
+            except OSError as error:
+                faults.note(f"the spool folder {root} cannot be looked into", error)
+                recovered.unreadable.append(str(root))
+    finally:
+        await connections.aclose()
     return recovered
+
+
+async def _try(taking: _Taking, connections: _Connections) -> None:
+    connection = await connections.get()
+    try:
+        await taking.take(connection)
+    except (LedgerUnavailable, LedgerTooNew):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this spool's own
+        faults.note("a spool could not be taken over; it is left where it is", error, source=taking.folder.name)
+        taking.recovered.unreadable.append(str(taking.folder))
+
+
+class _Connections:
+    """One at a time: made when it is first needed, and anew where a fault has closed it."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._open: LedgerConnection | None = None
+
+    async def get(self) -> LedgerConnection:
+        if self._open is not None and self._open.stale():
+            await self.aclose()
+        if self._open is None:
+            self._open = await self._ledger.connect()
+        return self._open
+
+    async def aclose(self) -> None:
+        closing, self._open = self._open, None
+        if closing is not None:
+            await closing.aclose()
 
 
 @contextmanager

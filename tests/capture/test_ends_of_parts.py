@@ -51,7 +51,7 @@ class World:
         """What the ledger has when the process was killed now, and another one has finished its spool."""
         ledger = MemoryLedger()
         self.recorder.disown()
-        await take_over(self.root, ledger)
+        await take_over([self.root], ledger)
         return ledger
 
 

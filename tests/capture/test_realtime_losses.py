@@ -236,7 +236,7 @@ async def l8(call: Conversation) -> Billed:
 async def taken_over(call: Conversation) -> list[UsageRecord]:
     """What the next process on the host brings home."""
     ledger = MemoryLedger()
-    await take_over(call.recorder.folder.parent, ledger)
+    await take_over([call.recorder.folder.parent], ledger)
     return list(ledger.records.values())
 
 

@@ -88,7 +88,7 @@ def test_of_many_orphans_the_oldest_are_named_and_the_others_added_up(tmp_path: 
 def test_a_spool_that_is_in_the_ledger_to_its_end_needs_no_line_of_its_own(dead: Recorder, tmp_path: Path) -> None:
     """Until the ledger goes back: then it waits again."""
     ledger = MemoryLedger()
-    asyncio.run(take_over(dead.folder.parent, ledger))
+    asyncio.run(take_over([dead.folder.parent], ledger))
     (found,) = found_by(tmp_path, ledger)
     assert found.told.startswith("1 ended process, all in the ledger; ")
     (orphan,) = found_by(tmp_path, MemoryLedger())

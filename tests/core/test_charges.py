@@ -117,7 +117,7 @@ async def test_a_killed_calls_minutes_are_charged_by_who_takes_it_over(tmp_path:
     recorder.record(a_record(BEGIN + MINUTE))
     recorder.disown()
     ledger = MemoryLedger()
-    recovered = await take_over(tmp_path, ledger, session_charges=lambda _: BOTH)
+    recovered = await take_over([tmp_path], ledger, session_charges=lambda _: BOTH)
     assert charged(ledger) == {"agent-minutes": 60_000, "sip": 60_000}
     assert recovered.estimated == 0
     assert ledger.parts[KEY].ended_at == BEGIN + MINUTE
@@ -130,7 +130,7 @@ async def test_a_charge_that_the_dead_owner_has_written_is_not_written_again(tmp
     for charge in recorder.charges(ended(CALL, BEGIN + MINUTE, None)):
         recorder.record(charge)
     recorder.disown()
-    await take_over(tmp_path, ledger := MemoryLedger(), session_charges=lambda _: BOTH)
+    await take_over([tmp_path], ledger := MemoryLedger(), session_charges=lambda _: BOTH)
     assert charged(ledger) == {"agent-minutes": 60_000}
 
 
@@ -148,7 +148,7 @@ async def test_a_telephone_that_goes_on_in_a_second_part_of_one_process_is_charg
     recorder.put_stay(a_stay("PA_1", BEGIN + MINUTE, part=other.key))
     recorder.record(a_record(BEGIN + 3 * MINUTE, other.key))
     recorder.disown()
-    await take_over(tmp_path, ledger := MemoryLedger(), session_charges=lambda _: (SIP,))
+    await take_over([tmp_path], ledger := MemoryLedger(), session_charges=lambda _: (SIP,))
     assert charged(ledger) == {"sip": 60_000 + 120_000}
 
 

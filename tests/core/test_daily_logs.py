@@ -76,7 +76,7 @@ async def test_who_is_killed_between_ledger_and_file_has_its_lines_written_by_wh
     assert world.tokens() == [1]
     world.recorder.disown()
     for _ in range(2):
-        await take_over(world.spools, world.ledger, logs=world.logs)
+        await take_over([world.spools], world.ledger, logs=world.logs)
     assert world.tokens() == [1, 2, 3]
 
 

@@ -52,7 +52,7 @@ async def test_a_killed_call_is_finished_by_the_next_process(tmp_path: Path) -> 
     sign of life."""
     killed(a_call(tmp_path))
     ledger = MemoryLedger()
-    recovered = await take_over(tmp_path, ledger)
+    recovered = await take_over([tmp_path], ledger)
     assert (recovered.sources, recovered.parts, recovered.estimated, recovered.records) == (1, 1, 1, 2)
     part = ledger.parts[KEY]
     assert (part.status, part.ended_at, part.close_reason) == ("abandoned", 7_000_000, ABANDONED)
@@ -74,7 +74,7 @@ async def test_a_response_killed_between_its_announcement_and_its_first_delta_is
     recorder.pend(msgspec.structs.replace(pend, record=replace(pend.record, request_id=None)))
     recorder.more(More("r1.1", 7_000_000, request_id="resp_7"))
     killed(recorder)
-    await take_over(tmp_path, ledger := MemoryLedger())
+    await take_over([tmp_path], ledger := MemoryLedger())
     (estimate,) = ledger.records.values()
     assert (estimate.request_id, estimate.at) == ("resp_7", 7_000_000)
     assert estimate.low == {"input_text": 40, "input_audio": 60}
@@ -85,7 +85,7 @@ async def test_a_request_that_was_expected_and_never_began_is_not_estimated(tmp_
     recorder = a_call(tmp_path)
     recorder.unpend("r1.1")
     killed(recorder)
-    recovered = await take_over(tmp_path, ledger := MemoryLedger())
+    recovered = await take_over([tmp_path], ledger := MemoryLedger())
     assert (recovered.estimated, ledger.seqs()) == (0, [1])
 
 
@@ -93,7 +93,7 @@ async def test_a_living_owner_is_left_alone(tmp_path: Path) -> None:
     """A spool whose lock is held is never touched."""
     recorder = a_call(tmp_path)
     before = spool.segment_path(recorder.folder, 1).read_bytes()
-    recovered = await take_over(tmp_path, ledger := MemoryLedger())
+    recovered = await take_over([tmp_path], ledger := MemoryLedger())
     assert (recovered.held, recovered.sources, ledger.records) == (1, 0, {})
     assert spool.segment_path(recorder.folder, 1).read_bytes() == before
 
@@ -102,9 +102,9 @@ async def test_a_second_takeover_brings_nothing_more(tmp_path: Path) -> None:
     """Whoever comes later finds all settled and all in the ledger."""
     killed(a_call(tmp_path))
     ledger = MemoryLedger()
-    await take_over(tmp_path, ledger)
+    await take_over([tmp_path], ledger)
     seqs = ledger.seqs()
-    again = await take_over(tmp_path, ledger)
+    again = await take_over([tmp_path], ledger)
     assert (again.sources, again.records, ledger.seqs()) == (0, 0, seqs)
 
 
@@ -118,7 +118,7 @@ async def test_a_taker_killed_in_the_middle_of_its_writing_repeats_harmlessly(tm
     remains.append(recorder.folder, left, missing_end(left), None)
     path.write_bytes(path.read_bytes()[: len(before) + kept])
     ledger = MemoryLedger()
-    await take_over(tmp_path, ledger)
+    await take_over([tmp_path], ledger)
     assert ledger.seqs() == [1, 2]
     assert ledger.parts[KEY].status == "abandoned"
 
@@ -131,7 +131,7 @@ async def test_a_kill_just_before_a_newline_neither_loses_the_line_nor_gives_its
     path = spool.segment_path(recorder.folder, 1)
     path.write_bytes(path.read_bytes()[:-1])
     ledger = MemoryLedger()
-    recovered = await take_over(tmp_path, ledger)
+    recovered = await take_over([tmp_path], ledger)
     assert (recovered.estimated, ledger.seqs()) == (0, [1, 2])
     assert [record.provenance for record in ledger.records.values()] == ["reported", "reported"]
 
@@ -145,7 +145,7 @@ async def test_a_taker_killed_just_before_its_last_newline_repeats_harmlessly(tm
     remains.append(recorder.folder, left, [estimate], None)
     path.write_bytes(path.read_bytes()[:-1])
     ledger = MemoryLedger()
-    recovered = await take_over(tmp_path, ledger)
+    recovered = await take_over([tmp_path], ledger)
     assert (recovered.estimated, ledger.seqs()) == (0, [1, 2])
 
 
@@ -157,7 +157,7 @@ async def test_a_number_that_is_in_the_ledger_is_not_given_again(tmp_path: Path)
     killed(recorder)
     path = spool.segment_path(recorder.folder, 1)
     path.write_bytes(path.read_bytes().replace(b'"seq":2', b'"seq":7'))
-    await take_over(tmp_path, ledger)
+    await take_over([tmp_path], ledger)
     assert ledger.seqs() == [1, 2, 3]
 
 
@@ -167,8 +167,8 @@ async def test_a_taker_killed_between_commit_and_anything_else_repeats_harmlessl
     ledger = MemoryLedger()
     ledger.fail_next = 1
     with pytest.raises(Exception, match="on command"):
-        await take_over(tmp_path, ledger)
-    await take_over(tmp_path, ledger)
+        await take_over([tmp_path], ledger)
+    await take_over([tmp_path], ledger)
     assert ledger.seqs() == [1, 2]
 
 
@@ -181,7 +181,7 @@ async def test_an_owner_killed_while_it_began_a_new_segment_is_understood(
     killed(recorder)
     spool.segment_path(recorder.folder, 2).write_bytes(raw[:30])
     ledger = MemoryLedger()
-    await take_over(tmp_path, ledger)
+    await take_over([tmp_path], ledger)
     assert ledger.seqs() == [1, 2]
     assert ledger.parts[KEY].status == "abandoned"
 
@@ -192,7 +192,7 @@ async def test_a_part_that_had_ended_stays_ended(tmp_path: Path) -> None:
     recorder.put_part(a_part())
     recorder.put_part(ended(a_part(), 9_000_000, "participant_disconnected"))
     killed(recorder)
-    await take_over(tmp_path, ledger := MemoryLedger())
+    await take_over([tmp_path], ledger := MemoryLedger())
     assert (ledger.parts[KEY].status, ledger.parts[KEY].close_reason) == ("closed", "participant_disconnected")
 
 
@@ -201,7 +201,7 @@ async def test_two_takers_of_one_host_do_not_meet(tmp_path: Path) -> None:
     killed(a_call(tmp_path))
     with takeover._only_taker(tmp_path) as first:
         assert first
-        second = await take_over(tmp_path, ledger := MemoryLedger())
+        second = await take_over([tmp_path], ledger := MemoryLedger())
     assert (second.sources, ledger.records) == (0, {})
 
 
@@ -209,10 +209,10 @@ async def test_a_spool_past_its_replay_window_is_removed(tmp_path: Path, monkeyp
     """A dead owner's spool is kept as long as a living one's, then its folder goes."""
     recorder = killed(a_call(tmp_path))
     ledger = MemoryLedger()
-    await take_over(tmp_path, ledger)
+    await take_over([tmp_path], ledger)
     really = time.time
     monkeypatch.setattr(time, "time", lambda: really() + spool.REPLAY_SECONDS)
-    again = await take_over(tmp_path, ledger)
+    again = await take_over([tmp_path], ledger)
     assert (again.removed, recorder.folder.exists()) == (1, False)
 
 
@@ -224,7 +224,7 @@ async def test_on_a_full_disk_a_spool_goes_although_nothing_can_be_noted(
     recorder.record(a_record())
     killed(recorder)
     monkeypatch.setattr(replay, "_write", lambda *_: None)
-    recovered = await take_over(tmp_path, MemoryLedger(), replay_seconds=spool.NO_REPLAY)
+    recovered = await take_over([tmp_path], MemoryLedger(), replay_seconds=spool.NO_REPLAY)
     assert (recovered.records, recovered.removed) == (1, 1)
 
 
@@ -233,20 +233,20 @@ async def test_a_spool_whose_owner_had_only_begun_goes_after_its_window(
 ) -> None:
     """There is nothing in it that a ledger could have."""
     recorder = killed(a_recorder(tmp_path))
-    await take_over(tmp_path, MemoryLedger())
+    await take_over([tmp_path], MemoryLedger())
     assert recorder.folder.exists()
     really = time.time
     monkeypatch.setattr(time, "time", lambda: really() + spool.REPLAY_SECONDS)
-    assert (await take_over(tmp_path, MemoryLedger())).removed == 1
+    assert (await take_over([tmp_path], MemoryLedger())).removed == 1
 
 
 async def test_a_spool_that_comes_home_late_is_kept_as_long_as_others(tmp_path: Path) -> None:
     """What the ledger has had for a moment only may be missing in it again the next moment."""
     recorder = killed(a_call(tmp_path))
     os.utime(spool.segment_path(recorder.folder, 1), (1, 1))
-    recovered = await take_over(tmp_path, MemoryLedger())
+    recovered = await take_over([tmp_path], MemoryLedger())
     assert (recovered.records, recovered.removed) == (2, 0)
-    await take_over(tmp_path, empty := MemoryLedger())
+    await take_over([tmp_path], empty := MemoryLedger())
     assert empty.seqs() == [1, 2]
 
 
@@ -260,7 +260,7 @@ async def test_behind_a_segment_that_is_missing_everything_is_brought_home(
         recorder.record(a_record())
     killed(recorder)
     spool.segment_path(recorder.folder, 3).unlink()
-    recovered = await take_over(tmp_path, ledger := MemoryLedger())
+    recovered = await take_over([tmp_path], ledger := MemoryLedger())
     assert recovered.lost == ledger.lost > 0
     assert len(ledger.records) + ledger.lost == recorder.records + recovered.estimated
 
@@ -276,16 +276,16 @@ async def test_a_spool_is_removed_only_when_its_commits_are_on_the_disk(tmp_path
     ledger = Away()
     for _ in range(2):
         with pytest.raises(LedgerUnavailable):
-            await take_over(tmp_path, ledger, replay_seconds=spool.NO_REPLAY)
+            await take_over([tmp_path], ledger, replay_seconds=spool.NO_REPLAY)
     assert (ledger.seqs(), recorder.folder.exists()) == ([1, 2], True)
 
 
 async def test_a_restored_database_gets_back_what_dead_processes_wrote(tmp_path: Path) -> None:
     """The replay window holds for dead owners too."""
     killed(a_call(tmp_path))
-    await take_over(tmp_path, MemoryLedger())
+    await take_over([tmp_path], MemoryLedger())
     empty = MemoryLedger()
-    await take_over(tmp_path, empty)
+    await take_over([tmp_path], empty)
     assert empty.seqs() == [1, 2]
 
 
@@ -293,7 +293,7 @@ async def test_a_folder_without_a_readable_head_is_left_and_named(tmp_path: Path
     """Nothing is removed that was not understood."""
     recorder = killed(a_call(tmp_path))
     spool.segment_path(recorder.folder, 1).write_bytes(b"garbage\n" * 10)
-    recovered = await take_over(tmp_path, MemoryLedger())
+    recovered = await take_over([tmp_path], MemoryLedger())
     assert recovered.unreadable == [str(recorder.folder)]
     assert recorder.folder.exists()
 
@@ -303,7 +303,7 @@ async def test_a_damaged_head_does_not_hide_the_records_behind_it(tmp_path: Path
     recorder = killed(a_call(tmp_path))
     path = spool.segment_path(recorder.folder, 1)
     path.write_bytes(path.read_bytes().replace(b'"head"', b'"haed"'))
-    recovered = await take_over(tmp_path, ledger := MemoryLedger())
+    recovered = await take_over([tmp_path], ledger := MemoryLedger())
     assert (recovered.unreadable, ledger.seqs()) == ([], [1, 2])
     assert list(ledger.at) == [recorder.source.id]
 
@@ -330,7 +330,7 @@ async def test_a_spool_that_cannot_be_taken_keeps_none_behind_it_from_being_take
 
     poisoned, good = killed(a_call(tmp_path)), killed(a_call(tmp_path))
     ledger = Choosy()
-    recovered = await take_over(tmp_path, ledger)
+    recovered = await take_over([tmp_path], ledger)
     assert recovered.unreadable == [str(poisoned.folder)]
     assert {source for source, _ in ledger.records} == {good.source.id}
     assert poisoned.folder.exists()
@@ -342,9 +342,9 @@ async def test_a_spool_of_another_ledger_is_left_to_it(tmp_path: Path) -> None:
     recorder.record(a_record())
     killed(recorder)
     ledger = MemoryLedger()
-    other = await take_over(tmp_path, ledger, ledger_id="ledger-b")
+    other = await take_over([tmp_path], ledger, ledger_id="ledger-b")
     assert (other.elsewhere, other.records, ledger.records) == (1, 0, {})
-    assert (await take_over(tmp_path, ledger, ledger_id="ledger-a")).records == 1
+    assert (await take_over([tmp_path], ledger, ledger_id="ledger-a")).records == 1
 
 
 async def test_a_damaged_head_strands_no_record(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ async def test_a_damaged_head_strands_no_record(tmp_path: Path) -> None:
     recorder = killed(a_call(tmp_path))
     path = spool.segment_path(recorder.folder, 1)
     path.write_bytes(b"x" + path.read_bytes())
-    await take_over(tmp_path, ledger := MemoryLedger())
+    await take_over([tmp_path], ledger := MemoryLedger())
     assert ledger.seqs() == [1, 2]
 
 
@@ -366,7 +366,7 @@ async def test_a_ledger_ahead_of_the_spool_still_gets_the_end_of_its_parts(tmp_p
     await SpoolDrain(recorder.folder, recorder.source, ledger).drain()
     killed(recorder)
     spool.segment_path(recorder.folder, 1).write_bytes(kept)
-    await take_over(tmp_path, ledger)
+    await take_over([tmp_path], ledger)
     assert ledger.parts[KEY].status == "abandoned"
     assert ledger.seqs() == [1, 2]
     assert [record.provenance for record in ledger.records.values()] == ["reported", "reported"]
@@ -378,16 +378,16 @@ async def test_a_finished_spool_is_passed_over_by_a_look_at_its_note(
     """Every process that begins a call looks at all spools of the last hour: what is done must cost it nothing."""
     killed(a_call(tmp_path))
     ledger = MemoryLedger()
-    await take_over(tmp_path, ledger)
+    await take_over([tmp_path], ledger)
     monkeypatch.setattr(takeover, "read_remains", None)
-    assert (await take_over(tmp_path, ledger)).unreadable == []
+    assert (await take_over([tmp_path], ledger)).unreadable == []
 
 
 async def test_an_empty_spool_is_swept_away(tmp_path: Path) -> None:
     """Its owner was killed before its first line."""
     recorder = killed(a_recorder(tmp_path))
     spool.segment_path(recorder.folder, 1).write_bytes(b"")
-    recovered = await take_over(tmp_path, MemoryLedger())
+    recovered = await take_over([tmp_path], MemoryLedger())
     assert (recovered.removed, recovered.unreadable) == (1, [])
 
 
@@ -401,7 +401,7 @@ async def test_a_record_lost_at_the_very_end_is_counted(tmp_path: Path) -> None:
     path = spool.segment_path(recorder.folder, 1)
     path.write_bytes(path.read_bytes().replace(b"the-last", b"damaged!"))
     killed(recorder)
-    recovered = await take_over(tmp_path, ledger := MemoryLedger())
+    recovered = await take_over([tmp_path], ledger := MemoryLedger())
     assert (recovered.lost, ledger.lost, ledger.seqs()) == (1, 1, [1])
 
 
@@ -418,8 +418,8 @@ async def test_a_child_that_was_forked_during_a_takeover_hinders_none_after_it(
         await finish(taking, connection)
 
     monkeypatch.setattr(takeover._Taking, "_finish", forking)
-    await take_over(tmp_path, MemoryLedger())
-    recovered = await take_over(tmp_path, MemoryLedger())
+    await take_over([tmp_path], MemoryLedger())
+    recovered = await take_over([tmp_path], MemoryLedger())
     for fd in inherited:
         os.close(fd)
     assert len(inherited) >= 2
@@ -440,7 +440,7 @@ async def forking_and_killed(taking, connection):
     time.sleep(60)
 
 takeover._Taking._finish = forking_and_killed
-asyncio.run(takeover.take_over(Path(sys.argv[1]), MemoryLedger()))
+asyncio.run(takeover.take_over([Path(sys.argv[1])], MemoryLedger()))
 """
 
 
@@ -452,7 +452,7 @@ def test_a_child_of_a_taker_that_was_killed_hinders_nobody(tmp_path: Path) -> No
     child = int(taker.stdout.readline())
     taker.kill()
     taker.wait()
-    recovered = asyncio.run(take_over(tmp_path, MemoryLedger()))
+    recovered = asyncio.run(take_over([tmp_path], MemoryLedger()))
     os.kill(child, signal.SIGKILL)
     taker.stdout.close()
     assert (recovered.busy, recovered.held, recovered.sources) == (0, 0, 1)
@@ -493,9 +493,9 @@ async def test_a_record_lost_at_the_very_end_of_a_killed_process_is_counted(tmp_
     path = spool.segment_path(recorder.folder, 1)
     path.write_bytes(path.read_bytes().replace(b"the-last", b"damaged!"))
     ledger = MemoryLedger()
-    assert (await take_over(tmp_path, ledger)).lost == 1
+    assert (await take_over([tmp_path], ledger)).lost == 1
     (recorder.folder / "acknowledged").unlink()
-    assert (await take_over(tmp_path, ledger)).lost == 0
+    assert (await take_over([tmp_path], ledger)).lost == 0
     assert (ledger.lost, ledger.seqs()) == (1, [1, 3])
 
 
@@ -525,7 +525,7 @@ async def test_a_spool_that_is_removed_while_it_is_taken_over_is_counted(
         return after(*args, **named)
 
     monkeypatch.setattr(takeover, step, removed_before)
-    recovered = await take_over(tmp_path, ledger)
+    recovered = await take_over([tmp_path], ledger)
     assert (recovered.lost, ledger.lost) == (5 + ends_open, 5 + ends_open)
     assert (recovered.unreadable, ledger.seqs()) == ([], list(range(1, brought + 1)))
     assert [part.status for part in ledger.parts.values()] in ([], ["abandoned"])
@@ -547,7 +547,7 @@ async def test_what_is_removed_of_a_spool_while_it_is_taken_over_is_counted(
         return SpoolDrain(*args, **named)
 
     monkeypatch.setattr(takeover, "SpoolDrain", removed_before)
-    recovered = await take_over(tmp_path, ledger := MemoryLedger())
+    recovered = await take_over([tmp_path], ledger := MemoryLedger())
     assert (len(ledger.records) + ledger.lost, recovered.lost) == (recorder.records, ledger.lost)
     assert ledger.lost > 0
 
@@ -557,7 +557,7 @@ async def test_a_damaged_line_of_something_else_is_no_lost_record(tmp_path: Path
     recorder = killed(a_call(tmp_path))
     path = spool.segment_path(recorder.folder, 1)
     path.write_bytes(path.read_bytes().replace(b'"audio_ms":300', b'"audio_ms":309'))
-    recovered = await take_over(tmp_path, ledger := MemoryLedger())
+    recovered = await take_over([tmp_path], ledger := MemoryLedger())
     assert (recovered.damaged, recovered.lost, ledger.seqs()) == (1, 0, [1, 2])
 
 
@@ -570,7 +570,7 @@ async def test_a_spool_that_a_newer_version_wrote_is_left_to_it(tmp_path: Path, 
     assert isinstance(head, Head)
     path.write_bytes(to_bytes(msgspec.structs.replace(head, format=FORMAT + 1)) + rest)
     before = path.read_bytes()
-    recovered = await take_over(tmp_path, ledger := MemoryLedger())
+    recovered = await take_over([tmp_path], ledger := MemoryLedger())
     assert (recovered.newer, recovered.records, ledger.records) == (1, 0, {})
     assert path.read_bytes() == before
     assert f"in format {FORMAT + 1}" in caplog.text
@@ -581,9 +581,9 @@ async def test_a_spool_of_an_old_version_is_brought_home(tmp_path: Path) -> None
     folder, lock = spool.create(tmp_path, "old")
     os.close(lock)
     shutil.copy(Path(__file__).with_name("spool_of_old.jsonl"), spool.segment_path(folder, 1))
-    recovered = await take_over(tmp_path, ledger := MemoryLedger(), ledger_id="ledger-a")
+    recovered = await take_over([tmp_path], ledger := MemoryLedger(), ledger_id="ledger-a")
     assert (recovered.parts, recovered.estimated, recovered.damaged, ledger.seqs()) == (1, 1, 0, [1, 2])
-    assert (await take_over(tmp_path, ledger, ledger_id="ledger-a")).records == 0
+    assert (await take_over([tmp_path], ledger, ledger_id="ledger-a")).records == 0
 
 
 async def test_an_end_behind_the_ledgers_checkpoint_says_whose_ledger_it_is(tmp_path: Path) -> None:
@@ -596,7 +596,29 @@ async def test_an_end_behind_the_ledgers_checkpoint_says_whose_ledger_it_is(tmp_
     await SpoolDrain(recorder.folder, recorder.source, ledger).drain()
     killed(recorder)
     spool.segment_path(recorder.folder, 1).write_bytes(kept)
-    await take_over(tmp_path, ledger, ledger_id="ledger-a")
+    await take_over([tmp_path], ledger, ledger_id="ledger-a")
     spool.segment_path(recorder.folder, 1).unlink()
     (tmp_path / "s" / "acknowledged").unlink()
-    assert (await take_over(tmp_path, MemoryLedger(), ledger_id="ledger-b")).elsewhere == 1
+    assert (await take_over([tmp_path], MemoryLedger(), ledger_id="ledger-b")).elsewhere == 1
+
+
+async def test_the_folders_of_many_hosts_are_taken_over_one_connection(tmp_path: Path) -> None:
+    """Each pod of Kubernetes has one, and its server has only so many connections. Where there is nothing, none."""
+    connected = []
+
+    class Counting(MemoryLedger):
+        async def connect(self) -> MemoryLedger:
+            connected.append(1)
+            return self
+
+    roots, ledger = [tmp_path / str(number) for number in range(3)], Counting()
+    for root in roots:
+        root.mkdir()
+    assert (await take_over(roots, ledger)).sources == 0
+    assert connected == []
+    for root in roots[1:]:
+        dead = a_recorder(root)
+        dead.record(a_record())
+        dead.disown()
+    assert (await take_over(roots, ledger)).records == 2
+    assert connected == [1]

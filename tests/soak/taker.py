@@ -43,7 +43,7 @@ async def _take(teller: Teller, taking: Taking) -> None:
             await (await ledger.connect()).aclose()
             with Phases(taking.phases).during("taking over") if taking.phases else nullcontext():
                 teller.moment("taking")
-                found = await take_over(taking.world.root, ledger)
+                found = await take_over([taking.world.root], ledger)
         except LiveKitTokensError as error:
             teller.said(unavailable=str(error))
         else:

@@ -96,7 +96,7 @@ async def test_a_spool_goes_only_after_its_commits_are_on_the_disk(
     dead.record(a_record())
     dead.disown()
     other = await ledger.connect()
-    recovered = await take_over(root, ledger, replay_seconds=spool.NO_REPLAY)
+    recovered = await take_over([root], ledger, replay_seconds=spool.NO_REPLAY)
     await other.aclose()
     assert (recovered.records, recovered.removed) == (1, 1)
     names = [path.name for path in synced]
