@@ -122,13 +122,11 @@ def postgres_engine(address: PostgresAddress, *, may_take_its_time: bool = False
 
         # By asyncpg's own reading of the URL, which knows libpq's options: sslmode, several hosts, passfile.
         answer_seconds = None if may_take_its_time else ANSWER_SECONDS
+        # A prepared statement is the server connection's that prepared it, and a pooler's next transaction has another
+        # one. Without a cache asyncpg gives none a name, and sends each with its values.
         kept = {"statement_cache_size": 0} if address.pooled else {}
         return await asyncpg.connect(address.dsn, timeout=CONNECT_SECONDS, command_timeout=answer_seconds, **kept)
 
-    if address.pooled:
-        # A prepared statement is the server connection's that prepared it, and the next transaction has another one:
-        # none is kept, and none has a name that somebody else's could have, too.
-        options["connect_args"] = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
     return create_async_engine("postgresql+asyncpg://", async_creator=opened, hide_parameters=True, **options)
 
 
