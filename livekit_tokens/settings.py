@@ -15,6 +15,7 @@ from platformdirs import user_data_path
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from livekit_tokens.core.homes import host
 from livekit_tokens.core.syncing import Durability
 from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.identity import IDENTITY, Identities, Kept, Source, read_source
@@ -89,7 +90,7 @@ class Settings(BaseSettings):
 
     database_url: str = Field(default_factory=default_database_url)
     spool_dir: Path = Field(default_factory=lambda: user_data_dir() / "spool")
-    spool_host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=253)
+    spool_host: str | None = None
     enabled: bool = True
     rejoin_grace_seconds: float = Field(default=15.0, ge=0, le=3600, allow_inf_nan=False)
     stale_after_seconds: float = Field(default=300.0, ge=1, le=86_400, allow_inf_nan=False)
@@ -126,6 +127,13 @@ class Settings(BaseSettings):
         except (OSError, RuntimeError) as fault:  # no right to look, a name too long, no such user
             raise ValueError(f"it cannot be looked at ({fault})") from fault
         return found
+
+    @field_validator("spool_host")
+    @classmethod
+    def _is_a_folders_name(cls, value: str | None) -> str | None:
+        if value is not None and value != host(value):
+            raise ValueError("it is no folder's name")
+        return value
 
     @field_validator("prices_file", "jsonl_dir")
     @classmethod

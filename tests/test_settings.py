@@ -86,6 +86,14 @@ def test_the_file_is_read_after_the_environment(monkeypatch):
             ),
         ),
         (
+            "SPOOL_HOST",
+            "a/b",
+            (
+                "LIVEKIT_TOKENS_SPOOL_HOST is 'a/b': it is no folder's name; "
+                "accepted: a name of letters, digits, '.', '-' and '_'"
+            ),
+        ),
+        (
             "TAGS",
             "env",
             (

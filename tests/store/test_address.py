@@ -30,6 +30,15 @@ def test_postgres_is_known_by_its_usual_names(scheme):
     assert "s3cret" not in repr(address)
 
 
+def test_a_url_may_say_that_a_pooler_answers():
+    """By the word that Prisma's users know; asyncpg is not told, who would tell it to the server."""
+    address = address_of("postgresql://pooler:6432/usage?pgbouncer=true&application_name=x")
+
+    assert (address.pooled, address.dsn) == (True, "postgresql://pooler:6432/usage?application_name=x")
+    assert str(address) == "postgresql://pooler:6432/usage"
+    assert not address_of("postgresql://pooler:6432/usage?pgbouncer=false").pooled
+
+
 def test_a_postgres_url_may_name_several_hosts_or_a_socket():
     """As libpq reads them."""
     assert isinstance(address_of("postgresql://a:1,b:2/x?target_session_attrs=primary"), PostgresAddress)
@@ -53,6 +62,7 @@ def test_a_postgres_url_may_name_several_hosts_or_a_socket():
         ("postgresql://u@h/d#s3cret", "'#'"),
         ("postgresql://u:s3cret/x@h/d", "host or port"),
         ("postgresql://[u:s3cret@h/d", "host or port"),
+        ("postgresql://u:s3cret@h/d?pgbouncer=1", "pgbouncer=1, which is true or false"),
     ],
 )
 def test_a_wrong_url_is_one_line_that_names_the_setting_and_the_fault(url, fault):
