@@ -7,14 +7,17 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.domain.errors import LedgerTooNew, LedgerUnavailable
 from livekit_tokens.store import migrations
@@ -128,6 +131,74 @@ async def test_records_and_sums_can_be_partitioned_by_month(postgres_url):
         assert (await conn.execute(sa.text("SELECT SUM(requests) FROM sums_all"))).scalar() == 2
     await connection.aclose()
     await ledger.aclose()
+
+
+async def defined(conn: AsyncConnection) -> list[list[str]]:
+    """What the database says of everything in it: tables, indexes, views, triggers and functions."""
+    asked, columns = ["SELECT type, name, sql FROM sqlite_master"], "information_schema.columns"
+    if conn.dialect.name == "postgresql":
+        asked = [
+            f"SELECT table_name, column_name, data_type, is_nullable FROM {columns} WHERE table_schema = 'public'",
+            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+            "SELECT viewname, definition FROM pg_views WHERE schemaname = 'public'",
+            "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal",
+            "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+        ]
+    found = [row for sql in asked for row in await conn.exec_driver_sql(sql)]
+    return sorted([" ".join(str(cell).split()) for cell in row] for row in found)
+
+
+async def upgraded(url: str) -> StoreLedger:
+    """A ledger of the first revision that Alembic has brought up to date."""
+
+    def first_revision(conn: sa.Connection) -> None:
+        config = migrations._config()
+        config.attributes["connection"] = conn
+        command.upgrade(config, "0001")
+
+    ledger = StoreLedger(url)
+    async with ledger._writing.connect() as conn:
+        await conn.run_sync(first_revision)
+        await conn.commit()
+    await (await ledger.connect()).aclose()
+    return ledger
+
+
+async def test_an_empty_database_gets_what_the_upgrades_of_the_first_revision_end_in(ledger, another_url):
+    """It is made of Alembic's statements, without Alembic."""
+    other = await upgraded(another_url)
+    await (await ledger.connect()).aclose()
+
+    async with ledger.reader() as made, other.reader() as expected:
+        assert await defined(made) == await defined(expected)
+    await other.aclose()
+
+
+async def test_what_a_dba_runs_makes_the_same_database(postgres_url, postgres_server):
+    """Also what stands in functions and views, where a percent sign must not come twice."""
+    url = postgres_server.new_database()
+    by_hand = await asyncpg.connect(url)
+    await by_hand.execute(migrations.upgrade_sql("postgresql"))
+    await by_hand.close()
+    ledger, other = StoreLedger(url), await upgraded(postgres_url)
+
+    async with ledger.reader() as made, other.reader() as expected:
+        assert await defined(made) == await defined(expected)
+    await ledger.aclose()
+    await other.aclose()
+    postgres_server.drop(url)
+
+
+@pytest.fixture
+def another_url(database_url, request, tmp_path) -> Iterator[str]:
+    """A second empty database of the same kind."""
+    if database_url.startswith("sqlite"):
+        yield f"sqlite:///{tmp_path / 'another.db'}"
+        return
+    postgres_server = request.getfixturevalue("postgres_server")
+    url = postgres_server.new_database()
+    yield url
+    postgres_server.drop(url)
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
