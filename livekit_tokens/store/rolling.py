@@ -11,7 +11,8 @@ import asyncio
 import hashlib
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 import sqlalchemy as sa
 from sqlalchemy import exc as sa_exc
@@ -28,8 +29,12 @@ _REST: Micros = HOUR
 _PAUSE_SECONDS = 0.02
 """Between two tries to have the sums alone: a drain's transaction is shorter."""
 
-_TRIGGERS = 5
-"""Of revision 0005."""
+_SHORT_GAP: Micros = 31 * DAY
+"""Days without usage between two that have some are done, too, so that weekends do not cut a year to pieces; not the
+decades after a record of 1970."""
+
+_TRIGGERS = frozenset({"sums_inserted", "sums_updated", "sums_deleted", "parts_moved", "parts_deleted"})
+"""Those of revision 0005; other people may have some of their own on the same tables."""
 
 DIGEST_BYTES = 8
 """Two of a million sessions have the same digest with a probability of 3 in 100 million."""
@@ -76,14 +81,36 @@ async def rolled_in(conn: AsyncConnection, period: Period | None) -> list[Micros
 async def _due(conn: AsyncConnection, now: Micros) -> list[Micros]:
     if not await _is_guarded(conn):
         return []
-    ends = (sa.select(end(sums.c.bucket)).scalar_subquery() for end in (sa.func.min, sa.func.max))
-    first, last = (await conn.execute(sa.select(*ends))).one()
+    over = now - _REST - DAY
+    found = (await conn.execute(days_of(sums.c.bucket, sums.c.bucket >= 0, sums.c.bucket < over + DAY))).scalars()
     done = set(await rolled_in(conn, None))
+    days = [day for day in with_short_gaps(sorted(found)) if day <= over and day not in done]
     await conn.rollback()
-    if first is None:
-        return []
-    over = min(last, now - _REST - DAY)
-    return [day for day in range(over - over % DAY, first - first % DAY - 1, -DAY) if day not in done]
+    return days[::-1]
+
+
+def days_of(at: sa.ColumnElement[int], *conditions: sa.ColumnElement[bool]) -> sa.Select[Micros]:
+    """UTC days that have rows: from one to the next by an index on `at`, so that those without any cost nothing."""
+
+    def first_of(*more: sa.ColumnElement[bool]) -> sa.ScalarSelect[Micros]:
+        return sa.select(at).where(*conditions, *more).order_by(at).limit(1).scalar_subquery()
+
+    def day(moment: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+        return moment - (moment % DAY + DAY) % DAY  # also before 1970, where SQL's remainders are negative
+
+    found = sa.select(first_of().label("at")).cte("days", recursive=True)
+    following = sa.select(first_of(at >= day(found.c.at) + DAY)).where(found.c.at.is_not(None))
+    found = found.union_all(following)
+    return sa.select(day(found.c.at)).where(found.c.at.is_not(None))
+
+
+def with_short_gaps(days: Sequence[Micros]) -> Iterator[Micros]:
+    """Days, in order, and those between them where few are missing."""
+    for day, following in pairwise([*days, None]):
+        assert day is not None
+        yield day
+        if following is not None and following - day <= _SHORT_GAP:
+            yield from range(day + DAY, following, DAY)
 
 
 async def _lock(conn: AsyncConnection) -> bool:
@@ -134,13 +161,13 @@ async def _rows_of(conn: AsyncConnection, day: Micros) -> list[dict[str, object]
 
 async def _is_guarded(conn: AsyncConnection) -> bool:
     if conn.dialect.name == "sqlite":
-        asked = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ('sums', 'parts')"
+        asked = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ('sums', 'parts')"
     else:
         asked = (
-            "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D' "
+            "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D' "
             "AND tgrelid IN ('sums'::regclass, 'parts'::regclass)"
         )
-    return int((await conn.exec_driver_sql(asked)).scalar_one()) >= _TRIGGERS
+    return set((await conn.exec_driver_sql(asked)).scalars()) >= _TRIGGERS
 
 
 def spans_of(days: Iterable[Micros]) -> list[Period]:

@@ -20,7 +20,7 @@ from livekit_tokens.domain.totals import Totals
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.queries import StoredUsage
 from livekit_tokens.store.rolled import Told, coarser, is_told_by
-from livekit_tokens.store.rolling import beside, rolled_in, spans_of
+from livekit_tokens.store.rolling import beside, rolled_in, spans_of, with_short_gaps
 from livekit_tokens.store.schema import day_sums, parts, rolled_days, sums
 from livekit_tokens.store.writing import StoreConnection
 from tests.store.batches import batch, part, record
@@ -143,6 +143,21 @@ async def test_whoever_changes_a_day_ends_its_roll_up(ledger, connection, change
     assert await rolled_now(ledger) == list(range(8))
 
 
+async def test_a_record_of_1970_costs_its_own_day_and_none_of_those_after_it(ledger, connection):
+    """A usual slip is a time of 0; a ledger's years without usage are no work for anybody."""
+    long_ago = batch(record(LONG, at=5), source=Source("slip", "h", 1, FIRST), first_seq=99)
+    assert await connection.apply(long_ago)
+    assert await connection.roll_up(PATIENCE_SECONDS) is False
+    assert await rolled_now(ledger) == [-FIRST // DAY, *range(8)]
+
+
+def test_short_gaps_are_filled_so_that_weekends_do_not_cut_a_year():
+    """A report asks once a span."""
+    days = [0, 3 * DAY, 40 * DAY]
+    assert [day // DAY for day in with_short_gaps(days)] == [0, 1, 2, 3, 40]
+    assert list(with_short_gaps([])) == []
+
+
 async def test_a_late_record_is_in_the_next_report(ledger, connection):
     """An orphan's spool comes home a week later."""
     await roll_all(connection)
@@ -174,6 +189,22 @@ async def test_without_its_triggers_a_table_is_not_trusted(ledger, connection):
         assert told == (await conn.execute(sa.select(sa.func.sum(sums.c.requests)))).scalar_one()
     assert await rolled_now(ledger) == []
     assert await connection.roll_up(1) is False
+
+
+async def test_triggers_of_somebody_else_do_not_stand_for_ours(ledger, connection):
+    """A DBA's audit has triggers of its own on the same tables, however many."""
+    await roll_all(connection)
+    async with ledger.writer() as conn:
+        postgres = conn.dialect.name == "postgresql"
+        await conn.exec_driver_sql(f"DROP TRIGGER sums_inserted{' ON sums' if postgres else ''}")
+        if postgres:
+            await conn.exec_driver_sql(
+                "CREATE FUNCTION audited() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
+            )
+        does = "EXECUTE FUNCTION audited()" if postgres else "BEGIN SELECT 1; END"
+        for number in range(5):
+            await conn.exec_driver_sql(f"CREATE TRIGGER audit_{number} AFTER DELETE ON parts FOR EACH ROW {does}")
+    assert await rolled_now(ledger) == []
 
 
 async def test_a_day_is_rolled_up_an_hour_after_its_end(database_url):

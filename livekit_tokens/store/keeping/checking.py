@@ -18,6 +18,7 @@ from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.grouping import amounts_of_records
 from livekit_tokens.store.keeping.pruned import not_pruned
 from livekit_tokens.store.migrations import HEAD
+from livekit_tokens.store.rolling import days_of
 from livekit_tokens.store.schema import ADDED, idempotency, parts, prunings, records, sources, stays, sums
 from livekit_tokens.store.sums import KEY
 
@@ -62,10 +63,10 @@ async def _look_at_file(conn: AsyncConnection) -> Finding:
 
 async def _look_at_sums(conn: AsyncConnection, on_day: OnDay) -> Finding:
     """Day by day: one question must not take longer than a server may."""
-    kept = await not_pruned(conn, sums)
-    ends = [sa.select(end(sums.c.bucket)).where(*kept).scalar_subquery() for end in (sa.func.min, sa.func.max)]
-    first, last = (await conn.execute(sa.select(*ends))).one()
-    days = range(first - first % DAY, last + 1, DAY) if first is not None else range(0)
+    found: set[Micros] = set()
+    for table, at in ((sums, sums.c.bucket), (records, records.c.at)):
+        found.update((await conn.execute(days_of(at, *await not_pruned(conn, table)))).scalars())
+    days = sorted(found)
     wrong, example = 0, None
     for number, day in enumerate(days, 1):
         different = (await conn.execute(await _differences(conn, day))).all()

@@ -7,6 +7,7 @@ import sqlite3
 import pytest
 import sqlalchemy as sa
 
+from livekit_tokens.core.ledger import Source
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping.checking import check
@@ -116,3 +117,21 @@ async def test_a_vacuum_gives_the_space_back(filled, connection):
     if filled.address.__class__.__name__ == "SqliteAddress":
         assert done.before - done.after >= 1_000_000
     assert await look(filled) == before
+
+
+async def test_years_without_usage_are_not_looked_through(filled, connection):
+    """A record of 1970, a usual slip, is one day more to compare."""
+    slip = batch(record(at=5), source=Source("slip", "h", 1, START), first_seq=99)
+    assert await connection.apply(slip)
+    steps: list[tuple[int, int]] = []
+    found = [finding async for finding in check(filled, lambda done, of: steps.append((done, of)))]
+    assert {finding.state for finding in found} == {"ok"}
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+async def test_a_day_that_has_lost_its_sums_is_seen(filled):
+    """Also the last one: its records are still there."""
+    async with filled.writer() as conn:
+        await conn.execute(sa.delete(sums).where(sums.c.first_at == START + 2 * DAY))
+    state, told = (await look(filled))["sums"]
+    assert (state, told[:8]) == ("fault", "1 differ")
