@@ -82,13 +82,14 @@ class ByHand:
 
         An `idempotency_key` counts once per session, whoever repeats it. In a call, what OpenAI's clients ask is
         counted by itself; recorded by hand as well in the same session, with its answer's `id` or `_request_id` as
-        `request_id`, it still counts once, whichever comes first. Each of the two ids is good for one record. Figures
-        that are told before their witness could only estimate take that estimate's place; told after it, they are kept
-        beside it.
+        `request_id`, it still counts once, whichever comes first: as it came first. Each of the two ids is good for one
+        record. What else is known of it is kept beside: the provider's own figures where others were told before they
+        came, and what was told of an estimate that was written.
 
-        Returns the record; for what is told already, the one that counts. Raises BadSetting for what cannot be
-        meant: more than one of the three, a naive `at`, no model. Figures that cannot be read raise ImpossibleUsage;
-        within a call they are recorded as `unknown` instead and counted as a fault, because a caller is waiting.
+        Returns the record; for what is told already, the one that counts. Raises BadSetting for what cannot be meant:
+        more than one of the three, no model, an `at` that is naive, before 2015 or more than a day ahead. Figures that
+        cannot be read raise ImpossibleUsage; within a call they are recorded as `unknown` instead and counted as a
+        fault, because a caller is waiting.
         """
         spent = partial(
             figures_of,
@@ -101,7 +102,7 @@ class ByHand:
             characters=characters,
         )
         said = {
-            "at": None if at is None else described.moment(at),
+            "at": None if at is None else described.moment_of_request(at, self._process_of().now()),
             "provider": provider_of(described.name_of(provider) or "unknown"),
             "service": described.name_of(service) or "tool",
             "operation": described.name_of(operation) or "unknown",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from livekit_tokens.core import faults
 from livekit_tokens.core.lines import Late, More, Pend
 from livekit_tokens.domain.sessions import BY_HAND, Part, of_session, suffix
 from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UNKNOWN_FEATURE, UsageRecord
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class PartWriter:
         record = self._adopted(record)
         if settles is None:
             return record, self._record(record, None)
-        seq = self._process.witnessed.see(self.part.session_id, record, also_known_as, settles, self._record)
+        witnessed = self._process.witnessed
+        seq = witnessed.see(self.part.session_id, record, also_known_as, settles, self._record, late=self._come_late)
         if seq is None:
             self._recorder.unpend(settles)
         return record, seq
@@ -99,12 +101,12 @@ class PartWriter:
         """`tell`, before anybody hears of it: the record that counts, and whether it was written now."""
         record = self._adopted(record)
         written: list[int] = []
-        counts = self._process.witnessed.tell(
-            self.part.session_id,
-            record,
-            lambda settles: written.append(self._record(record, settles)),
-            lambda of, units: self.late(Late(of, self.now(), units)),
-        )
+
+        def write(settles: str | None) -> int:
+            written.append(self._record(record, settles))
+            return written[0]
+
+        counts = self._process.witnessed.tell(self.part.session_id, record, write, self._come_late)
         return counts, bool(written)
 
     def _count(self, record: UsageRecord) -> None:
@@ -125,6 +127,9 @@ class PartWriter:
     def late(self, late: Late) -> None:
         self._recorder.late(late)
 
+    def _come_late(self, of: int, units: Units) -> None:
+        self.late(Late(of, self.now(), units))
+
     def later(self, work: Callable[[], None]) -> None:
         """Do it in the background, when that comes round, if it does: within half a second, mostly."""
         self._recorder.later(work)
@@ -143,6 +148,11 @@ class PartWriter:
         if self._process.witnessed.begin(self.part.session_id, pend.id, pend.record.model):
             record = self._adopted(pend.record)
             self._recorder.pend(pend if record is pend.record else msgspec.structs.replace(pend, record=record))
+
+    def name(self, pend: Pend, ids: Collection[str]) -> None:
+        """The provider has given a request in flight these ids."""
+        if self._process.witnessed.name(pend.id, ids):
+            self.pend(pend)
 
     def more(self, more: More) -> None:
         self._recorder.more(more)

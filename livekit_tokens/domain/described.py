@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
@@ -15,7 +15,8 @@ from unicodedata import category
 from uuid import UUID
 
 from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
-from livekit_tokens.domain.times import Micros, to_micros
+from livekit_tokens.domain.periods import DAY
+from livekit_tokens.domain.times import Micros, rfc3339, to_micros
 from livekit_tokens.domain.units import quantity_of
 from livekit_tokens.domain.usage import OWN_KEYS
 
@@ -53,6 +54,8 @@ _CREDENTIAL = re.compile(
 """How keys begin, by the documentation of who gives them (OpenAI, Anthropic, Stripe, Hugging Face, Groq, xAI, GitLab,
 GitHub, Slack), and what is too random for a name."""
 
+_FIRST: Micros = to_micros(datetime(2015, 1, 1, tzinfo=UTC))
+
 _NO_TEXT = (UUID, Decimal, date)
 _LARGEST_INTEGER = 2**63
 
@@ -88,6 +91,17 @@ def moment(at: object) -> Micros:
     if at.utcoffset() is None:
         raise BadSetting(f"at {at.isoformat()} has no time zone; give an aware datetime such as datetime.now(UTC)")
     return to_micros(at)
+
+
+def moment_of_request(at: object, now: Micros) -> Micros:
+    """`moment`, of a request that is over. Raises BadSetting also for one that cannot have been billed: from before
+    2015, when nobody sold a model by its use (OpenAI, the first of them, was founded in December), or from later than
+    a day after `now`, more than clocks differ."""
+    told = moment(at)
+    if not _FIRST <= told <= now + DAY:
+        until = rfc3339(now + DAY)
+        raise BadSetting(f"at {at} is no time of a request; expected one from 2015-01-01 to {until}: give a UTC time")
+    return told
 
 
 def score(name: str, value: object) -> float | None:

@@ -31,6 +31,7 @@ from livekit_tokens.core.lines import Late, PartLine, Use
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.remains import read_remains
 from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
+from livekit_tokens.domain.given import figures_of
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import to_micros
 from livekit_tokens.domain.usage import UsageRecord
@@ -194,6 +195,8 @@ def test_an_empty_text_is_no_error(world: World, nothing: str | None) -> None:
         {"units": {"input_text": 1}, "usage": {"prompt_tokens": 1}},
         {"at": datetime(2026, 11, 22)},  # noqa: DTZ001
         {"at": "2026-11-22T15:00:00Z"},
+        {"at": datetime.fromtimestamp(0, UTC)},
+        {"at": datetime(9999, 12, 31, tzinfo=UTC)},
     ],
 )
 async def test_what_cannot_be_meant_raises_one_line_also_in_a_call(world: World, wrong: dict[str, Any]) -> None:
@@ -532,6 +535,47 @@ async def test_a_stream_that_tells_no_figures_and_is_recorded_by_hand_counts_onc
     assert told.provenance == ("reported" if early else "estimated")
     late = [line.units for line in lines_in(world.recorder.folder) if isinstance(line, Late)]
     assert late == ([] if early else [{"input_text": 12, "output_text": 400}])
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_what_is_told_inexactly_counts_once(world: World, client: openai.AsyncOpenAI, early: bool) -> None:
+    """As it came first; the provider's figures are kept beside what was told before them."""
+    with fake_job_context(job_id=f"hand_12_{early}") as ctx:
+        own = world.track(ctx=ctx)
+        answer = await asked(client)
+        if not early:
+            assert await asyncio.to_thread(counting.settle, None, PATIENCE_SECONDS)
+        told = world.record_usage(model="gpt-4.1", input_tokens=answer.usage.prompt_tokens, request_id=answer.id)
+    final = await own.aclose()
+    assert world.records == [told]
+    assert final.totals.requests == 1
+    figures = figures_of("gpt-4.1", usage=answer.usage).units
+    late = [line.units for line in lines_in(world.recorder.folder) if isinstance(line, Late)]
+    assert (told.units == figures, late) in ((True, []), (False, [figures]))
+
+
+@pytest.mark.parametrize("model", ["gpt-4.1-mini", "gpt-4.1"])
+async def test_a_stream_outlives_what_is_told_of_another_request(
+    world: World, client: openai.AsyncOpenAI, model: str
+) -> None:
+    """Also if the process is killed then: it is in flight in the spool, whatever another client's answer is called."""
+    stream: Any = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    vocabulary.load("o200k")
+    with fake_job_context(job_id=f"hand_13_{model}") as ctx:
+        own = world.track(ctx=ctx)
+        answers = await client.chat.completions.create(**stream)
+        await anext(answers)
+        world.record_usage(model=model, input_tokens=5, output_tokens=1, request_id="chatcmpl-other")
+
+        async def in_flight() -> list[str]:
+            return [pend.record.model for pend in (await read_remains(world.recorder.folder)).pending.values()]
+
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await in_flight() != ["gpt-4.1"]:
+                await asyncio.sleep(0.01)
+        await answers.close()
+    await own.aclose()
+    assert [record.model for record in world.records] == [model, "gpt-4.1"]
 
 
 async def test_on_usage_may_wait_for_a_thread_that_records_under_a_key(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -21,11 +22,18 @@ def record(units: dict[str, int], request_id: str | None = "chatcmpl-1", **field
     return UsageRecord("0" * 32, 0, "tool", "openai", "o4-mini", "o", units, request_id=request_id, **fields)
 
 
-def see(witnessed: Witnessed, *records: UsageRecord, session: str = "a", also: str | None = None) -> list[UsageRecord]:
+def see(
+    witnessed: Witnessed, *records: UsageRecord, session: str = "a", also: str | None = None, late: Any = None
+) -> list[UsageRecord]:
     """Those that were written; they are numbered from 1."""
     written: list[UsageRecord] = []
+
+    def write(one: UsageRecord, _: str) -> int:
+        written.append(one)
+        return len(written)
+
     for one in records:
-        witnessed.see(session, one, also, f"w{next(_numbers)}", lambda one, _: written.append(one) or len(written))
+        witnessed.see(session, one, also, f"w{next(_numbers)}", write, late=late or (lambda *_: None))
     return written
 
 
@@ -39,11 +47,15 @@ class App:
         self.late: list[tuple[int, Any]] = []
 
     def tell(self, told: UsageRecord) -> UsageRecord:
-        def write(pending: str | None) -> None:
+        def write(pending: str | None) -> int:
             self.written.append(told)
             self.ended += [pending] if pending else []
+            return len(self.written)
 
-        return self.witnessed.tell(self.session, told, write, lambda seq, units: self.late.append((seq, units)))
+        return self.witnessed.tell(self.session, told, write, self.comes_late)
+
+    def comes_late(self, seq: int, units: Any) -> None:
+        self.late.append((seq, units))
 
 
 def test_who_tells_the_sums_need_not_know_their_parts() -> None:
@@ -55,12 +67,74 @@ def test_who_tells_the_sums_need_not_know_their_parts() -> None:
     assert app.written == []
 
 
-def test_an_id_that_is_used_again_is_another_request() -> None:
+SAID: Any = [
+    ({"input_text": 10, "output_text": 5}, {"input_text": 10}),
+    ({"audio_ms": 9000}, {"audio_ms": 8470}),
+    ({"input_audio": 90, "output_text": 12}, {"audio_ms": 8470}),
+    (SEEN, {"input_text": 890, "output_text": 77}),
+]
+"""What a provider told, and what an app may know of the same request: a part of it, a length that is not rounded yet,
+another measure, a count of its own."""
+
+
+@pytest.mark.parametrize(("seen", "told"), SAID)
+def test_a_request_that_is_told_inexactly_counts_once(seen: dict[str, int], told: dict[str, int]) -> None:
+    """Seen first, its witness's figures stand."""
+    app = App(Witnessed())
+    (witness,) = see(app.witnessed, record(seen))
+    assert app.tell(record(told)) is witness
+    assert (app.written, app.late) == ([], [])
+
+
+@pytest.mark.parametrize(("seen", "told"), SAID)
+def test_what_was_told_inexactly_first_stands_and_its_witnesss_figures_are_kept_beside_it(
+    seen: dict[str, int], told: dict[str, int]
+) -> None:
+    """It is written already; where the sums agree nothing is left to be said."""
+    app = App(Witnessed())
+    first = app.tell(record({"input_text": 1}, request_id="chatcmpl-0"))
+    second = app.tell(record(told))
+    assert see(app.witnessed, record(seen), late=app.comes_late) == []
+    assert app.written == [first, second]
+    assert app.late == [(2, seen)]
+    exact = record(seen, request_id="chatcmpl-2")
+    app.tell(exact)
+    assert see(app.witnessed, exact, late=app.comes_late) == []
+    assert len(app.late) == 1
+
+
+@pytest.mark.parametrize("name", ["o4-mini-2025-04-16", "openai/o4-mini", "my-deployment"])
+def test_its_model_is_known_by_any_of_its_names(name: str) -> None:
+    """With its date, by a gateway's name, and as an Azure deployment."""
+    app = App(Witnessed())
+    (witness,) = see(app.witnessed, record(SEEN, metadata={"deployment": "my-deployment"}))
+    assert app.tell(replace(record({"input_text": 1}), model=name)) is witness
+    (witness,) = see(app.witnessed, record(SEEN, request_id="chatcmpl-2"))
+    other = replace(record({"input_text": 1}, request_id="chatcmpl-2"), model="o4")
+    assert app.tell(other) is other
+
+
+def test_an_id_that_is_given_to_two_is_another_request() -> None:
     """By its size; requests without an id are never the same."""
     app = App(Witnessed())
-    see(app.witnessed, record(SEEN), record(SEEN, request_id=None))
+    see(app.witnessed, record({"input_text": 7}), record(SEEN), record(SEEN, request_id=None))
     told = [record({"input_text": 1}), record(SEEN, request_id=None)]
     assert [app.tell(one) for one in told] == app.written == told
+
+
+def test_an_id_that_has_answered_is_another_request() -> None:
+    """In either order: what comes later is known by its figures as well."""
+    app = App(Witnessed())
+    (witness,) = see(app.witnessed, record(SEEN))
+    assert app.tell(record({"input_text": 1})) is witness
+    see(app.witnessed, record(SEEN))
+    other = record({"input_text": 1})
+    assert app.tell(other) is other
+    app.tell(record({"input_text": 2}, request_id="chatcmpl-2"))
+    assert see(app.witnessed, record({"input_text": 3}, request_id="chatcmpl-2")) == []
+    app.tell(record({"input_text": 2}, request_id="chatcmpl-2"))
+    again = record({"input_text": 3}, request_id="chatcmpl-2")
+    assert see(app.witnessed, again) == [again]
 
 
 def test_a_request_answers_once_for_each_of_its_ids() -> None:
@@ -146,7 +220,35 @@ def test_what_is_told_of_a_request_in_flight_ends_it() -> None:
     assert (app.written, app.ended) == ([told], ["w3"])
     assert not app.witnessed.begin("a", "w3", "o4-mini")  # its witness knows more of its prompt, too late
     assert app.witnessed.begin("a", "w2", "gpt-4o")
-    assert app.witnessed.see("a", record(SEEN), None, "w3", lambda *_: 1) is None
+    assert app.witnessed.see("a", record(SEEN), None, "w3", lambda *_: 1, late=app.comes_late) is None
+
+
+def test_what_is_told_of_another_request_does_not_end_the_one_in_flight() -> None:
+    """Another model's, though it begins like its name, and one of another id than the provider has given this one."""
+    app = App(Witnessed())
+    app.witnessed.begin("a", "w1", "o4")
+    app.tell(record(SEEN))
+    app.witnessed.begin("a", "w2", "o4-mini")
+    assert not app.witnessed.name("w2", ["chatcmpl-2", "req_2"])
+    app.tell(record(SEEN, request_id="chatcmpl-3"))
+    assert app.ended == []
+    app.tell(record(SEEN, request_id="req_2"))
+    assert app.ended == ["w2"]
+
+
+def test_a_request_that_was_ended_by_what_was_told_of_another_is_in_flight_again() -> None:
+    """Once its provider has given it its own id."""
+    app = App(Witnessed())
+    app.witnessed.begin("a", "w1", "o4-mini")
+    app.tell(record(SEEN, request_id="chatcmpl-2"))
+    assert app.ended == ["w1"]
+    assert app.witnessed.name("w1", ["chatcmpl-1"])
+    assert app.witnessed.begin("a", "w1", "o4-mini")
+    app.witnessed.begin("a", "w2", "o4-mini")
+    app.tell(record(SEEN, request_id="chatcmpl-4"))
+    assert not app.witnessed.name("w2", ["chatcmpl-4"])
+    assert not app.witnessed.begin("a", "w2", "o4-mini")
+    assert not app.witnessed.name("w3", ["chatcmpl-5"])
 
 
 def test_what_is_told_without_figures_of_a_request_in_flight_is_left_to_its_witness() -> None:
@@ -161,9 +263,9 @@ def test_what_is_told_without_figures_of_a_request_in_flight_is_left_to_its_witn
 
 
 def test_seconds_and_characters_are_compared_as_they_are() -> None:
-    """Where there are no tokens."""
+    """Where there are no tokens, of an id that does not tell by itself."""
     app = App(Witnessed())
-    (seen,) = see(app.witnessed, record({"audio_ms": 3000}))
+    _, seen = see(app.witnessed, record({"audio_ms": 3000}), record({"audio_ms": 3000}))
     assert app.tell(record({"audio_ms": 4000})) is not seen
     assert app.tell(record({"audio_ms": 3000})) is seen
 

@@ -32,6 +32,16 @@ def test_a_moment_is_of_any_zone_but_not_of_none() -> None:
         assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("year", [1, 1970, 2014, 2027, 9999])
+def test_a_moment_before_there_was_anything_to_count_or_after_today_is_a_slip(year: int) -> None:
+    """Such as a time from 0, or in the wrong unit: reports would be long and empty for it."""
+    today = datetime(2026, 11, 22, tzinfo=UTC)
+    with pytest.raises(BadSetting, match=rf"at 0*{year}-.* expected one from 2015-01-01 to 2026-11-23"):
+        described.moment_of_request(datetime(year, 1, 1, tzinfo=UTC), described.moment(today))
+    for near in (datetime(2015, 1, 1, tzinfo=UTC), today + timedelta(hours=24)):
+        assert described.moment_of_request(near, described.moment(today)) == described.moment(near)
+
+
 @pytest.mark.parametrize(
     ("error", "kept"),
     [

@@ -51,6 +51,7 @@ class Account:
         self._reading: Reading | None = None
         self._spoke: float | None = None
         self._told = (0, 0)
+        self._named = False
         self.runs_on = False
         """Its response runs on in the background; `come` tells of its end, or nobody does."""
         self.response_id = ""
@@ -80,7 +81,9 @@ class Account:
             self._read_pieces()
             if over:
                 self._end()
-            elif vocabulary.is_ready(self._asked.model):
+                return
+            self._tell_ids()
+            if vocabulary.is_ready(self._asked.model):
                 self._count_prompt()
                 self._tell_progress()
         except BaseException:
@@ -129,6 +132,13 @@ class Account:
             self._reading.feed(pieces.popleft())
         if self._spoke is None and self._reading.begun:
             self._spoke = time.monotonic()
+
+    def _tell_ids(self) -> None:
+        reading, head = self._reading, self._exchange.head
+        if not self._named and reading is not None and reading.request_id is not None and head is not None:
+            self._named = True
+            ids = (reading.request_id, head[1].get("x-request-id", ""))
+            self.writer.name(self._pend, [name for name in ids if name])
 
     def _tell_progress(self) -> None:
         """To the spool, with what a kill at a moment before the next look would leave unseen."""

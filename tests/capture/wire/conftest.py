@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import wave
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from io import BytesIO
 from typing import Any
 
@@ -49,6 +49,8 @@ class Paper:
 
     def pend(self, pend: Pend) -> None:
         self.pending[pend.id] = pend
+
+    def name(self, pend: Pend, ids: Collection[str]) -> None: ...
 
     def more(self, more: More) -> None:
         self.progress[more.id] = more
