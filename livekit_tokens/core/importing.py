@@ -66,8 +66,8 @@ class ImportLedger(Protocol):
         """Which of these, by their place, are in the ledger, and what it has of them."""
         ...
 
-    async def erased(self, users: Iterable[str]) -> set[str]:
-        """Which of these the ledger has forgotten."""
+    async def erased(self, found: Sequence[Foreign]) -> set[int]:
+        """Which of these, by their place, are of people whom the ledger has forgotten since."""
         ...
 
     async def parts(self, keys: Iterable[str]) -> Sequence[Part]: ...
@@ -155,8 +155,8 @@ class _Bringing:
     at: Checkpoint | None = None
 
     async def bring(self, name: str, found: list[_Found]) -> None:
-        erased = await self.ledger.erased({one.row.part.user for one in found if one.row.part.user})
-        alive = [one for one in found if one.row.part.user not in erased]
+        erased = await self.ledger.erased([one.row for one in found])
+        alive = [one for place, one in enumerate(found) if place not in erased]
         known = await self.ledger.known([one.row for one in alive])
         fresh = [one.row for place, one in enumerate(alive) if place not in known]
         there = 0

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from livekit_tokens.domain.once import digest as once_digest
 from livekit_tokens.domain.sessions import Part, Stay, suffix
 from livekit_tokens.domain.stretches import is_stretch
 from livekit_tokens.domain.times import Micros
@@ -21,6 +22,8 @@ from livekit_tokens.domain.usage import UNKNOWN_FEATURE, UsageRecord
 Kind = Literal["identity", "name", "part", "visit", "session", "room", "tenant", "label"]
 
 ERASED = "erased_"
+_SEALED = b"\1"
+"""So begins the digest of an idempotency key that is sealed: it is a byte longer than one that is not."""
 _SHORT = 4
 """A name of fewer letters is only looked for as a whole word: `Jo` is not in `join-room`."""
 _LONG = 6
@@ -126,6 +129,20 @@ class Forgotten:
         at = None if text is None else self.known.get(self.digest(kind, text))
         return None if at is None or at < since else at
 
+    def sealed(self, digest: bytes) -> bytes:
+        """A digest that anybody could work out, who guesses at what it is made of, as only this ledger can."""
+        return _SEALED + hmac.digest(self.key, b"once\0" + digest, hashlib.sha256)
+
+    def known_as(self, session_id: str, idempotency_key: str) -> tuple[bytes, ...]:
+        """The digests by which a record that counts once may be known in a ledger with erasures; the last one is that
+        by which it is known from now on, whether its session is told of by its own name or by the neutral one.
+        """
+        plain = once_digest(session_id, idempotency_key)
+        if not self.has("session", session_id):
+            return plain, self.sealed(plain)
+        neutral = once_digest(self.neutral("session", session_id), idempotency_key)
+        return plain, self.sealed(plain), self.sealed(neutral)
+
     def asked_by(self, parts: Iterable[Part], stays: Iterable[Stay], records: Iterable[str]) -> set[bytes]:
         """The digests that may be meant by what has arrived: those that are to be looked up."""
         asked: set[tuple[Kind, str | None]] = set()
@@ -136,6 +153,15 @@ class Forgotten:
             asked.add(_whose(part.user, part.user_name))
         asked |= {_whose(stay.identity, stay.name) for stay in stays}
         return {self.digest(kind, text) for kind, text in asked if text}
+
+    def asked_by_imports(self, parts: Iterable[Part]) -> set[bytes]:
+        told = list(parts)
+        of_rows = {self.digest(kind, text) for part in told for kind, text in _imported_by(part) if text}
+        return of_rows | {self.digest("session", part.session_id) for part in told}
+
+    def is_imported(self, part: Part) -> bool:
+        """Whether a part that is to be imported is of somebody who was forgotten after that."""
+        return any(self.has(kind, text, part.started_at) for kind, text in _imported_by(part))
 
     def seen(self, parts: Iterable[Part], stays: Iterable[Stay], records: Iterable[str]) -> dict[str, Seen]:
         """By the key of a part: whom of the forgotten it tells of, itself, by a stay, or by what is known of it."""
@@ -189,10 +215,10 @@ class Forgotten:
         return replace(part, user=user, user_name=name, tenant=tenant, agent_name=dispatched, tags=tags)
 
     def renamed(self, part: Part) -> Part:
-        """The part under the neutral names of its session and room, where their own named somebody."""
-        if self.has("session", part.session_id):
+        """The part under the neutral names of its session and room, where their own named somebody when it began."""
+        if self.has("session", part.session_id, part.started_at):
             part = replace(part, session_id=self.neutral("session", part.session_id))
-        if self.has("room", part.room):
+        if self.has("room", part.room, part.started_at):
             part = replace(part, room=self.neutral("room", part.room or ""))
         return part
 
@@ -215,6 +241,15 @@ class Forgotten:
 
     def relabelled(self, label: str, names_them: Callable[[str | None], bool]) -> str:
         return self.neutral("label", label) if label != UNKNOWN_FEATURE and names_them(label) else label
+
+
+def is_neutral(name: str) -> bool:
+    """Whether it stands in the place of another: it is not replaced once more, what comes late would not find it."""
+    return re.fullmatch(rf"{ERASED}[0-9a-z]{{9}}", name) is not None
+
+
+def is_sealed(digest: bytes) -> bool:
+    return len(digest) == len(_SEALED) + hashlib.sha256().digest_size
 
 
 def texts_of_record(record: UsageRecord) -> Iterable[str]:
@@ -248,6 +283,13 @@ def _squeezed(text: str) -> str:
 def _whose(identity: str | None, name: str | None) -> tuple[Kind, str | None]:
     """By what a part or a stay is looked for: its identity; where there is none, its display name."""
     return ("identity", identity) if identity or not name else ("name", _squeezed(name) or name)
+
+
+def _imported_by(part: Part) -> Iterable[tuple[Kind, str | None]]:
+    """A row that has only a display name is of a user of that name."""
+    yield "identity", part.user
+    if part.user == part.user_name:
+        yield _whose(None, part.user_name)
 
 
 def _pieces(text: str) -> set[str]:

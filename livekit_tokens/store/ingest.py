@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
@@ -17,9 +17,9 @@ from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.store.copying import PIECE, copy_in_pieces
-from livekit_tokens.store.keeping.forgotten import without_forgotten
+from livekit_tokens.store.keeping.forgotten import forgotten_here, without_forgotten
 from livekit_tokens.store.named import complete_named, hold_sessions
-from livekit_tokens.store.once import told_first
+from livekit_tokens.store.once import as_told, told_first
 from livekit_tokens.store.ready import Ready, in_pieces, ready
 from livekit_tokens.store.rows import (
     PLAIN,
@@ -73,7 +73,8 @@ async def apply(
     Parts and stays are last-wins also when lines are replayed after a restored backup: the checkpoint went back
     with everything else, and the lines that follow it come in their order, so the last one is the newest again.
     """
-    unkeyed, keyed = _by_key(batch.records)
+    said = as_told(batch)
+    unkeyed, keyed = _by_key(batch.records, said.keys)
     written = _written_ready(statements, unkeyed, pricing)
     for _, record in keyed:
         pricing(record)  # its model's first price may take its time; it shall not in the transaction
@@ -83,33 +84,34 @@ async def apply(
         if not await _checkpoint_moved(conn, statements, batch, now):
             await transaction.rollback()
             return False
-        if (told := await without_forgotten(conn, batch)) != batch:
+        forgotten = await forgotten_here(conn)
+        if forgotten is not None and (told := await without_forgotten(conn, forgotten, batch)) != batch:
             forgot.add(batch.source.id)
-            batch, (unkeyed, keyed) = told, _by_key(told.records)
+            batch, (unkeyed, keyed) = told, _by_key(told.records, said.keys)
             written = _written_ready(statements, unkeyed, pricing)
         await hold_sessions(conn, batch.parts)
         await _write_parts(conn, statements, batch, known)
         if batch.still_open is not None:
             await _end_others(conn, batch.source.id, batch.still_open)
-        await complete_named(conn, batch.parts)
+        await complete_named(conn, batch.parts, forgotten)
         await _write_all(conn, statements, statements.stays_sql, last_stays(batch.stays))
         if unkeyed:
             await _write(conn, statements, written)
         if batch.late:
             await conn.execute(statements.late_figures, [_late_row(batch.source.id, late) for late in batch.late])
-        if keyed and (first := await told_first(conn, statements, keyed)):
+        if keyed and (first := await told_first(conn, statements, keyed, said, forgotten)):
             await _write(conn, statements, _written_ready(statements, first, pricing))
     known.update(part.key for part in batch.parts)
     known.update(record.part for _, record in batch.records)
     return True
 
 
-def _by_key(records: Iterable[Numbered]) -> tuple[list[Numbered], list[Numbered]]:
+def _by_key(records: Iterable[Numbered], keys: Container[int]) -> tuple[list[Numbered], list[Numbered]]:
     """The records that count at once, and those that count once per idempotency key."""
     unkeyed: list[Numbered] = []
     keyed: list[Numbered] = []
     for numbered in records:
-        (unkeyed if numbered[1].idempotency_key is None else keyed).append(numbered)
+        (keyed if numbered[0] in keys else unkeyed).append(numbered)
     return unkeyed, keyed
 
 

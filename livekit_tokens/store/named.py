@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from zlib import crc32
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from livekit_tokens.domain.erasure import Forgotten
 from livekit_tokens.domain.sessions import Part, of_session
-from livekit_tokens.store.keeping.forgotten import parts_of, write_again
+from livekit_tokens.domain.times import Micros
+from livekit_tokens.store.keeping.forgotten import parts_of, recall, write_again
 from livekit_tokens.store.statements import named_only
 
 _HELD = int.from_bytes(b"lknamed\0") % 2**63
@@ -35,20 +38,33 @@ def _lock_of(session: str) -> int:
     return _HELD + crc32(session.encode("utf-8", "replace")) % _STRIPES
 
 
-async def complete_named(conn: AsyncConnection, arrived: Iterable[Part]) -> None:
+async def complete_named(conn: AsyncConnection, arrived: Iterable[Part], forgotten: Forgotten | None) -> None:
     """Such parts of the sessions that a batch tells of get what their session's first part says; whichever of the two
     came first. In the batch's transaction, after its parts are written, as each line of a part is written whole.
+
+    What was erased is nobody's; what begins after it in such a session is the next one's who opens it.
     """
     sessions = sorted({part.session_id for part in arrived})
     for begin in range(0, len(sessions), _AT_ONCE):
-        await _complete(conn, sessions[begin : begin + _AT_ONCE])
+        await _complete(conn, sessions[begin : begin + _AT_ONCE], forgotten)
 
 
-async def _complete(conn: AsyncConnection, sessions: list[str]) -> None:
-    found = [row for row in await conn.execute(named_only, {"sessions": sessions}) if row.first is not None]
-    there = {part.key: part for part in await parts_of(conn, {key.hex() for row in found for key in row})}
+async def _complete(
+    conn: AsyncConnection, sessions: list[str], forgotten: Forgotten | None, after: Micros = -1
+) -> None:
+    asked = {"sessions": sessions, "after": after}
+    found = [row for row in await conn.execute(named_only, asked) if row.first is not None]
+    keys = {key.hex() for row in found for key in row}
+    if forgotten is not None:
+        await recall(conn, forgotten, {forgotten.digest("part", key) for key in keys})
+    erased = {key: at for key in keys if forgotten and (at := forgotten.at("part", key)) is not None}
+    there = {part.key: part for part in await parts_of(conn, keys)}
+    of_erased: defaultdict[Micros, set[str]] = defaultdict(set)
     for row in found:
-        part = there[row.key.hex()]
-        whole = of_session(part, there[row.first.hex()])
-        if whole != part:
+        part, first = there[row.key.hex()], there[row.first.hex()]
+        if first.key in erased:
+            of_erased[erased[first.key]].add(part.session_id)
+        elif part.key not in erased and (whole := of_session(part, first)) != part:
             await write_again(conn, whole)
+    for at, again in of_erased.items():
+        await _complete(conn, sorted(again), forgotten, at)

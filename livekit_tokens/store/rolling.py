@@ -113,6 +113,11 @@ def with_short_gaps(days: Sequence[Micros]) -> Iterator[Micros]:
             yield from range(day + DAY, following, DAY)
 
 
+async def drop_unrolled(conn: AsyncConnection) -> None:
+    """What was rolled of days that are rolled up no more: it would stay until they are, with digests of sessions."""
+    await conn.execute(sa.delete(day_sums).where(day_sums.c.day.not_in(sa.select(rolled_days.c.day))))
+
+
 async def _lock(conn: AsyncConnection) -> bool:
     """Nobody adds to the sums meanwhile, and nobody else rolls up. False: the sums are in use; the transaction is over.
 

@@ -70,7 +70,11 @@ sessions_of = sa.select(parts.c.key, parts.c.session_id).where(parts.c.key.in_(s
 _first = parts.alias("first")
 _first_opened = (
     sa.select(_first.c.key)
-    .where(_first.c.session_id == parts.c.session_id, _first.c.close_reason.is_distinct_from(BY_HAND))
+    .where(
+        _first.c.session_id == parts.c.session_id,
+        _first.c.close_reason.is_distinct_from(BY_HAND),
+        _first.c.started_at > sa.bindparam("after"),
+    )
     .order_by(_first.c.started_at, _first.c.key)
     .limit(1)
     .scalar_subquery()
@@ -78,10 +82,14 @@ _first_opened = (
 
 named_only = (
     sa.select(parts.c.key, _first_opened.label("first"))
-    .where(parts.c.session_id.in_(sa.bindparam("sessions", expanding=True)), parts.c.close_reason == BY_HAND)
+    .where(
+        parts.c.session_id.in_(sa.bindparam("sessions", expanding=True)),
+        parts.c.close_reason == BY_HAND,
+        parts.c.started_at > sa.bindparam("after"),
+    )
     .order_by(parts.c.key)
 )
-"""Parts that nobody opened, each with the first one of its session that somebody did."""
+"""Parts that nobody opened, each with the first one of its session that somebody did; of those begun after a time."""
 
 records_numbered = sa.select(records.c.part, records.c.seq, records.c.at).where(
     records.c.part.in_(sa.bindparam("parts", expanding=True)),

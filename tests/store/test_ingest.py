@@ -135,8 +135,8 @@ async def test_of_two_processes_that_tell_of_a_session_at_once_the_second_sees_t
     first, second = await ledger.connect(), await ledger.connect()
     looked, both = [], asyncio.Event()
 
-    async def look_and_linger(conn, arrived):
-        await complete_named(conn, arrived)
+    async def look_and_linger(conn, arrived, forgotten):
+        await complete_named(conn, arrived, forgotten)
         looked.append(conn)
         if len(looked) == 2:
             both.set()

@@ -14,14 +14,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from livekit_tokens.domain.erasure import Forgotten, Person, texts_of
+from livekit_tokens.domain.erasure import Forgotten, Person, is_neutral, texts_of
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store.connection import StoreLedger
-from livekit_tokens.store.keeping.forgotten import KEY, KEY_NAME, remember, rename, write_again
+from livekit_tokens.store.keeping.forgotten import KEY, KEY_NAME, recall, remember, rename, write_again
 from livekit_tokens.store.keeping.freeing import Held, free, left_in, pages
 from livekit_tokens.store.keeping.pruned import rename_tenant, tenants_pruned_away
+from livekit_tokens.store.rolling import drop_unrolled
 from livekit_tokens.store.schema import erasure_keys, erasures, parts, records, sources, stays
 from livekit_tokens.store.values import part_of
 
@@ -127,8 +128,8 @@ class _Erasing:
     async def count(self, theirs: Sequence[Part], shared: Sequence[Part], *, all_rooms: bool) -> Erased:
         """What there is; the names that must go are remembered."""
         both = [*theirs, *shared]
-        rooms = {p.room for p in both if p.room and (all_rooms or self.person.is_named_in(p.room))}
-        sessions = {p.session_id for p in both if all_rooms or self.person.is_named_in(p.session_id)}
+        rooms = {p.room for p in both if p.room and self._must_go(p.room, all_rooms)}
+        sessions = {p.session_id for p in both if self._must_go(p.session_id, all_rooms)}
         for room in rooms:
             self.forgotten.remember("room", room, self.now)
         for session in sessions:
@@ -140,8 +141,14 @@ class _Erasing:
             counted += (await self.conn.execute(of_theirs)).scalar_one()
         return Erased(len(theirs), (await self.conn.execute(stayed)).scalar_one(), counted, len(sessions), len(rooms))
 
+    def _must_go(self, name: str, all_rooms: bool) -> bool:
+        return (all_rooms or self.person.is_named_in(name)) and not is_neutral(name)
+
     async def forget(self, theirs: Sequence[Part], shared: Sequence[Part]) -> None:
         named = [(part.session_id, part.room) for part in (*theirs, *shared)]
+        # A backup may be of before an erasure that renamed more.
+        await recall(self.conn, self.forgotten, self.forgotten.asked_by([*theirs, *shared], (), ()))
+        await rename(self.conn, self.forgotten, named)
         for part in theirs:
             await write_again(self.conn, self.forgotten.without(part, self.person.is_named_in))
         for part in shared:
@@ -154,7 +161,7 @@ class _Erasing:
             for keys in pages(those):
                 await free(self.conn, keys, self.person, self.forgotten, theirs=own)
         await self.conn.execute(sa.update(stays).where(_stayed(self.person, self.now)).values(identity=None, name=None))
-        await rename(self.conn, self.forgotten, named)
+        await drop_unrolled(self.conn)
         self.forgotten.remember_person(self.person, self.now)
         for part in theirs:
             self.forgotten.remember("part", part.key, self.now)

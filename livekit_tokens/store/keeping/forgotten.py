@@ -11,9 +11,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.core.ledger import Batch
-from livekit_tokens.domain.erasure import Forgotten, texts_of, texts_of_record
+from livekit_tokens.domain.erasure import Forgotten, is_sealed, texts_of, texts_of_record
 from livekit_tokens.domain.sessions import Part
-from livekit_tokens.store.schema import erasure_keys, erasures, idempotency, parts
+from livekit_tokens.domain.usage import STRETCH_KEY
+from livekit_tokens.store.rolling import drop_unrolled
+from livekit_tokens.store.schema import erasure_keys, erasures, idempotency, parts, records, sums
 from livekit_tokens.store.values import part_of
 
 KEY_NAME = "hmac-sha256"
@@ -21,15 +23,17 @@ KEY = sa.select(erasure_keys.c.value).where(erasure_keys.c.name == KEY_NAME)
 _AT_ONCE = 500
 
 
-async def without_forgotten(conn: AsyncConnection, batch: Batch) -> Batch:
+async def forgotten_here(conn: AsyncConnection) -> Forgotten | None:
+    """To look up in whom the ledger has forgotten; None: nobody yet."""
+    key = (await conn.execute(KEY)).scalar()
+    return None if key is None else Forgotten(bytes(key))
+
+
+async def without_forgotten(conn: AsyncConnection, forgotten: Forgotten, batch: Batch) -> Batch:
     """The batch without whom the ledger has forgotten; the same batch, if it tells of nobody like that.
 
     In the transaction that writes it, so that no erasure comes in between.
     """
-    key = (await conn.execute(KEY)).scalar()
-    if key is None:
-        return batch
-    forgotten = Forgotten(key)
     asked = forgotten.asked_by(batch.parts, batch.stays, {record.part for _, record in batch.records})
     await recall(conn, forgotten, asked)
     if not forgotten.known:
@@ -80,17 +84,17 @@ async def write_again(conn: AsyncConnection, part: Part) -> None:
     await conn.execute(sa.update(parts).where(parts.c.key == bytes.fromhex(part.key)).values(values))
 
 
-async def recall(conn: AsyncConnection, forgotten: Forgotten, asked: set[bytes]) -> None:
-    """Which of these digests are remembered."""
+async def recall(conn: AsyncConnection, forgotten: Forgotten, asked: Collection[bytes]) -> None:
+    """Look these digests up, which are remembered."""
     digests = sorted(asked)
     for begin in range(0, len(digests), _AT_ONCE):
         some = erasures.c.digest.in_(digests[begin : begin + _AT_ONCE])
         for told, at in await conn.execute(sa.select(erasures).where(some)):
-            forgotten.known[told] = at
+            forgotten.known[told] = max(at, forgotten.known.get(told, at))
 
 
 async def remember(conn: AsyncConnection, digests: dict[bytes, int]) -> None:
-    insert: Any = (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(erasures)
+    insert = _insert(conn, erasures)
     latest = insert.on_conflict_do_update(
         index_elements=[erasures.c.digest],
         set_={"at": insert.excluded.at},
@@ -100,12 +104,45 @@ async def remember(conn: AsyncConnection, digests: dict[bytes, int]) -> None:
 
 
 async def rename(conn: AsyncConnection, forgotten: Forgotten, names: list[tuple[str, str | None]]) -> None:
-    """Sessions and rooms whose names are to be forgotten, in all their parts."""
-    for session in sorted({session for session, _ in names if forgotten.has("session", session)}):
-        of_session = idempotency.c.part.in_(sa.select(parts.c.key).where(parts.c.session_id == session))
-        # Their digests are made of the session's name; those of stretches of time are not, and stay known.
-        await conn.execute(sa.delete(idempotency).where(of_session, idempotency.c.since.is_(None)))
-        new = forgotten.neutral("session", session)
-        await conn.execute(sa.update(parts).where(parts.c.session_id == session).values(session_id=new))
-    for room in sorted({room for _, room in names if room and forgotten.has("room", room)}):
-        await conn.execute(sa.update(parts).where(parts.c.room == room).values(room=forgotten.neutral("room", room)))
+    """Sessions and rooms whose names are to be forgotten, in all their parts of before that."""
+    if conn.dialect.name == "postgresql":
+        # Writes go on, but no day is being rolled up: it would hold the old name, and no trigger see it yet.
+        await conn.execute(sa.text(f"LOCK TABLE {sums.name} IN ROW EXCLUSIVE MODE"))
+    for session in sorted({session for session, _ in names}):
+        if (at := forgotten.at("session", session)) is not None:
+            of_session = sa.and_(parts.c.session_id == session, parts.c.started_at <= at)
+            await seal_keys(conn, forgotten, of_session)
+            new = forgotten.neutral("session", session)
+            await conn.execute(sa.update(parts).where(of_session).values(session_id=new))
+    for room in sorted({room for _, room in names if room}):
+        if (at := forgotten.at("room", room)) is not None:
+            in_room = sa.and_(parts.c.room == room, parts.c.started_at <= at)
+            await conn.execute(sa.update(parts).where(in_room).values(room=forgotten.neutral("room", room)))
+    await drop_unrolled(conn)
+
+
+async def seal_keys(conn: AsyncConnection, forgotten: Forgotten, of_parts: sa.ColumnElement[bool]) -> None:
+    """Idempotency keys of these parts stay known, by digests that tell nothing of them, nor of the session's name: by
+    the neutral one, where that is to be forgotten. Of a record that is pruned the key is not there to be digested anew:
+    that one is known by the old name alone.
+    """
+    same = sa.and_(records.c.part == idempotency.c.part, records.c.seq == idempotency.c.seq)
+    there = idempotency.join(parts, parts.c.key == idempotency.c.part).outerjoin(records, same)
+    keyed = sa.select(idempotency, parts.c.session_id, records.c.idempotency_key).select_from(there)
+    gone, sealed = [], []
+    # What is known of a stretch of time is made of no name.
+    for row in await conn.execute(keyed.where(of_parts, idempotency.c.since.is_(None))):
+        if row.idempotency_key is not None:
+            digest = forgotten.known_as(row.session_id, row.idempotency_key)[-1]
+        else:
+            digest = row.digest if is_sealed(row.digest) else forgotten.sealed(row.digest)
+        if digest != row.digest and not (row.idempotency_key or "").startswith(STRETCH_KEY):
+            gone.append({"of": row.digest})
+            sealed.append({"digest": digest, "part": row.part, "seq": row.seq})
+    if sealed:
+        await conn.execute(sa.delete(idempotency).where(idempotency.c.digest == sa.bindparam("of")), gone)
+        await conn.execute(_insert(conn, idempotency).on_conflict_do_nothing(), sealed)
+
+
+def _insert(conn: AsyncConnection, table: sa.Table) -> Any:
+    return (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(table)

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from livekit_tokens.domain.erasure import Forgotten, Person, counts_of
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import STRETCH_KEY
-from livekit_tokens.store.schema import day_sums, idempotency, records, rolled_days, sums
+from livekit_tokens.store.keeping.forgotten import seal_keys
+from livekit_tokens.store.schema import parts, records, sums
 from livekit_tokens.store.statements import adding
 
 _PAGE = 1000
@@ -27,20 +28,30 @@ def pages(theirs: Sequence[Part]) -> Iterator[list[bytes]]:
 
 
 async def free(conn: AsyncConnection, keys: list[bytes], person: Person, forgotten: Forgotten, *, theirs: bool) -> None:
-    """Free the records of these parts: labels that name the person, and in their own parts all that others gave."""
-    of_these = records.c.part.in_(keys)
+    """Free the records of these parts: ids, labels and metadata that name the person, and in their own parts all that
+    others gave.
+    """
     await _relabel(conn, keys, person, forgotten)
-    told = sa.select(records.c.part, records.c.seq, records.c.at, records.c.metadata)
-    for part, seq, at, metadata in (await conn.execute(told.where(of_these, records.c.metadata.is_not(None)))).all():
+    await seal_keys(conn, forgotten, parts.c.key.in_(keys))
+    of_these = records.c.part.in_(keys)
+    told = sa.select(*records.primary_key, records.c.metadata)
+    for *this, metadata in (await conn.execute(told.where(of_these, records.c.metadata.is_not(None)))).all():
         if (kept := counts_of(metadata) if theirs else person.not_in(metadata)) != metadata:
-            this = (records.c.part == part, records.c.seq == seq, records.c.at == at)
-            await conn.execute(sa.update(records).where(*this).values({"metadata": kept or sa.null()}))
-    if theirs:
-        await conn.execute(sa.update(records).where(of_these).values(request_id=None))
-        # Of a stretch of time the key is ours: what was told of it is told no second time.
-        callers = sa.func.substr(records.c.idempotency_key, 1, len(STRETCH_KEY)) != STRETCH_KEY
-        await conn.execute(sa.update(records).where(of_these, callers).values(idempotency_key=None))
-        await conn.execute(sa.delete(idempotency).where(idempotency.c.part.in_(keys), idempotency.c.since.is_(None)))
+            await conn.execute(sa.update(records).where(*_is(this)).values({"metadata": kept or sa.null()}))
+    # Of a stretch of time the key is ours: what was told of it is told no second time.
+    callers = sa.func.substr(records.c.idempotency_key, 1, len(STRETCH_KEY)) != STRETCH_KEY
+    for given, others in ((records.c.request_id, sa.true()), (records.c.idempotency_key, callers)):
+        there = sa.and_(of_these, given.is_not(None), others)
+        if theirs:
+            await conn.execute(sa.update(records).where(there).values({given: None}))
+            continue
+        for *this, text in (await conn.execute(sa.select(*records.primary_key, given).where(there))).all():
+            if person.is_named_in(text):
+                await conn.execute(sa.update(records).where(*_is(this)).values({given: None}))
+
+
+def _is(this: Sequence[Any]) -> list[sa.ColumnElement[bool]]:
+    return [column == value for column, value in zip(records.primary_key, this, strict=True)]
 
 
 async def _relabel(conn: AsyncConnection, keys: list[bytes], person: Person, forgotten: Forgotten) -> None:
@@ -60,8 +71,6 @@ async def _relabel(conn: AsyncConnection, keys: list[bytes], person: Person, for
         insert: Any = (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(sums)
         if moved:
             await conn.execute(adding(insert), moved)
-            # With these sums their days are rolled up no more; what was rolled of them would stand there until it is.
-            await conn.execute(sa.delete(day_sums).where(day_sums.c.day.not_in(sa.select(rolled_days.c.day))))
 
 
 class Held(NamedTuple):

@@ -20,9 +20,9 @@ from livekit_tokens.domain.growth import Known, growth_key
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.units import Units
 from livekit_tokens.store.connection import StoreLedger
-from livekit_tokens.store.keeping.forgotten import KEY, recall
+from livekit_tokens.store.keeping.forgotten import forgotten_here, recall
 from livekit_tokens.store.keeping.pruned import pruned_until
-from livekit_tokens.store.once import digest
+from livekit_tokens.store.once import digests
 from livekit_tokens.store.schema import idempotency, parts, records
 from livekit_tokens.store.values import part_of
 from livekit_tokens.store.writing import StoreConnection
@@ -42,29 +42,29 @@ class StoredImport:
     async def known(self, found: Sequence[Foreign]) -> dict[int, Known]:
         try:
             async with self._ledger.reader() as conn:
+                forgotten = await _forgotten(conn, found)
                 of_rows = {place: one.record.idempotency_key or "" for place, one in enumerate(found)}
                 known = dict.fromkeys(await _exported(conn, found), Known())
-                known |= {place: Known(*counts) for place, counts in (await _counts(conn, found, of_rows)).items()}
+                known |= {
+                    place: Known(*counts) for place, counts in (await _counts(conn, found, of_rows, forgotten)).items()
+                }
                 growing, number = [place for place in known if found[place].grows], 1
                 while growing:
                     of_growths = {place: growth_key(found[place], number) for place in growing}
-                    more = await _counts(conn, found, of_growths)
+                    more = await _counts(conn, found, of_growths, forgotten)
                     known |= {place: known[place].with_growth(*counts) for place, counts in more.items()}
                     growing, number = list(more), number + 1
         except NoLedger:
             return {}
         return {place: there if found[place].identified else Known() for place, there in known.items()}
 
-    async def erased(self, users: Iterable[str]) -> set[str]:
+    async def erased(self, found: Sequence[Foreign]) -> set[int]:
         try:
             async with self._ledger.reader() as conn:
-                if (key := (await conn.execute(KEY)).scalar()) is None:
-                    return set()
-                forgotten, asked = Forgotten(key), set(users)
-                await recall(conn, forgotten, {forgotten.digest("identity", user) for user in asked})
+                forgotten = await _forgotten(conn, found)
         except NoLedger:
             return set()
-        return {user for user in asked if forgotten.has("identity", user)}
+        return set() if forgotten is None else {n for n, one in enumerate(found) if forgotten.is_imported(one.part)}
 
     async def parts(self, keys: Iterable[str]) -> list[Part]:
         async with self._ledger.reader() as conn:
@@ -74,6 +74,12 @@ class StoredImport:
     async def apply(self, batch: Batch) -> bool:
         assert self._connection is not None
         return await self._connection.apply(batch)
+
+
+async def _forgotten(conn: AsyncConnection, found: Sequence[Foreign]) -> Forgotten | None:
+    if (forgotten := await forgotten_here(conn)) is not None:
+        await recall(conn, forgotten, forgotten.asked_by_imports(one.part for one in found))
+    return forgotten
 
 
 async def _exported(conn: AsyncConnection, found: Sequence[Foreign]) -> list[int]:
@@ -89,18 +95,18 @@ async def _exported(conn: AsyncConnection, found: Sequence[Foreign]) -> list[int
 
 
 async def _counts(
-    conn: AsyncConnection, found: Sequence[Foreign], keys: Mapping[int, str]
+    conn: AsyncConnection, found: Sequence[Foreign], keys: Mapping[int, str], forgotten: Forgotten | None
 ) -> dict[int, tuple[Units | None, Units]]:
     """By place: the counts of the record of that idempotency key, None where it is pruned; nothing for unknown keys."""
-    digests = {place: digest(found[place].part.session_id, key) for place, key in keys.items()}
+    of_places = {place: digests(found[place].part.session_id, key, forgotten) for place, key in keys.items()}
     same = sa.and_(records.c.part == idempotency.c.part, records.c.seq == idempotency.c.seq)
     told = (
         sa.select(idempotency.c.digest, records.c.units, records.c.informational)
         .select_from(idempotency.outerjoin(records, same))
-        .where(idempotency.c.digest.in_(digests.values()))
+        .where(idempotency.c.digest.in_({one for several in of_places.values() for one in several}))
     )
     there = {row.digest: (row.units, row.informational or {}) for row in await conn.execute(told)}
-    return {place: there[one] for place, one in digests.items() if one in there}
+    return {place: there[one] for place, several in of_places.items() for one in several if one in there}
 
 
 def tables_of(path: Path) -> Iterator[Numbered]:

@@ -187,6 +187,39 @@ async def test_who_was_erased_is_not_brought_back_by_an_import(ledger):
     assert await counted(ledger) == (2, 20)
 
 
+@pytest.mark.parametrize("thread", ["t-1", "call-ada-1"], ids=["it keeps its name", "the session is renamed"])
+async def test_rows_of_others_are_known_after_an_erasure(ledger, thread):
+    """Those of nobody and of others in the person's session too, and what one of them has grown by."""
+    others = [{**ROW, "id": "1", "user_id": None}, {**ROW, "id": "2", "user_id": "bob"}, {**ROW, "user_id": "carl"}]
+    growing = {**grown(100, 50), "user_name": None, "user_id": "bob"}
+    told = [{**row, "thread_id": thread, "session_id": thread} for row in (ROW, *others, growing)]
+    assert (await imported(ledger, told)).records == 5
+    await erase(ledger, frozenset({"ada"}), START + 10**12, all_rooms=False, dry_run=False)
+    told[-1] |= {"input_tokens": 130}
+    again = [await imported(ledger, told, name) for name in ("2", "3")]
+
+    assert [(done.erased, done.known, done.records) for done in again] == [(1, 3, 1), (1, 4, 0)]
+    assert await counted(ledger) == (6, 40 + 130)
+
+
+async def test_rows_of_after_an_erasure_are_a_new_persons(ledger):
+    await imported(ledger, [ROW])
+    await erase(ledger, frozenset({"ada"}), START + SECOND, all_rooms=False, dry_run=False)
+    done = await imported(ledger, [ROW, {**ROW, "timestamp": START // SECOND + 2}], "2")
+
+    assert (done.erased, done.records) == (1, 1)
+
+
+async def test_a_row_that_has_only_the_name_of_who_was_erased_stays_out(ledger):
+    """They were erased by their identity; a table of another tracker may tell of them by the name alone."""
+    await imported(ledger, [{**ROW, "user_name": "Ada Lovelace"}])
+    await erase(ledger, frozenset({"ada"}), START + 10**12, all_rooms=False, dry_run=False)
+    told = {**ROW, "user_id": None, "user_name": "Ada Lovelace"}
+    done = await imported(ledger, [told, {**told, "user_id": "another"}], "2")
+
+    assert (done.erased, done.records) == (1, 1)
+
+
 @pytest.mark.parametrize("count", [0, 3])
 async def test_what_could_not_be_mapped_is_listed_up_to_a_limit_and_counted(ledger, monkeypatch, count):
     monkeypatch.setattr(importing, "SHOWN", 2)
