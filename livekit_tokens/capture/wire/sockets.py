@@ -1,7 +1,8 @@
 """A tee on the public `ws_connect` and `post` of aiohttp's sessions, which LiveKit's own code speaks by.
 
 A WebSocket for responses carries many of them, one after the other, for whoever took it from a pool: whose money it
-is, is asked when a response is sent for. One for transcription brings what a realtime session's events bring. Of what
+is, is asked when a response is sent for. One for transcription brings what a realtime session's events bring; one of
+LiveKit Inference's, what its component does not tell. Of what
 is posted only LiveKit's own embeddings are (`create_embeddings`). A conversation's socket is left alone: its events
 are public (`realtime.py`), and parsing each audio frame once more would cost 9 us.
 Seen on livekit-agents 1.8.9 with aiohttp 3.14.
@@ -24,6 +25,7 @@ from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.capture.wire.exchange import Channel
 from livekit_tokens.capture.wire.hearing import Ears
 from livekit_tokens.capture.wire.hold import Follow, Hold
+from livekit_tokens.capture.wire.inference_stt import InferenceEars, untold_of_stream
 from livekit_tokens.capture.wire.made import Made
 from livekit_tokens.capture.wire.pieces import END, Ends
 from livekit_tokens.capture.wire.posts import tee_post
@@ -69,6 +71,8 @@ def _ws_connect(before: Callable[..., Any], follow: Follow) -> Callable[..., Any
             return Made(before(session, url, **options), opened)
         if place.path.endswith("/realtime") and parse_qs(place.query).get("intent") == ["transcription"]:
             return Made(before(session, url, **options), lambda socket: _Transcriptions(place.netloc).on(socket))
+        if place.path.endswith("/stt") and (untold := untold_of_stream(parse_qs(place.query))) is not None:
+            return Made(before(session, url, **options), InferenceEars(untold).on)
         return before(session, url, **options)
 
     return ws_connect
