@@ -52,8 +52,7 @@ async def backup(ledger: StoreLedger, file: Path, keep: int, on_rows: OnRows) ->
     LedgerUnavailable, also where the file cannot be written, or is the ledger.
     """
     _refuse_to_write_over(ledger, file, keep)
-    async with ledger.reader():
-        pass  # there is a ledger, of this version's schema
+    await ledger.check_is_there()
     with told(file), unfinished(file) as part:
         if isinstance(ledger.address, SqliteAddress):
             await to_the_end(copy_file, ledger.address.path, part)

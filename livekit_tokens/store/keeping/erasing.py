@@ -51,8 +51,7 @@ async def erase(
     """Forget whoever is stored under these identities; `all_rooms` also renames rooms and sessions of theirs that do
     not seem to name them. Raises LedgerUnavailable or LedgerTooNew; then nothing has changed.
     """
-    async with ledger.reader():
-        pass  # there is a ledger: none is made for this
+    await ledger.check_is_there()
     opened: AbstractAsyncContextManager[AsyncConnection] = ledger.reader() if dry_run else ledger.writer()
     async with opened as conn:
         if not dry_run:

@@ -26,8 +26,7 @@ async def vacuum(ledger: StoreLedger) -> Vacuumed:
     """Give back the space of what was removed. SQLite writes the whole file anew (calls' spools wait meanwhile);
     PostgreSQL makes it free for new rows. Raises LedgerUnavailable.
     """
-    async with ledger.reader():
-        pass  # there is a ledger: none is made for this
+    await ledger.check_is_there()
     with told(ledger.address):
         async with ledger.outside_transactions() as conn:
             before = await _size(conn)
