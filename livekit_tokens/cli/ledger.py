@@ -13,7 +13,7 @@ from livekit_tokens.domain.times import to_micros
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from livekit_tokens.core.reports import Reports
+    from livekit_tokens.core.reports import FilterArguments, Reports, Whose
     from livekit_tokens.settings import Settings
 
 _T = TypeVar("_T")
@@ -57,6 +57,14 @@ async def tell_pruned(reports: Reports, since: datetime) -> None:
         from livekit_tokens.cli.text import pruned_text  # noqa: PLC0415 - seldom needed
 
         warn(pruned_text(to_micros(kept)))
+
+
+async def tell_unknown(reports: Reports, filters: FilterArguments) -> None:
+    """Beside an answer about somebody of whom there is nothing at all: their name may be mistyped."""
+    asked: dict[Whose, str | None] = {"user": filters.get("user"), "tenant": filters.get("tenant")}
+    for whose, name in asked.items():
+        if name is not None and not await reports.knows(whose, name):
+            warn(f"note: no session of {whose} {name!r} in the ledger; `livekit-tokens top {whose}s` lists them")
 
 
 def print_json(answer: object) -> None:

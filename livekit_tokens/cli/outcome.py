@@ -69,7 +69,7 @@ def _run(app: typer.Typer, name: str) -> int:
         if callable(message := getattr(fault, "format_message", None)):
             code = int(getattr(fault, "exit_code", WRONG_USAGE))
             # No command at all: the help is printed already, and there is nothing to add.
-            where = getattr(getattr(fault, "ctx", None), "command_path", name)
+            where = getattr(getattr(fault, "ctx", None), "command_path", None) or _command(app, name)
             return _say(name, f"{text} (see {where} --help)" if (text := str(message())) else "", code)
         if os.environ.get("LIVEKIT_TOKENS_LOG_LEVEL", "").upper() == "DEBUG":
             raise
@@ -78,6 +78,17 @@ def _run(app: typer.Typer, name: str) -> int:
     if answer == INTERRUPTED:  # by typer, before the work was begun, or after it
         return _say(name, "interrupted", INTERRUPTED)
     return answer if isinstance(answer, int) else 0
+
+
+def _command(app: typer.Typer, name: str) -> str:
+    """The command that was given, as far as it is one: the parser does not say it of an option without its value."""
+    words: list[str] = [name]
+    command: object = typer.main.get_command(app)
+    for word in sys.argv[1:]:
+        if (command := getattr(command, "commands", {}).get(word)) is None:
+            break
+        words.append(word)
+    return " ".join(words)
 
 
 _CODES: Mapping[type[LiveKitTokensError], int] = {Interrupted: INTERRUPTED, BadSetting: WRONG_USAGE}

@@ -86,6 +86,7 @@ def ask(
         about = within(asked, settings, reports.now())
         answer = await question(reports, about)
         await ledger.tell_pruned(reports, about.since)
+        await ledger.tell_unknown(reports, asked.filters)
         return answer, about
 
     # Before the ledger is opened: a zone that does not exist is wrong usage, whatever the ledger is like.

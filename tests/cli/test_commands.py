@@ -204,10 +204,11 @@ class TestSessions:
         assert (answer["sessions"][0]["totals"]["failed_requests"], answer["more"]) == (1, True)
 
     def test_none_is_a_clear_line(self, filled):
-        """With the period."""
-        code, out, _ = filled("sessions", "--user", "nobody")
+        """With the period; of whom there never was anything, the name may be mistyped."""
+        code, out, err = filled("sessions", "--user", "nobody")
         assert code == 0
         assert out.startswith("No sessions from ")
+        assert err == "note: no session of user 'nobody' in the ledger; `livekit-tokens top users` lists them\n"
 
 
 class TestViewTokenUsage:
@@ -297,7 +298,14 @@ class TestEnds:
         assert "livekit-tokens: " not in err
 
     @pytest.mark.parametrize(
-        "words", [("cost-analysis", "--csv"), ("prices", "list", "--csv"), ("top", "--limit", "x")]
+        "words",
+        [
+            ("cost-analysis", "--csv"),
+            ("prices", "list", "--csv"),
+            ("top", "--limit", "x"),
+            ("report", "--days"),
+            ("prices", "missing", "--since"),
+        ],
     )
     def test_wrong_usage_points_at_the_help_of_its_command(self, run, words):
         """Which lists the options that there are."""

@@ -13,6 +13,8 @@ from livekit_tokens.core.reports.asking import (
     DEFAULT_BY,
     DEFAULT_LIMIT,
     About,
+    FilterArguments,
+    Filters,
     Scope,
     check_by,
     check_cutting,
@@ -107,11 +109,14 @@ class Reports:
         async with self.store.reader() as reader:
             return await missing(reader, scope, self.pricing)
 
-    async def live(self, *, limit: int = DEFAULT_LIMIT) -> Live:
-        """The sessions that go on now, with what they have spent until now; a call is in the ledger within seconds."""
+    async def live(self, *, limit: int = DEFAULT_LIMIT, **filters: Unpack[FilterArguments]) -> Live:
+        """The sessions that go on now, with what they have spent until now; a call is in the ledger within seconds.
+
+        Those whose process has brought nothing for a day are left out, and counted.
+        """
         check_limit(limit)
         async with self.store.reader() as reader:
-            return await live_sessions(reader, self.now(), limit)
+            return await live_sessions(reader, Filters(**filters), self.now(), limit)
 
     async def series(
         self,
@@ -198,6 +203,11 @@ class Reports:
         scope = self._scope(since, until, about)
         async with self.store.reader() as reader:
             return await statement(reader, scope, whose, name, limit)
+
+    async def knows(self, whose: Whose, name: str) -> bool:
+        """Whether any session was ever this user's or tenant's."""
+        async with self.store.reader() as reader:
+            return await reader.knows(whose, name)
 
     async def performance(
         self, since: datetime | None = None, until: datetime | None = None, **about: Unpack[About]
