@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from livekit_tokens.domain.periods import DAY
 from livekit_tokens.domain.times import Micros
 
 Status = Literal["open", "closed", "abandoned"]
@@ -19,6 +20,13 @@ BY_HAND = "by_hand"
 
 IN_A_GAP = "lost_in_a_gap"
 """Why a part is over whose own end was never read: its spool was damaged, removed, or older than a restored backup."""
+
+SILENT: Micros = DAY
+"""Whose process has brought nothing for so long has ended, or cannot reach the ledger: no call is so long without a
+request. Ours."""
+
+NOT_HEARD_OF = "not_heard_of"
+"""Why a part that nobody has ended is read as over: its process is silent. What that brings later, counts."""
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _SUFFIX_DIGITS = 9
@@ -83,6 +91,13 @@ def ended(part: Part, at: Micros, reason: str | None, *, abandoned: bool = False
     return replace(part, status=status, ended_at=max(at, part.started_at), close_reason=reason)
 
 
+def as_heard_of(part: Part, heard_at: Micros, now: Micros) -> Part:
+    """An open part as it is read at a moment: over since its process was last heard of, where that is SILENT."""
+    if part.status != "open" or now - heard_at <= SILENT:
+        return part
+    return ended(part, heard_at, NOT_HEARD_OF, abandoned=True)
+
+
 def of_session(part: Part, first: Part) -> Part:
     """A part that nobody opened, as its session's `first` one says it; but for a user or tenant of its own."""
     user = part.user or first.user
@@ -108,10 +123,12 @@ def why_ended(parts: Iterable[Part]) -> str | None:
 
 def call_time(parts: Iterable[Part], now: Micros) -> Micros:
     """How long a call went on, of one session: a moment in which two of its parts ran (the agent and a transcriber of
-    its own) is one moment of the call, and one between two parts is none. A part that is open runs until `now`.
+    its own) is one moment of the call, and one between two parts is none. A part that is open runs until `now`; one
+    without a room or a job (imported, or by hand) is none of a call: nobody was on the line for it.
     """
     length = reached = 0
-    for started, ended_at in sorted((p.started_at, now if p.ended_at is None else p.ended_at) for p in parts):
+    of_calls = [p for p in parts if p.room is not None or p.job is not None]
+    for started, ended_at in sorted((p.started_at, now if p.ended_at is None else p.ended_at) for p in of_calls):
         length += max(0, ended_at - max(started, reached))
         reached = max(reached, ended_at)
     return length

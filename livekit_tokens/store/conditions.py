@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from livekit_tokens.core.reports import Question
 from livekit_tokens.domain.periods import Period
 from livekit_tokens.domain.usage import KIND_OF
-from livekit_tokens.store.schema import parts, records
+from livekit_tokens.store.schema import parts, records, sources
 
 OF_RECORD = ("service", "provider", "model", "operation", "feature", "agent")
 """What records and sums say themselves."""
@@ -26,6 +26,10 @@ OF_PART = {
 
 IN_CALL = sa.or_(parts.c.room.is_not(None), parts.c.job.is_not(None))
 """A part of a call: what is imported, or told by hand, has a length that nobody was on the line for."""
+
+
+heard_at = sa.select(sources.c.updated_at).where(sources.c.id == parts.c.source).scalar_subquery()
+"""When a part's process last brought something into the ledger."""
 
 
 def span_conditions(at: sa.ColumnElement[int], span: Period | None) -> list[sa.ColumnElement[bool]]:

@@ -15,9 +15,11 @@ import sqlalchemy as sa
 from livekit_tokens.core.reports import Question
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.periods import ALWAYS, CUTTINGS, Cut, Period, split
+from livekit_tokens.domain.sessions import SILENT
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store.conditions import (
     IN_CALL,
+    heard_at,
     key_of,
     part_conditions,
     quantity,
@@ -88,7 +90,9 @@ def calls(question: Question, now: Micros) -> sa.Select[Any]:
 def _lengths(question: Question, now: Micros) -> sa.Select[Any]:
     """The parts with a matching record, from when until when they went on within the period."""
     started: sa.ColumnElement[int] = parts.c.started_at
-    ended: sa.ColumnElement[int] = sa.func.coalesce(parts.c.ended_at, now)
+    # Of an open part, what `domain.sessions.as_heard_of` says.
+    silent = sa.case((heard_at < now - SILENT, _later(heard_at, parts.c.started_at)), else_=now)
+    ended: sa.ColumnElement[int] = sa.func.coalesce(parts.c.ended_at, silent)
     if (period := question.period) is not None:
         started, ended = _later(started, sa.literal(period.since)), _earlier(ended, sa.literal(period.until))
     return sa.select(

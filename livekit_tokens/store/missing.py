@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from livekit_tokens.core.findings import Finding
 from livekit_tokens.domain.errors import LedgerUnavailable
-from livekit_tokens.domain.periods import DAY
 from livekit_tokens.domain.receipts import counted
+from livekit_tokens.domain.sessions import SILENT
 from livekit_tokens.domain.times import Micros, rfc3339
 from livekit_tokens.store.address import Address, SqliteAddress, address_of
 from livekit_tokens.store.condition import opened
@@ -19,10 +19,6 @@ from livekit_tokens.store.faults import told
 from livekit_tokens.store.migrations import HEAD
 from livekit_tokens.store.revision import revision_of
 from livekit_tokens.store.schema import parts, sources
-
-SILENT: Micros = DAY
-"""Another host's process that has brought nothing for so long has ended, or cannot reach the ledger: no call is so
-long without a request."""
 
 _NAMED = 3
 """Hosts that are named; a fleet has many."""

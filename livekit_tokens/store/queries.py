@@ -11,14 +11,14 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from livekit_tokens.core.reports import Calls, Entry, Group, Key, Measured, Question, Scores, Unpriced
+from livekit_tokens.core.reports import Calls, Entry, Group, Key, Measured, Question, Running, Scores, Unpriced
 from livekit_tokens.domain.distribution import Distribution
 from livekit_tokens.domain.periods import Period, as_kept
-from livekit_tokens.domain.sessions import Part, Stay
+from livekit_tokens.domain.sessions import Part, Stay, as_heard_of
 from livekit_tokens.domain.summary import RecordLine
 from livekit_tokens.domain.times import QUARTER, Micros, quarter_of
 from livekit_tokens.store import requests
-from livekit_tokens.store.conditions import OF_PART, OF_RECORD, part_conditions
+from livekit_tokens.store.conditions import OF_PART, OF_RECORD, heard_at, part_conditions, record_conditions
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.grouping import calls, dearest_groups, grouped, matching_parts, session_costs
 from livekit_tokens.store.keeping.pruned import pruned_until
@@ -133,19 +133,18 @@ class SqlReader:
         )
         return list((await self._conn.execute(listed)).scalars())
 
-    async def open_sessions(self, limit: int) -> list[str]:
-        listed = (
-            sa.select(parts.c.session_id)
-            .where(IS_OPEN)
-            .group_by(parts.c.session_id)
-            .order_by(sa.func.min(parts.c.started_at).desc(), parts.c.session_id)
-            .limit(limit)
-        )
-        return list((await self._conn.execute(listed)).scalars())
+    async def running(self, question: Question, since: Micros) -> list[Running]:
+        told = sa.select(parts.c.session_id, parts.c.key, parts.c.started_at, heard_at.label("heard_at"))
+        rows = await self._conn.execute(told.where(*_is_running(question), heard_at >= since))
+        return [Running(row.session_id, row.key.hex(), row.started_at, row.heard_at) for row in rows]
 
-    async def parts(self, sessions: Sequence[str]) -> list[Part]:
-        rows = await self._conn.execute(sa.select(parts).where(parts.c.session_id.in_(sessions)))
-        return [part_of(row) for row in rows]
+    async def silent(self, question: Question, since: Micros) -> int:
+        count = sa.select(sa.func.count(parts.c.session_id.distinct()))
+        return int((await self._conn.execute(count.where(*_is_running(question), heard_at < since))).scalar_one())
+
+    async def parts(self, sessions: Sequence[str], now: Micros) -> list[Part]:
+        told = sa.select(parts, heard_at.label("heard_at")).where(parts.c.session_id.in_(sessions))
+        return [as_heard_of(part_of(row), row.heard_at, now) for row in await self._conn.execute(told)]
 
     async def stays(self, session: str) -> list[Stay]:
         joined = stays.join(parts, parts.c.key == stays.c.part)
@@ -221,6 +220,13 @@ class SqlReader:
         if question.period is None or question.cancelled:
             return question
         return replace(question, period=as_kept(question.period, await self.kept_since()))
+
+
+def _is_running(question: Question) -> list[sa.ColumnElement[bool]]:
+    """Of `parts`: open, and with usage that matches where anything is asked of that."""
+    of_usage = record_conditions(sums, question)
+    used = [sa.exists().where(sums.c.part == parts.c.key, *of_usage)] if of_usage else []
+    return [IS_OPEN, *part_conditions(question), *used]
 
 
 def _dearest_first(group: Group) -> tuple[object, ...]:

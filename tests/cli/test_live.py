@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -88,10 +89,11 @@ def test_through_a_pipe_it_is_one_look(calls: Calls, command: Callable[..., list
     title, head, session, agent, transcriber, unpriced = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (0, "")
     assert title.startswith("1 session, 2 running parts at ")
-    assert head.split() == ["Session", "Running", "Requests", "Input", "Output", "Cost", "$"]
+    assert head.split() == ["Session", "Running", "Heard", "Requests", "Input", "Output", "Cost", "$"]
     assert session.split()[0] == "room_a"
     assert re.fullmatch(r"1:0[12]:\d\d", session.split()[1])
-    assert session.split()[2:] == ["2", "1,030", "0", "unpriced"]
+    assert re.fullmatch(r"\d:\d\d", session.split()[2])
+    assert session.split()[3:] == ["2", "1,030", "0", "unpriced"]
     assert agent.startswith("  [bold]Ada\ufffd[2J: agent m")
     assert agent.split()[-4:] == ["1", "1,000", "0", "unpriced"]
     assert transcriber.startswith("  AJ_1: transcriber m")
@@ -109,6 +111,42 @@ def test_json_has_each_session_and_what_each_running_part_spent(
     assert (session["session_id"], session["status"], session["totals"]["total_tokens"]) == ("room_a", "open", 1030)
     assert [part["totals"]["total_tokens"] for part in session["running"]] == [1000, 30]
     assert (answer["totals"]["sessions"], answer["totals"]["requests"], answer["more"]) == (1, 2, False)
+
+
+@pytest.mark.parametrize(
+    ("filters", "tokens"),
+    [
+        (["--room", "room"], [1000, 30]),
+        (["--user", "ada"], [1000]),
+        (["--agent", "nobody"], []),
+        (["--tenant", "nobody"], []),
+        (["--tag", "env=prod"], []),
+    ],
+)
+def test_filters_are_those_of_the_other_commands(
+    calls: Calls, command: Callable[..., list[str]], filters: list[str], tokens: list[int]
+) -> None:
+    """A session is live by an open part that matches, and what it spent is what matches."""
+    answer = json.loads(run(command("--json", *filters)).stdout)
+    running = [part for session in answer["sessions"] for part in session["running"]]
+    assert [part["totals"]["total_tokens"] for part in running] == tokens
+    assert answer["totals"]["total_tokens"] == sum(tokens)
+
+
+def test_a_call_whose_process_was_not_heard_of_for_a_day_is_left_out_and_counted(
+    calls: Calls, command: Callable[..., list[str]], sqlite_url: str
+) -> None:
+    """Its host is gone with its spool; as soon as it brings something, it is there again."""
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as ledger:
+        ledger.execute("UPDATE sources SET updated_at = updated_at - ?", (25 * 3600 * SECOND,))
+    title, *note = run(command()).stdout.splitlines()
+    assert title.startswith("No call is going on at ")
+    told = "1 more session is open, not heard of for a day and left out; `livekit-tokens doctor` says where"
+    assert " ".join(note) == told
+    assert json.loads(run(command("--json")).stdout)["silent_sessions"] == 1
+
+    calls.write((AGENT, "agent", 5))
+    assert json.loads(run(command("--json")).stdout)["totals"]["total_tokens"] == 1035
 
 
 def test_no_call_is_a_clear_line(calls: Calls, command: Callable[..., list[str]]) -> None:

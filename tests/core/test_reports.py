@@ -44,7 +44,7 @@ class Memory:
     async def calls(self, question, now):
         return Calls(self.sessions_there, self.call_time)
 
-    async def parts(self, sessions):
+    async def parts(self, sessions, now):
         return [p for p in self.parts_there if p.session_id in sessions]
 
     async def stays(self, session):

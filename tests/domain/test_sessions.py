@@ -6,7 +6,19 @@ import hashlib
 
 import pytest
 
-from livekit_tokens.domain.sessions import Part, Status, Stay, call_time, ended, left, session_id, state_of, suffix
+from livekit_tokens.domain.sessions import (
+    SILENT,
+    Part,
+    Status,
+    Stay,
+    as_heard_of,
+    call_time,
+    ended,
+    left,
+    session_id,
+    state_of,
+    suffix,
+)
 
 
 def test_a_session_id_is_the_rooms_name_and_nine_digits_of_its_sid() -> None:
@@ -55,8 +67,24 @@ def test_a_moment_in_which_two_parts_ran_is_one_moment_of_the_call(
     spans: list[tuple[int, int | None]], length: int
 ) -> None:
     """The agent and a transcriber of its own in one room are one call; what is between two parts is none."""
-    parts = [Part(f"{n:032x}", "room_1", started, ended_at=end) for n, (started, end) in enumerate(spans)]
+    parts = [Part(f"{n:032x}", "room_1", started, "room", ended_at=end) for n, (started, end) in enumerate(spans)]
     assert call_time(parts, now=30) == length
+
+
+def test_what_is_told_by_hand_is_no_moment_of_a_call():
+    """Nobody was on the line for it, however long its block was open; a job without a room has a caller."""
+    by_hand = Part("0a" * 16, "thread-1", 0, ended_at=10)
+    assert call_time([by_hand, Part("0b" * 16, "thread-1", 5, job="AJ_1", ended_at=7)], now=30) == 2
+
+
+def test_an_open_part_whose_process_is_silent_for_a_day_was_over_when_it_was_last_heard_of():
+    """Not a moment sooner; one that has ended stays as it is, and nothing ends before it began."""
+    part = Part("0a" * 16, "room_1", 10)
+    assert as_heard_of(part, 20, 20 + SILENT) == part
+    assert as_heard_of(part, 20, 21 + SILENT) == ended(part, 20, "not_heard_of", abandoned=True)
+    assert as_heard_of(part, 5, 21 + SILENT).ended_at == 10
+    done = ended(part, 15, "done")
+    assert as_heard_of(done, 20, 21 + SILENT) == done
 
 
 def test_nothing_ends_before_it_began():

@@ -30,6 +30,7 @@ CLOSED = Part(
     key="01" * 16,
     session_id="support_abc123def",
     started_at=BEGIN,
+    room="support",
     status="closed",
     ended_at=BEGIN + 327 * SECOND,
     close_reason="user_initiated",

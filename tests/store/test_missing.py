@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from livekit_tokens.core.findings import Finding
 from livekit_tokens.core.ledger import Batch
-from livekit_tokens.domain.sessions import ended
+from livekit_tokens.domain.sessions import SILENT, ended
 from livekit_tokens.domain.times import MINUTE
 from livekit_tokens.store.connection import StoreLedger
-from livekit_tokens.store.missing import SILENT, look_at_missing
+from livekit_tokens.store.missing import look_at_missing
 from tests.store.batches import OTHER_KEY, SOURCE, START, batch, part, record
 
 ELSEWHERE = replace(SOURCE, id="source-2", host="pod-7f")

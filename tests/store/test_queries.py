@@ -60,7 +60,7 @@ async def write(ledger: StoreLedger, world: World) -> None:
 
 @asynccontextmanager
 async def reports_over(url: str, world: World) -> AsyncIterator[Reports]:
-    ledger = StoreLedger(url, pricing=price)
+    ledger = StoreLedger(url, pricing=price, clock=lambda: NOW)
     try:
         await write(ledger, world)
         yield open_reports(StoredUsage(ledger), now=lambda: NOW)

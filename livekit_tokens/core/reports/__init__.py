@@ -20,11 +20,11 @@ from livekit_tokens.core.reports.comparison import Change, Comparison
 from livekit_tokens.core.reports.economy import SessionCosts, ShareReport
 from livekit_tokens.core.reports.entries import Entry
 from livekit_tokens.core.reports.groups import Group
-from livekit_tokens.core.reports.live import Live, LiveSession
+from livekit_tokens.core.reports.live import Live, LivePart, LiveSession
 from livekit_tokens.core.reports.measures import Key, Measured, Scores, Unpriced
 from livekit_tokens.core.reports.overview import Overview
 from livekit_tokens.core.reports.performance import Performance, PerformanceReport
-from livekit_tokens.core.reports.reader import Calls, UsageReader, UsageStore
+from livekit_tokens.core.reports.reader import Calls, Running, UsageReader, UsageStore
 from livekit_tokens.core.reports.series import Point, Series, SeriesLine
 from livekit_tokens.core.reports.service import Reports, open_reports
 from livekit_tokens.core.reports.sessions import SessionLine, SessionList
@@ -53,6 +53,7 @@ __all__ = [
     "Group",
     "Key",
     "Live",
+    "LivePart",
     "LiveSession",
     "Measured",
     "Missing",
@@ -64,6 +65,7 @@ __all__ = [
     "Question",
     "Report",
     "Reports",
+    "Running",
     "Scores",
     "Series",
     "SeriesLine",

@@ -27,6 +27,15 @@ class Calls(NamedTuple):
     others: int = 0
 
 
+class Running(NamedTuple):
+    """An open part, and when its process last brought something into the ledger."""
+
+    session: str
+    part: str
+    started_at: Micros
+    heard_at: Micros
+
+
 class UsageReader(Protocol):
     """One snapshot of the ledger. Every method may raise LedgerUnavailable."""
 
@@ -52,11 +61,17 @@ class UsageReader(Protocol):
         """Sessions with a matching record or, where only sessions are filtered, a start in the period."""
         ...
 
-    async def open_sessions(self, limit: int) -> Sequence[str]:
-        """Sessions with an open part, newest first."""
+    async def running(self, question: Question, since: Micros) -> Sequence[Running]:
+        """The open parts that match, of processes that were heard of since then."""
         ...
 
-    async def parts(self, sessions: Sequence[str]) -> Sequence[Part]: ...
+    async def silent(self, question: Question, since: Micros) -> int:
+        """How many sessions have an open part that matches, of a process that was not."""
+        ...
+
+    async def parts(self, sessions: Sequence[str], now: Micros) -> Sequence[Part]:
+        """As `domain.sessions.as_heard_of` reads them."""
+        ...
 
     async def stays(self, session: str) -> Sequence[Stay]: ...
 

@@ -71,7 +71,7 @@ class SessionList:
 
 async def one_session(reader: UsageReader, session_id: str, now: Micros, *, records: bool) -> SessionSummary:
     """Raises UnknownSession."""
-    parts = {part.key: part for part in await reader.parts([session_id])}
+    parts = {part.key: part for part in await reader.parts([session_id], now)}
     if not parts:
         raise UnknownSession(f"no session {session_id!r} in the ledger; `livekit-tokens sessions` lists them")
     groups = await reader.grouped(Question(BY_LINE, sessions=(session_id,)))
@@ -91,7 +91,7 @@ async def session_lines(reader: UsageReader, scope: Scope, ids: Sequence[str]) -
     asked = Question(("session",), scope.period, scope.filters, sessions=tuple(ids))
     totals = {group.key["session"]: group.totals for group in await reader.grouped(asked)}
     of: dict[str, list[Part]] = {}
-    for part in await reader.parts(ids):
+    for part in await reader.parts(ids, scope.now):
         of.setdefault(part.session_id, []).append(part)
     return tuple(SessionLine(summarize(of[i], (), now=scope.now), totals.get(i, Totals())) for i in ids)
 
