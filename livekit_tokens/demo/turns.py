@@ -35,6 +35,7 @@ class _Task(NamedTuple):
 _WHISPER = _Task("transcriber", "openai", "whisper-1", "transcription")
 _TRANSCRIBE = _Task("transcriber", "openai", "gpt-4o-mini-transcribe", "transcription")
 _NOVA = _Task("transcriber", "deepgram", "nova-3", "transcription")
+# On purpose of a model without a known price: so a demo's ledger shows what unpriced requests look like everywhere.
 _SONIC = _Task("tts", "cartesia", "sonic-2", "speech")
 _EMBED = _Task("tool", "openai", "text-embedding-3-small", "query_embedding")
 _SHORTEN = _Task("tool", "openai", "gpt-4o-mini", "rag_answer")
