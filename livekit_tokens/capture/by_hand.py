@@ -19,7 +19,8 @@ from livekit_tokens.core import faults
 from livekit_tokens.core.recorder import Unrecorded
 from livekit_tokens.domain import described
 from livekit_tokens.domain.errors import BadSetting
-from livekit_tokens.domain.given import Figures, figures_of
+from livekit_tokens.domain.given import Figures, figures_of, tier_in
+from livekit_tokens.domain.pricing import STANDARD_TIERS
 from livekit_tokens.domain.providers import provider_of
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -191,4 +192,9 @@ def _figures(spent: partial[Figures], read: _Reading, told: Mapping[str, Any]) -
         return {"units": {}, "provenance": "unknown", "metadata": told["metadata"] | {"fault": read.fault}}
     is_given = any(value is not None for value in spent.keywords.values())
     is_known = is_given and (found.units or not found.informational)
-    return found._asdict() | {"provenance": "reported" if is_known or not told["success"] else "unknown"}
+    provenance = "reported" if is_known or not told["success"] else "unknown"
+    tier = tier_in(spent.keywords["usage"])
+    if tier is None or tier in STANDARD_TIERS:
+        return found._asdict() | {"provenance": provenance}
+    metadata = told["metadata"] | described.labels({"service_tier": tier})
+    return found._asdict() | {"provenance": provenance, "metadata": metadata}

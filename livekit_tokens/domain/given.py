@@ -71,6 +71,12 @@ def figures_of(
     return _billed(model, make_units(found))
 
 
+def tier_in(usage: object) -> str | None:
+    """The tier that a usage says it was served by, which Anthropic's does; None where it says none."""
+    told = usage.get("service_tier") if isinstance(usage, Mapping) else getattr(usage, "service_tier", None)
+    return told if isinstance(told, str) else None
+
+
 def _billed(model: str, units: Units) -> Figures:
     if billed_by(model) != "duration":
         return Figures(units, {})

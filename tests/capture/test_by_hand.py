@@ -175,6 +175,17 @@ def test_tokens_of_a_transcriber_that_is_billed_by_its_duration_only_inform(worl
     assert timed.informational == untimed.informational == {"input_audio": 600, "output_text": 9}
 
 
+def test_the_tier_that_a_usage_names_is_kept_where_it_is_another_than_the_standard_one(world: World) -> None:
+    """Anthropic tells it there: a batch is half as dear, and priced by its own tier or not at all."""
+    usage = {"input_tokens": 10, "cache_read_input_tokens": 90, "output_tokens": 5}
+    told = [
+        world.record_usage(model="claude-sonnet-4-5", session_id="t", usage=usage | {"service_tier": tier})
+        for tier in ("batch", "standard", None)
+    ]
+    assert [record.metadata for record in told] == [{"service_tier": "batch"}, {}, {}]
+    assert told[0].units == {"input_text": 10, "cached_input_text": 90, "output_text": 5}
+
+
 def test_a_request_with_an_error_has_failed(world: World) -> None:
     """Who gives one need not say so again: nothing was answered, and nothing is billed."""
     record = world.record_usage(model="gpt-4.1", session_id="t", error=TimeoutError())
