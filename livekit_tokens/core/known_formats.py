@@ -12,6 +12,7 @@ import msgspec
 
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.money import Nanos, dollars_text
+from livekit_tokens.domain.pricing import pricing_labels
 from livekit_tokens.domain.sheets import harmless
 from livekit_tokens.domain.times import rfc3339, seconds_text
 from livekit_tokens.domain.usage import EXPORTED_KEY, UsageRecord
@@ -87,7 +88,7 @@ def log_line(entry: Entry) -> str:
     """A line of JSON without its newline. Costs are exact numbers with at most nine decimals, null if unpriced.
 
     Labels that callers choose (agent, feature, metadata) are not in it: they may name a person, and these files are
-    freed of one by the identity alone.
+    freed of one by the identity alone. Of the metadata it has what the price depends on: tier, calls of hosted tools.
     """
     record = entry.line.record
     tokens = _tokens(record)
@@ -113,6 +114,7 @@ def log_line(entry: Entry) -> str:
         "first_output_ms": record.first_output_ms,
         "quality_score": record.quality_score,
         "safety_score": record.safety_score,
+        "request_metadata": pricing_labels(record),
     }
     return _encode(line).decode()
 

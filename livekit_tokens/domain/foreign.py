@@ -17,13 +17,13 @@ from typing import NamedTuple
 from livekit_tokens.domain import described
 from livekit_tokens.domain.billing import hears, speaks
 from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
-from livekit_tokens.domain.foreign_cells import Unmapped, cell, count, fraction, moment
+from livekit_tokens.domain.foreign_cells import Unmapped, cell, count, fraction, json_object, moment
 from livekit_tokens.domain.given import figures_of
 from livekit_tokens.domain.identity import PLAIN, Identities
 from livekit_tokens.domain.periods import DAY
 from livekit_tokens.domain.sessions import Part, suffix
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.domain.units import Units, make_units
+from livekit_tokens.domain.units import Units, input_tokens, make_units, output_tokens
 from livekit_tokens.domain.usage import EXPORTED_KEY, PROVENANCES, UNKNOWN_FEATURE, Provenance, UsageRecord
 
 Row = Mapping[str, object]
@@ -109,7 +109,9 @@ def _mapped(row: Row, given: Row, occurrence: int, terms: Terms) -> Foreign:
     born = at if found["born"] is None else moment(found["born"])
     if model is None:
         raise Unmapped("it names no model (model or model_name)")
-    units, informational, provenance = _figures(model, found)
+    its = described.id_of(found["id"])
+    exported = _exported(its)
+    units, informational, provenance = _figures(model, found) if exported is None else _own_figures(model, found)
     name = described.id_of(found["user_name"])
     # Who is known by a name only is found and erased by it.
     user = terms.keep.identity(described.id_of(found["user"]) or name)
@@ -117,8 +119,7 @@ def _mapped(row: Row, given: Row, occurrence: int, terms: Terms) -> Foreign:
     operation = described.name_of(found["operation"])
     service = described.name_of(found["service"]) or _service_of(model, operation, terms.sold_as)
     part = _part(terms.run, session, user, terms.keep.name(name), at)
-    grows, its = found["grows"] is not None, described.id_of(found["id"])
-    exported = _exported(its)
+    grows = found["grows"] is not None
     told = f"import:{row_digest(given).hex()}:{occurrence}"
     if exported is not None:
         told = f"{EXPORTED_KEY}{its}"
@@ -162,9 +163,19 @@ def _part(run: str, session: str, user: str | None, name: str | None, at: Micros
     )
 
 
+def _own_figures(model: str, found: Row) -> tuple[Units, Units, Provenance]:
+    """Of a row that our own export wrote; one of before it told units is read as any other."""
+    if (told := json_object(found["units"])) is None:
+        return _figures(model, found)
+    units, informational = make_units(told), make_units(json_object(found["informational"]) or {})
+    for name, sum_of in (("input", input_tokens), ("output", output_tokens)):
+        tokens, whole = count(f"{name}_tokens", found[name]), sum_of(units) + sum_of(informational)
+        if tokens not in (None, whole):
+            raise Unmapped(f"its {name}_tokens are {str(tokens)[:20]}, its units' {whole}; expected the same")
+    return units, informational, _provenance(found["provenance"])
+
+
 def _figures(model: str, found: Row) -> tuple[Units, Units, Provenance]:
-    if (units := _object(found["units"])) is not None:  # as our own export tells them
-        return make_units(units), make_units(_object(found["informational"]) or {}), _provenance(found["provenance"])
     told = {name: count(f"{name}_tokens", found[name]) for name in ("input", "output", "cached")}
     seconds = fraction("audio_seconds", found["audio"])
     if told["input"] is None and told["output"] is None and seconds is None:
@@ -191,18 +202,8 @@ def _provenance(told: object) -> Provenance:
     raise Unmapped(f"its provenance is {str(told)[:20]!r}; expected {', '.join(PROVENANCES)}")
 
 
-def _object(value: object) -> Mapping[str, object] | None:
-    """A JSON object, as such or as a cell's text; None for anything else."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    return value if isinstance(value, Mapping) else None
-
-
 def _metadata(found: Row) -> Mapping[str, str | int | float | bool | None]:
-    labels = described.labels(_object(found["metadata"]))
+    labels = described.labels(json_object(found["metadata"]))
     if (cost := fraction("cost", found["cost"])) is not None:
         if cost < 0:
             raise Unmapped(f"cost is {str(cost)[:20]}; expected one from 0")

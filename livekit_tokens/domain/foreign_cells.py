@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
@@ -79,6 +81,16 @@ def count(name: str, value: object) -> int | None:
 def fraction(name: str, value: object) -> Decimal | None:
     """A number, with a point before its decimals."""
     return _number(name, value, whole=False)
+
+
+def json_object(value: object) -> Mapping[str, object] | None:
+    """A JSON object, as such or as a cell's text; None for anything else."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, Mapping) else None
 
 
 def _number(name: str, value: object, *, whole: bool) -> Decimal | None:

@@ -210,9 +210,19 @@ def tier_of(record: UsageRecord) -> str:
 
 def billed(record: UsageRecord) -> Mapping[str, int]:
     """What a card is asked to price: a record's units, and the calls of hosted tools."""
-    counts = record.metadata
-    calls = {name: told for name in CALLS if type(told := counts.get(name)) is int and told > 0} if counts else {}
+    calls = _calls(record)
     return record.units | calls if calls else record.units
+
+
+def pricing_labels(record: UsageRecord) -> Mapping[str, str | int]:
+    """Of a record's labels those that its price depends on: a tier's name, and counts. They name nobody."""
+    tier = tier_of(record)
+    return {"service_tier": tier, **_calls(record)} if tier else _calls(record)
+
+
+def _calls(record: UsageRecord) -> dict[str, int]:
+    counts = record.metadata
+    return {name: told for name in CALLS if type(told := counts.get(name)) is int and told > 0} if counts else {}
 
 
 def needs_no_card(record: UsageRecord) -> Price | None:

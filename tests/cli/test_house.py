@@ -285,8 +285,14 @@ def test_import_reads_our_own_exports_the_known_tables_and_logs(run, tmp_path):
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_an_export_imported_into_an_empty_ledger_has_the_same_totals(tmp_path, form):
-    """What is billed by seconds or characters, what came from the cache, what failed; each at its provider's price."""
-    machine, other = Machine(tmp_path / "one"), Machine(tmp_path / "other")
+    """What is billed by seconds or characters, what came from the cache, what failed; each at its provider's price.
+
+    And at its tier's: one that nobody priced, such as hosted calls without a price, is no cheaper for being imported.
+    """
+    prices = tmp_path / "prices.toml"
+    prices.write_text('[[discount]]\nprovider = "openai"\nmodel = "*"\ntier = "flex"\npercent = 50\n')
+    env = {"LIVEKIT_TOKENS_PRICES_FILE": str(prices)}
+    machine, other = Machine(tmp_path / "one", env), Machine(tmp_path / "other", env)
     machine.home.mkdir()
     other.home.mkdir()
     machine.python(
@@ -299,17 +305,20 @@ with usage_session("s", user="ada"):
     record_usage(model="gpt-realtime", units={"input_audio": 10_000, "output_audio": 10_000}, service="agent")
     record_usage(model="claude-sonnet-4-5", provider="anthropic", input_tokens=1000, success=False, error="timed_out")
     record_usage(model="no-such-model", input_tokens=5)
+    record_usage(model="gpt-4.1", input_tokens=1_000_000, metadata={"service_tier": "flex"})
+    record_usage(model="gpt-4.1-mini", input_tokens=1_000_000, metadata={"service_tier": "priority"})
+    record_usage(model="gpt-4.1-nano", input_tokens=1_000_000, metadata={"web_search_calls": 3})
 """
     )
 
     def totals(machine: Machine) -> dict[str, object]:
         by = ("--by", "provider", "--by", "model")
         told = json.loads(machine.command("report", *by, "--json").stdout)
-        assert told["totals"]["requests"] == 6
+        assert told["totals"]["requests"] == 9
         return {**told["totals"], "groups": told["groups"]}
 
     before = totals(machine)
-    assert before["unpriced_requests"] == 1
+    assert before["unpriced_requests"] == 3
     name = tmp_path / f"all.{form}"
     assert machine.command("export", f"--{form}", str(name)).returncode == 0
     files = [name] if form == "csv" else list(name.iterdir())

@@ -98,8 +98,18 @@ def test_a_line_of_the_log_has_exact_numbers():
         "first_output_ms": None,
         "quality_score": None,
         "safety_score": None,
+        "request_metadata": {},
     }
     assert read(log_line(entry(Price(0, 0))))["cost_estimate"] == 0
+
+
+def test_a_line_of_the_log_has_of_the_labels_only_what_the_price_depends_on():
+    """A tier that is not the standard one, and counts; a name in their place is left out."""
+    labels = {"service_tier": "Priority", "web_search_calls": 3, "file_search_calls": "Ann", "customer": "Ann"}
+    line = read(log_line(entry(metadata=labels)))
+
+    assert line["request_metadata"] == {"service_tier": "priority", "web_search_calls": 3}
+    assert read(log_line(entry(metadata={"service_tier": "default"})))["request_metadata"] == {}
 
 
 def test_an_imported_record_keeps_the_id_of_the_ledger_that_it_first_stood_in():
@@ -122,6 +132,7 @@ def test_a_record_is_of_its_utc_day():
     assert day_of(entry()) == "2026-11-18"
 
 
+PRICED_BY = {"service_tier": "priority", "web_search_calls": 3}
 some_units = st.dictionaries(st.sampled_from(list(REGISTRY)), st.integers(1, LARGEST))
 milliseconds = st.none() | st.integers(0, 10**9)
 score = st.none() | st.floats(0, 1)
@@ -145,7 +156,7 @@ any_record = st.builds(
     first_output_ms=milliseconds,
     quality_score=score,
     safety_score=score,
-    metadata=st.sampled_from([{}, {"status": "cancelled", "n": 1}]),
+    metadata=st.sampled_from([{}, {"status": "cancelled", "n": 1}, {**PRICED_BY, "n": 1}]),
 )
 
 
@@ -168,7 +179,10 @@ def test_a_row_of_a_sheet_is_read_back_as_the_record_that_it_was(record: UsageRe
 
 
 @given(any_record, st.sampled_from([Price(), Price(0, 0), Price(7, 10**12)]))
-def test_a_line_of_the_log_is_read_back_as_the_record_that_it_was_without_its_labels(record: UsageRecord, price: Price):
+def test_a_line_of_the_log_is_read_back_as_the_record_that_it_was_without_most_labels(
+    record: UsageRecord, price: Price
+):
     line = read(log_line(Entry(RecordLine("ab" * 16 + "-7", record, price), "s", "u", *[None] * 3, {})))
 
-    assert came_back(line, record) == replace(record, agent=None, feature="unknown", metadata={})
+    kept = PRICED_BY if "service_tier" in record.metadata else {}
+    assert came_back(line, record) == replace(record, agent=None, feature="unknown", metadata=kept)

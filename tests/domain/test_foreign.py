@@ -27,6 +27,8 @@ LOG = {
     "success": True,
     "error_message": None,
 }
+OURS = f"{'ab' * 16}-7"
+"""An id as our own export writes it."""
 TABLE = {
     "id": "7",
     "session_id": "room_abc",
@@ -112,12 +114,38 @@ def test_a_row_that_cost_something_and_tells_no_tokens_is_unknown(model):
 def test_units_are_held_to_what_units_are(changes, reason):
     """Of our own export, changed by hand."""
     with pytest.raises(Unmapped, match=reason):
-        foreign({**LOG, **changes}, 1)
+        foreign({**LOG, "id": OURS, "prompt_tokens": 1, **changes}, 1)
 
 
-@pytest.mark.parametrize("value", [3, "3", "minutes", "[1]"])
-def test_a_column_of_units_that_is_not_ours_is_passed_over(value):
-    assert foreign({**LOG, "units": value}, 1).record.units == {"input_text": 1200}
+@pytest.mark.parametrize(
+    ("counts", "reason"),
+    [
+        ({"prompt_tokens": 10}, "its input_tokens are 10, its units' 3; expected the same"),
+        ({"completion_tokens": "5"}, "its output_tokens are 5, its units' 0; expected the same"),
+    ],
+)
+def test_an_exported_rows_own_counts_are_held_against_its_units(counts, reason):
+    """Which of the two was changed by hand is not guessed; a count that is not told contradicts nothing."""
+    row = {**LOG, "id": OURS, "prompt_tokens": 3, "provenance": "reported"}
+    row |= {"units": {"input_text": 1}, "informational_units": {"input_audio": 2}}
+
+    assert foreign(row, 1).record.units == {"input_text": 1}
+    assert foreign({**row, "prompt_tokens": None}, 1).record.units == {"input_text": 1}
+    with pytest.raises(Unmapped, match=reason):
+        foreign({**row, **counts}, 1)
+
+
+@pytest.mark.parametrize("value", [3, "3", "minutes", "[1]", "{}", {"tokens": 15}, '{"input_text": 1}'])
+@pytest.mark.parametrize("its", [None, "7", "ab" * 16])
+def test_a_column_of_units_that_is_not_ours_is_passed_over(value, its):
+    """Also one that looks like ours: only a row with an id of ours is read by it."""
+    record = foreign({**LOG, "id": its, "units": value, "provenance": "told"}, 1).record
+
+    assert (record.units, record.provenance) == ({"input_text": 1200}, "reported")
+
+
+def test_an_exported_row_of_before_there_were_units_is_read_by_its_counts():
+    assert foreign({**LOG, "id": OURS}, 1).record.units == {"input_text": 1200}
 
 
 def test_a_realtime_models_tokens_are_estimated_as_text():
