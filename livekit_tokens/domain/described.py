@@ -36,19 +36,31 @@ _TELLING = re.compile(
     )s?"""
 )
 """Words of the names under which protocols, frameworks and other trackers hand on what was said, or a secret."""
-_ABOUT = {"id", "type", "kind", "format", "version", "language", "name", "model", "count"}
-"""A name that ends so is about what its other words name: `prompt_version`."""
+_ABOUT = re.compile(
+    r"""(?x)(?:.*_)?(?:
+    id | type | kind | format | version | language | name | model | count | relevance | quality | score | length
+    | domain | size | rate | level | status | source | region
+    | (?:partition|sort|primary|foreign|cache|shard|routing|idempotency)_key
+    )"""
+)
+"""A name that ends so is about what its other words name (`prompt_version`), or finds a row, and opens nothing."""
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
-_LABEL = re.compile(r"[\w.:/@+#,-]*")
+_ONE_WORD = re.compile(r"[\w.:/@+#,-]*")
+_PLAIN = r"[\w/@+#&()-]+(?:[.:,][\w/@+#&()-]+)*"
+_FEW_WORDS = re.compile(rf"(?=.{{1,40}}\Z)(?!(?:\D*\d){{9}}){_PLAIN}(?: {_PLAIN}){{0,3}}")
+"""No sentence (a stop within a word is none: `v1.2`), and no number of a telephone or a card."""
+_LONGEST_WITHOUT_BLANKS = 8
+"""Characters of a label in letters that have no cases (Chinese, Thai): of more, one word may be a sentence."""
 _CREDENTIAL = re.compile(
     r"""(?x)
     (?<![A-Za-z0-9])(?:
-        (?:sk|pk|rk|hf|gsk|xai|whsec|glpat|gh[oprsu]|github_pat|xox[a-z])[-_][\w-]{8,}
+        (?:sk|pk|rk|hf|gsk|xai|whsec|glpat|gh[oprsu]|github_pat|xox[a-z])[-_]
+        (?=[\w-]*\d)(?:(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{8,}|[\w-]{20,})
       | A[KS]IA[0-9A-Z]{16}                       # Amazon
       | AIza[\w-]{30,}                            # Google
       | eyJ[\w-]{6,}                              # a JSON object in base64, as JWTs begin
-      | (?=\w*[a-z])(?=\w*[A-Z])(?=\w*\d)\w{32,}  # as LiveKit's secrets are
+      | (?=[A-Z0-9]*[a-z])(?=[a-z0-9]*[A-Z])(?=[A-Za-z]*\d)[A-Za-z0-9]{32,}  # as LiveKit's secrets are
     )"""
 )
 """How keys begin, by the documentation of who gives them (OpenAI, Anthropic, Stripe, Hugging Face, Groq, xAI, GitLab,
@@ -60,10 +72,14 @@ _NO_TEXT = (UUID, Decimal, date)
 _LARGEST_INTEGER = 2**63
 
 _ERROR = re.compile(
-    r"((?:[A-Za-z_]\w*\.)*[A-Z][A-Za-z]*(?:Error|Exception|Failure|Timeout|Warning|Interrupt|Exit)|[a-z]+(?:_[a-z]+)+)"
-    r"(?::? ?(\d{3}))?(?=$|: )"
+    r"""(?x)
+    (   (?:[A-Za-z_]\w*\.)*(?=[A-Za-z0-9]*(?:[a-z][A-Z]|[A-Z0-9][A-Z][a-z]))[A-Z][A-Za-z0-9]{,38}[A-Za-z]
+      | (?=[a-z_]{1,40}(?![a-z_]))[a-z]+(?:_[a-z]+)*
+    )
+    (?::?[ ]?(\d{3}))?(?=$|:[ ])"""
 )
-"""A class's name, which ends as errors' names do, or a provider's code, such as `rate_limit_exceeded`; and a status."""
+"""A class's name, of at least two words (`Http2Error`), or a provider's code (`rate_limit_exceeded`, `timeout`), of at
+most 40 characters, alone or before its message; and a status."""
 
 
 def id_of(value: object) -> str | None:
@@ -133,7 +149,7 @@ def error_of(error: object) -> str | None:
         return f"{type(error).__name__}{told}"
     if error is None or not str(error).strip():
         return None
-    if (found := _ERROR.match(str(error)[:LONGEST])) is None:
+    if (found := _ERROR.match(str(error)[:LONGEST])) is None or _CREDENTIAL.search(found[0]) is not None:
         return "error"
     return " ".join(part for part in found.groups() if part)
 
@@ -141,9 +157,9 @@ def error_of(error: object) -> str | None:
 def labels(metadata: object) -> dict[str, Label]:
     """Counts and labels as a record keeps them; other objects as their type's name.
 
-    A label is one word: no blanks, no quotes, at most 100 characters, of a script that has words, and no credential. Of
-    any other text, and of one whose name has a word for what is said or secret (`user_message`, `apiKey`), only its
-    length is kept, in characters; of what has such a text for its name nothing is.
+    A label is one word of at most 100 characters, or up to four of at most 40 without a sentence's punctuation, and no
+    credential. Of any other text, and of one whose name has a word for what is said or secret (`user_message`,
+    `apiKey`), only its length is kept, in characters; of what has such a text for its name nothing is.
     Raises ImpossibleUsage for what is no dict.
     """
     if metadata is None:
@@ -179,15 +195,19 @@ def _label(name: str, value: object) -> Label:
 def _hides(name: str) -> bool:
     """Whether what has this name is something said, or a secret."""
     words = [word.lower() for word in _WORD.findall(name)]
-    if not words or words[-1] in _ABOUT:
+    if _ABOUT.fullmatch("_".join(words)) is not None:
         return False
     return any(_TELLING.fullmatch(word) for word in words)
 
 
 def _is_label(text: str) -> bool:
-    if len(text) > _LONGEST_LABEL or _LABEL.fullmatch(text) is None or _CREDENTIAL.search(text) is not None:
+    if len(text) > _LONGEST_LABEL or _CREDENTIAL.search(text) is not None:
         return False
-    return text.isascii() or not any(category(letter) == "Lo" for letter in text)
+    if _ONE_WORD.fullmatch(text) is None and _FEW_WORDS.fullmatch(text) is None:
+        return False
+    return (
+        text.isascii() or len(text) <= _LONGEST_WITHOUT_BLANKS or not any(category(letter) == "Lo" for letter in text)
+    )
 
 
 def _is_tag(text: str) -> bool:

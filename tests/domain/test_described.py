@@ -52,16 +52,39 @@ def test_a_moment_before_there_was_anything_to_count_or_after_today_is_a_slip(ye
         ("openai.RateLimitError: what the caller said", "openai.RateLimitError"),
         ("APIStatusError 503", "APIStatusError 503"),
         ("rate_limit_exceeded", "rate_limit_exceeded"),
+        ("APIStatusError503: what the caller said", "APIStatusError 503"),
+        ("OSError", "OSError"),
         ("the caller said that", "error"),
+        ("JohnDoe is refused", "error"),
+        ("Bob", "error"),
+        ("AB12CD", "error"),
+        ("x" * 41, "error"),
         ("sk-proj-AbCd1234: refused", "error"),
-        ("JohnDoe: refused", "error"),
-        ("bob", "error"),
+        ("AVeryLong0Secret1Of2Letters3And4Fig", "error"),
         ("", None),
     ],
 )
 def test_of_an_error_its_class_and_status_are_kept(error: object, kept: str | None) -> None:
     """Never its message: it may quote what was said."""
     assert described.error_of(error) == kept
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ConnectionClosed",
+        "IncompleteRead",
+        "Http2Error",
+        "http.H11Error",
+        "NoSuchKey",
+        "timeout",
+        "overloaded",
+        "not_found",
+    ],
+)
+def test_an_error_given_as_text_needs_no_telling_ending(name: str) -> None:
+    """One word, alone or before its message, so that an export comes back as it was."""
+    assert described.error_of(name) == described.error_of(f"{name}: what the caller said") == name
 
 
 def test_labels_are_bounded_and_plain() -> None:
@@ -126,9 +149,23 @@ def test_a_name_tells_by_any_of_its_words(name: str) -> None:
     assert described.labels({name: "hunter2"}) == {name: 7}
 
 
-@pytest.mark.parametrize("name", ["prompt_version", "messageId", "response_format", "token_type", "context", "monkey"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "prompt_version",
+        "messageId",
+        "response_format",
+        "token_type",
+        "context",
+        "monkey",
+        "Query relevance",
+        "answer_quality",
+        "input_source",
+        "partition_key",
+    ],
+)
 def test_what_is_only_about_such_a_text_is_a_label(name: str) -> None:
-    """As its id or its version is; and a word within a word is none."""
+    """As its id, its version or its relevance is, or a key that finds a row; and a word within a word is none."""
     assert described.labels({name: "json_object"}) == {name: "json_object"}
 
 
@@ -138,28 +175,44 @@ def test_what_is_only_about_such_a_text_is_a_label(name: str) -> None:
         "my card is 4111 1111 1111 1111",
         '{"iban":"DE00"}',
         "東京都に住んでいます",
-        "two words",
+        "I am John Doe now",
+        "Yes, I do",
+        "Call me.",
+        "Who is it?",
+        "I don't know",
+        "4111 1111 1111 1111",
+        "extraordinarily long words of somebodyelse",
         "a=b&token=c",
         "x" * 101,
     ],
 )
-def test_a_label_is_one_word(text: str) -> None:
-    """Whatever it stands under; a script that is written without blanks has no words."""
+def test_a_label_is_no_sentence(text: str) -> None:
+    """Whatever it stands under; in a script that is written without blanks one of nine letters may be one."""
     assert described.labels({"note": text}) == {"note": len(text)}
     assert described.labels({text: 7}) == {}
 
 
-@pytest.mark.parametrize("text", ["openai/gpt-4o:free", "v1.4.2", "Köln", "a@b.example", "finance,health", ""])
+@pytest.mark.parametrize(
+    "text", ["openai/gpt-4o:free", "v1.4.2", "Köln", "a@b.example", "finance,health", "日本語", ""]
+)
 def test_one_word_is_a_label(text: str) -> None:
     assert described.labels({"domain": text}) == {"domain": text}
+
+
+@pytest.mark.parametrize("text", ["New York", "data protection", "v1.2 (beta)", "R&D team 7", "서울 특별시"])
+def test_a_few_words_are_a_label(text: str) -> None:
+    """Also as its name; but not under a name that what was said goes by."""
+    assert described.labels({"regulatory_domain": text, text: 7}) == {"regulatory_domain": text, text: 7}
+    assert described.labels({"message": text}) == {"message": len(text)}
 
 
 @pytest.mark.parametrize(
     "secret",
     [
         "sk-proj-AbCd1234",
-        "sk_live_0123456789",
-        "ghp_0123456789abcdef",
+        "sk-lf-01234567-89ab-cdef-0123-456789abcdef",
+        "sk_live_0123456789abcdefghijklmn",
+        "ghp_0123456789abcdefghijklmnopqrstuvwxyz",
         "AKIAIOSFODNN7EXAMPLE",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
         "a:aVeryLong0Secret1Of2Letters3And4Figures5",
@@ -169,6 +222,24 @@ def test_what_looks_like_a_credential_is_no_label(secret: str) -> None:
     """Under any name, and as one; nor is it a tag."""
     assert described.labels({"note": secret, secret: 7}) == {"note": len(secret)}
     assert described.tags({"note": secret, secret: "x"}) == {"note": str(len(secret))}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sk-learn-pipeline",
+        "sk-learn-pipeline-2",
+        "hf-transformers",
+        "hf-Transformers",
+        "sk-slovakia-east-customer-support",
+        "sk-slovakia-east",
+        "AgentRun_2026_11_26_customer_support",
+        "0a1b2c3d" * 8,
+    ],
+)
+def test_what_only_begins_like_a_credential_is_kept(text: str) -> None:
+    """One has a digit, and is of mixed case or long; and what is random has no words joined by underscores."""
+    assert described.labels({"run": text}) == described.tags({"run": text}) == {"run": text}
 
 
 def test_a_tag_is_kept_as_it_is_given() -> None:
