@@ -1,9 +1,9 @@
 """Requests that come twice, and count once: seen by a witness and told by hand, or told again under their own key.
 
 In either order, and neither waits for the other: an app may record an answer whose stream is still open. Within one
-session, by the provider's id and the model. Of an id that has answered, or was given to two requests, the figures must
-agree as well: servers of one's own give the same to every answer. Of an idempotency key the ledger decides for good,
-whoever repeats it (`store/once.py`); here it is what this process shows live.
+session, by the provider's id and the model. Servers of one's own give one id to every answer: more than was seen is of
+another request, and of an id that has answered, or was given to two, the figures must agree. Of an idempotency key the
+ledger decides for good, whoever repeats it (`store/once.py`); here it is what this process shows live.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
-from livekit_tokens.domain.units import Units, input_tokens, output_tokens
+from livekit_tokens.domain.units import TOKENS, Units, input_tokens, output_tokens
 from livekit_tokens.domain.usage import UsageRecord
 
 _MOST_IDS = 1024
@@ -24,6 +24,9 @@ _T = TypeVar("_T")
 
 _DATE = re.compile(r"[-@](20\d\d-?\d\d-?\d\d|\d{4})$")
 """With which answers name the model that was asked for without it: `gpt-4o-2024-08-06`, `gpt-4-0613`."""
+
+_ROUNDED_TO = {"audio_ms": 1000, "session_ms": 1000}
+"""Some tell lengths in whole seconds: whisper-1's usage (OpenAI API reference, Audio)."""
 
 _Known = tuple[str, str]
 """A session, and an id or a key of a request in it."""
@@ -104,7 +107,7 @@ class Witnessed:
             self._in_flight.pop(pending, None)
             for key in known_as:
                 told = self._told.get(key)
-                if told is not None and self._is_one(key, told[0], record):
+                if told is not None and self._is_one(key, seen=record, told=told[0], last=record):
                     del self._told[key]
                     self._again.put(key, None)
                     for other in known_as:
@@ -115,7 +118,8 @@ class Witnessed:
                     return None
             seq = write(record, pending)
             for key in known_as:
-                if key in self._seen:
+                told = self._told.get(key)
+                if key in self._seen or (told is not None and told[0].units):
                     self._again.put(key, None)
                 self._seen.put(key, (record, seq))
             return seq
@@ -152,8 +156,10 @@ class Witnessed:
     ) -> UsageRecord:
         key = (session, record.request_id or "")
         seen = self._seen.get(key)
-        if seen is not None and self._is_one(key, seen[0], record):
+        one = seen is not None and self._is_one(key, seen=seen[0], told=record, last=record)
+        if one or (seen is not None and seen[0].units):
             self._again.put(key, None)
+        if one:
             counts, number = self._seen.pop(key)
             if counts.provenance == "estimated" and record.units:
                 late(number, record.units)
@@ -175,18 +181,28 @@ class Witnessed:
         likely = (name for name, model, ids in flights if ids is None and _base(model) == _base(told.model))
         return next(own, None) or next(likely, None)
 
-    def _is_one(self, key: _Known, first: UsageRecord, second: UsageRecord) -> bool:
-        """Whether the second record of one id says nothing that is to be counted beside the first.
+    def _is_one(self, key: _Known, *, seen: UsageRecord, told: UsageRecord, last: UsageRecord) -> bool:
+        """Whether the last record of one id, seen or told, says nothing that is to be counted beside the first.
 
         What has no figures adds none, and takes the place of none. An estimate is of the same request as the figures,
-        whatever its size. Of two that are reported the id is enough if they name one model, and it has not answered or
-        been given before: then their figures must agree.
+        whatever its size. Of two that are reported the id is enough if they name one model, no more was told than was
+        seen, and it has not answered or been given before: then their figures must agree.
         """
-        if not (first.units and second.units):
-            return not second.units
-        if first.provenance != "reported" or second.provenance != "reported" or _agree(first, second):
+        if not (seen.units and told.units):
+            return not last.units
+        if seen.provenance != "reported" or told.provenance != "reported" or _agree(seen, told):
             return True
-        return key not in self._again and not _models(first).isdisjoint(_models(second))
+        return key not in self._again and not _models(seen).isdisjoint(_models(told)) and not _is_more(told, seen)
+
+
+def _is_more(told: UsageRecord, seen: UsageRecord) -> bool:
+    """In any measure that both have, by more than its rounding and the tenth that a count of one's own may be off."""
+    sizes = [
+        (of, told.units.get(name, 0), _ROUNDED_TO.get(name, 0)) for name, of in seen.units.items() if name not in TOKENS
+    ]
+    if any(_tokens(seen)):
+        sizes += [(of, much, 0) for of, much in zip(_tokens(seen), _tokens(told), strict=True)]
+    return any(much - of > max(of // 10, rounded_to) for of, much, rounded_to in sizes)
 
 
 def _agree(first: UsageRecord, second: UsageRecord) -> bool:

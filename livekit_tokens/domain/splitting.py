@@ -173,8 +173,10 @@ def _as_openai_counts(counts: Counts, names: _Names) -> Counts:
     """The same as OpenAI would tell it, each part inside its whole.
 
     - Cached tokens beside the prompt's details: Moonshot's `cached_tokens`, DeepSeek's `prompt_cache_hit_tokens`.
-    - Anthropic's input is neither what was read from its cache nor what was written to it; they are added.
-    - What only the total holds was thought: Grok tells it as reasoning, Google not at all. It is billed as output.
+    - Anthropic's input is neither what was read from its cache nor what was written to it; they are added. Gateways
+      tell the same counts as parts of the prompt: the total says which (`_stands_beside`).
+    - What only the total holds beyond a prompt and an output was thought: Grok tells it as reasoning, Google not at
+      all. It is billed as output. Where one of the two is not told (embeddings), nobody knows what the rest was.
 
     Sources: API references of Moonshot (platform.kimi.ai/docs/api/chat), DeepSeek ("create chat completion") and
     Anthropic ("total input tokens in a request is the summation of `input_tokens`, `cache_creation_input_tokens`, and
@@ -185,14 +187,31 @@ def _as_openai_counts(counts: Counts, names: _Names) -> Counts:
     read, written = _count(counts, "cache_read_input_tokens"), _count(counts, "cache_creation_input_tokens")
     beside = _count(counts, "total_tokens") - whole - made
     details = _details(counts, names.input_details)
-    if (read or written) and (beside == read + written or not (names is _CHAT or details)):
+    if read or written:
+        added = read + written if _stands_beside(counts, names, read + written) else 0
+        read, written = read or _count(details, "cached_tokens"), written or _count(details, "cache_write_tokens")
         details = {**details, "cached_tokens": read, "cache_write_tokens": written}
-        counts = {**counts, names.input: whole + read + written, names.input_details: details}
-        beside -= read + written
+        counts = {**counts, names.input: whole + added, names.input_details: details}
+        beside -= added
     elif cached := _count(counts, "cached_tokens") or _count(counts, "prompt_cache_hit_tokens"):
         details = {**details, "cached_tokens": _count(details, "cached_tokens") or cached}
         counts = {**counts, names.input_details: details}
-    return counts if beside <= 0 else _with_thoughts(counts, names, made, beside)
+    if beside <= 0 or counts.get(names.input) is None or names.output not in counts:
+        return counts
+    return _with_thoughts(counts, names, made, beside)
+
+
+def _stands_beside(counts: Counts, names: _Names, cached: int) -> bool:
+    """Whether cached tokens are told beside the prompt: by the total, or, without one, by whose names these are.
+
+    More of them than of the prompt cannot be inside it, whatever a total says that was summed without them.
+    """
+    whole, total = _count(counts, names.input), _count(counts, "total_tokens")
+    if cached > whole:
+        return True
+    if total:
+        return total - whole - _count(counts, names.output) == cached
+    return names is _RESPONSE and not _details(counts, names.input_details)
 
 
 def _with_thoughts(counts: Counts, names: _Names, made: int, beside: int) -> Counts:

@@ -71,10 +71,12 @@ SAID: Any = [
     ({"input_text": 10, "output_text": 5}, {"input_text": 10}),
     ({"audio_ms": 9000}, {"audio_ms": 8470}),
     ({"input_audio": 90, "output_text": 12}, {"audio_ms": 8470}),
+    ({"audio_ms": 400}, {"audio_ms": 1000}),
     (SEEN, {"input_text": 890, "output_text": 77}),
+    (SEEN, {"input_text": 960, "output_text": 86}),
 ]
 """What a provider told, and what an app may know of the same request: a part of it, a length that is not rounded yet,
-another measure, a count of its own."""
+another measure, one that is rounded, a count of its own."""
 
 
 @pytest.mark.parametrize(("seen", "told"), SAID)
@@ -101,6 +103,32 @@ def test_what_was_told_inexactly_first_stands_and_its_witnesss_figures_are_kept_
     app.tell(exact)
     assert see(app.witnessed, exact, late=app.comes_late) == []
     assert len(app.late) == 1
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        ({"input_text": 1000, "output_text": 50}, {"input_text": 9000, "output_text": 900}),
+        (SEEN, {"input_text": 900, "output_text": 100}),
+        ({"input_text": 10}, {"input_text": 9, "output_text": 5}),
+        ({"audio_ms": 3000}, {"audio_ms": 5000}),
+        ({"characters": 40}, {"characters": 80, "audio_ms": 4000}),
+    ],
+)
+def test_more_than_was_seen_is_of_another_request(seen: dict[str, int], told: dict[str, int]) -> None:
+    """In either order: the server gives one id to all, and nobody saw who asked for this one. So may the next be."""
+    app = App(Witnessed())
+    see(app.witnessed, record(seen))
+    other, early = record(told), record(told, request_id="chatcmpl-2")
+    assert app.tell(other) is other
+    app.tell(early)
+    witness = record(seen, request_id="chatcmpl-2")
+    assert see(app.witnessed, witness, late=app.comes_late) == [witness]
+    assert (app.written, app.late) == ([other, early], [])
+    larger = record({name: 3 * of for name, of in told.items()}, request_id="chatcmpl-2")
+    assert see(app.witnessed, larger) == [larger]
+    smaller = record(dict.fromkeys(seen, 1))
+    assert app.tell(smaller) is smaller
 
 
 @pytest.mark.parametrize("name", ["o4-mini-2025-04-16", "openai/o4-mini", "my-deployment"])

@@ -168,6 +168,35 @@ def test_anthropics_input_is_what_was_neither_read_from_the_cache_nor_written_to
     }
 
 
+@pytest.mark.parametrize("names", [("input_tokens", "output_tokens"), ("prompt_tokens", "completion_tokens")])
+@pytest.mark.parametrize(
+    ("whole", "total", "expected"),
+    [
+        (1110, 1115, {"input_text": 60, "cached_input_text": 1000, "cache_write_text": 50}),
+        (60, 1115, {"input_text": 60, "cached_input_text": 1000, "cache_write_text": 50}),
+        (10, 15, {"input_text": 10, "cached_input_text": 1000, "cache_write_text": 50}),
+    ],
+)
+def test_the_total_says_whether_cached_tokens_are_inside_the_prompt_or_beside_it(
+    names: tuple[str, str], whole: int, total: int, expected: dict[str, int]
+) -> None:
+    """And their size does, where they are more than the prompt: a gateway's total may leave them out."""
+    cached = {"cache_read_input_tokens": 1000, "cache_creation_input_tokens": 50}
+    usage = {names[0]: whole, names[1]: 5, "total_tokens": total, **cached}
+    assert split_chat_usage(usage) == expected | {"output_text": 5}
+    assert split_chat_usage(usage | {f"{names[0]}_details": {"cached_tokens": 1000}}) == expected | {"output_text": 5}
+
+
+def test_what_the_details_say_of_the_cache_is_kept_beside_what_anthropics_names_say() -> None:
+    """A gateway tells some of it by either."""
+    usage = {"prompt_tokens": 1250, "completion_tokens": 5, "total_tokens": 1255, "cache_creation_input_tokens": 200}
+    told = usage | {"prompt_tokens_details": {"cached_tokens": 1000}}
+    expected = {"input_text": 50, "cached_input_text": 1000, "cache_write_text": 200, "output_text": 5}
+    assert split_chat_usage(told) == expected
+    usage["cache_creation_input_tokens"], usage["cache_read_input_tokens"] = 0, 1000
+    assert split_chat_usage(usage | {"prompt_tokens_details": {"cache_write_tokens": 200}}) == expected
+
+
 def test_a_response_counts_like_a_chat_completion() -> None:
     """Responses say input and output where chat completions say prompt and completion."""
     usage = {"input_tokens": 10, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 5}
@@ -177,6 +206,20 @@ def test_a_response_counts_like_a_chat_completion() -> None:
 def test_an_embedding_has_a_prompt_only() -> None:
     """Nothing comes out of an embedding."""
     assert split_chat_usage({"prompt_tokens": 10, "total_tokens": 10}) == {"input_text": 10}
+    assert split_chat_usage({"prompt_tokens": 10, "total_tokens": 15}) == {"input_text": 10}
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"total_tokens": 500},
+        {"prompt_tokens": None, "completion_tokens": None, "total_tokens": 500},
+        {"input_tokens": None, "output_tokens": 0, "total_tokens": 500},
+    ],
+)
+def test_of_a_total_without_a_prompt_nobody_knows_what_it_was(usage: dict[str, Any]) -> None:
+    """Voyage's embeddings tell nothing else; it was not thought."""
+    assert split_chat_usage(usage) == {}
 
 
 def test_transcriptions_are_billed_by_tokens_or_by_duration() -> None:
@@ -232,6 +275,7 @@ names = st.sampled_from(
         "total_tokens",
         "cached_tokens",
         "cache_read_input_tokens",
+        "cache_creation_input_tokens",
         "seconds",
         "input_token_details",
         "output_token_details",
