@@ -229,7 +229,7 @@ def needs_no_card(record: UsageRecord) -> Price | None:
     """The price of a record that no card is asked for: of unknown size, or of nothing."""
     if record.provenance == "unknown":
         return Price(note="its size is not known")
-    return None if record.units else NOTHING
+    return None if billed(record) else NOTHING
 
 
 _BILLED_AS = {"output_reasoning": "output_text", "cache_write_text": "input_text"}

@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
-from livekit_tokens.domain.pricing import AGENT_MINUTES, SIP, Card, Charge, Rates
+from livekit_tokens.domain.pricing import AGENT_MINUTES, CALLS, SIP, Card, Charge, Rates
 from livekit_tokens.domain.times import Micros, is_within
 
 _Term = TypeVar("_Term", bound="Term")
@@ -129,13 +129,14 @@ class Contracts:
         try:
             card = self._discounted(self._deployed(asked, published), asked)
         except LookupError:
-            # A fallback is for what nobody has priced: not for what this file prices itself.
+            # A fallback is for what nobody has priced: not for a model that this file prices itself.
             fallback = _last(self.fallbacks, asked)
-            if not own and fallback is not None:
-                return _fallen(fallback, asked, published(fallback.use_provider, fallback.use, asked.at))
-            if not own:
+            if fallback is not None and all(unit in CALLS for unit in own):
+                card = _fallen(fallback, asked, published(fallback.use_provider, fallback.use, asked.at))
+            elif own:
+                card = Card(asked.provider, asked.model, {}, "")
+            else:
                 raise
-            card = Card(asked.provider, asked.model, {}, "")
         return _with(card, own)
 
     def span(self, asked: Asked) -> tuple[Micros | None, Micros | None]:

@@ -85,7 +85,9 @@ def test_a_hosted_tools_calls_are_billed_beside_the_tokens() -> None:
     searched = replace(used("openai", "gpt-4o", {"input_text": 2}), metadata={"web_search_calls": 3, "attempt": 1})
     assert PriceBook().price(searched) == Price(note="no price for web_search_calls")
     own = OwnPrice("openai", "*", "f", None, None, "web_search_calls", Fraction(10_000_000))
-    assert PriceBook(contracts=Contracts(prices=(own,))).price(searched) == Price(30_005_000, 0)
+    book = PriceBook(contracts=Contracts(prices=(own,)))
+    assert book.price(searched) == Price(30_005_000, 0)
+    assert book.price(replace(searched, units={})) == Price(30_000_000, 0)
 
 
 def test_informational_units_never_matter() -> None:

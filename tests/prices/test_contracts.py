@@ -104,6 +104,14 @@ def test_a_fallback_does_not_touch_what_has_a_price() -> None:
     assert contracts.card_of(asked("azure", "gpt-4o"), published).note == "as Global"
 
 
+def test_a_price_of_a_hosted_tools_calls_prices_no_model() -> None:
+    """So a model that has nothing else falls back, and has that price as well."""
+    fallback = Fallback("*", "*", "f", None, None, "openai", "gpt-4o")
+    contracts = Contracts(prices=(own("web_search_calls", model="*"),), fallbacks=(fallback,))
+    card = contracts.card_of(asked("openai", "new"), published)
+    assert (card.rates["input_text"], card.rates["web_search_calls"]) == (2500, 7)
+
+
 def test_a_fallback_to_what_nobody_knows_is_no_price() -> None:
     """The reason names the fallback."""
     contracts = Contracts(fallbacks=(Fallback("*", "*", "f", None, None, "openai", "gone"),))
