@@ -349,3 +349,19 @@ def test_the_migrations_are_found_in_an_installed_package(tmp_path):
     code = "from livekit_tokens.store.migrations import upgrade_sql; print(upgrade_sql('sqlite')[:5])"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+
+
+def test_many_threads_may_make_their_first_ledger_at_once() -> None:
+    """Alembic works on what is the process's: what one thread has it write must not come to another one."""
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from threading import Barrier\n"
+        "from livekit_tokens.store.migrations import from_nothing\n"
+        "import alembic.command\n"
+        "together = Barrier(8)\n"
+        "with ThreadPoolExecutor(8) as threads:\n"
+        "    made = set(threads.map(lambda _: (together.wait(), from_nothing('postgresql'))[1], range(8)))\n"
+        "print(len(made), made == {from_nothing('postgresql')})\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout
+    assert out.split() == ["1", "True"]

@@ -7,6 +7,8 @@ for the moment when an upgrade is due.
 from __future__ import annotations
 
 import io
+import os
+import threading
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """All revisions of this version, oldest first. A test holds it equal to the files in `versions/`."""
 
 HEAD = REVISIONS[-1]
+
+_writing = threading.Lock()
 
 
 def upgrade(connection: Connection) -> None:
@@ -35,11 +39,16 @@ def upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-@cache
 def from_nothing(dialect: str) -> tuple[str, ...]:
     """The statements of all revisions, for an empty database. Made once a process, and ahead of the fork of a job's:
     Alembic at work there would be 4 MB of its own memory (benchmarks/memory.py).
     """
+    with _writing:  # what Alembic works on is the process's
+        return _from_nothing(dialect)
+
+
+@cache
+def _from_nothing(dialect: str) -> tuple[str, ...]:
     told = (text.strip() for text in _told(dialect, "head"))
     return tuple(text for text in told if not text.startswith("--") and text not in ("BEGIN;", "COMMIT;"))
 
@@ -82,3 +91,12 @@ def _config() -> Config:
     # By package, not by file: it is found wherever the package is installed.
     config.set_main_option("script_location", "livekit_tokens.store:migrations")
     return config
+
+
+def _forget() -> None:
+    """Whoever held the lock is not in a forked child."""
+    global _writing  # noqa: PLW0603 - one a process
+    _writing = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
