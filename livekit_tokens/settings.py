@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from livekit_tokens.core.homes import host
 from livekit_tokens.core.syncing import Durability
@@ -87,6 +87,15 @@ class Settings(BaseSettings):
     """Every setting that does something now, checked. Frozen."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    def __init__(self, **values: Any) -> None:
+        """Arguments, then the environment (ours, then the other names), then the file.
+
+        Past `BaseSettings`, which makes readers of the environment, of .env (an agent's own affair) and of secrets
+        before it asks which are wanted: a quarter of the first `track()`.
+        """
+        found = {**_file()[0], **_other_names(), **_environment(), **values}
+        super(BaseSettings, self).__init__(**found)
 
     database_url: str = Field(default_factory=default_database_url)
     spool_dir: Path = Field(default_factory=lambda: user_data_dir() / "spool")
@@ -165,19 +174,6 @@ class Settings(BaseSettings):
     def identities(self) -> Identities:
         """What of an identity is kept."""
         return Identities(self.user_identity, self.user_identity_key.get_secret_value())
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - it looks at each field's type again, 2 ms of track()
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - an agent's .env is its own affair
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, then the environment (ours, then the other names), then the file."""
-        found = (_environment(), _other_names(), _file()[0])
-        return init_settings, *(InitSettingsSource(settings_cls, values) for values in found)
 
 
 def read_settings(**values: Any) -> Settings:
