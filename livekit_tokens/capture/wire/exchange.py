@@ -49,6 +49,17 @@ class Channel(NamedTuple):
     """What is asked for, None for what turns out to be no such request; and the body that is to be counted."""
 
 
+class _Outcome(NamedTuple):
+    """What a request has come to: the status of its answer, or the class of the error that it ended by without one."""
+
+    status: int | None
+    error: str | None
+
+    @property
+    def answered(self) -> bool:
+        return self.status is not None and self.status < 300
+
+
 class Exchange:
     """One request that is sent now, by a channel that can read what was noted of it, for whom `pays` says."""
 
@@ -148,6 +159,13 @@ class Exchange:
         return account is not None and account.runs_on and not self.given_up
 
     @property
+    def outcome(self) -> _Outcome | None:
+        """None while it is on its way."""
+        if self.head is not None:
+            return _Outcome(self.head[0], None)
+        return None if self.ending is None else _Outcome(None, self.ending[2])
+
+    @property
     def operation(self) -> str:
         return self.endpoint.operation
 
@@ -185,11 +203,13 @@ class Exchange:
         over = self.ended  # before the pieces are taken: none comes after it
         try:
             self.be_opened()
-            if self._account is not None and self._is_passed_on():
-                self._account.drop()
-                self._account = None
             if self._account is not None:
-                self._account.advance(over=over)
+                passed_on = self._is_passed_on()
+                if passed_on:
+                    self._account.drop()
+                    self._account = None
+                elif over or passed_on is not None:
+                    self._account.advance(over=over)
         except BaseException as error:  # noqa: BLE001 - one request's fault, a panic of a library's too, stops no other
             faults.note("an answer could not be read; recorded as unknown", error)
             self._account = None
@@ -231,21 +251,27 @@ class Exchange:
 
     def _let_go(self) -> None:
         """Whoever holds the response that this is the exchange of keeps nothing else alive, nor what was said in it."""
-        self._sent = self._context = self._pays = self._account = self.head = None
+        self._sent = self._context = self._pays = self._account = None
         self.inner = ()
+        if self.head is not None:
+            self.head = (self.head[0], {})
 
-    def _is_passed_on(self) -> bool:
+    def _is_passed_on(self) -> bool | None:
         """Whether it only went to a transport of the host's that asked the same of the provider by a client of its own,
-        as gateways, caches and proxies within a process do.
+        as gateways, caches and proxies within a process do; None while that one has come to nothing yet.
 
-        The inner one is the witness: each of its attempts is one that the provider sees, also those that the transport
-        repeats, and it goes by the name of the model that is billed. Not a request of another kind, or about something
-        else, that a hook of the host's sent meanwhile.
+        The inner one is the witness where it was answered, or failed as this one does: each of its attempts is one that
+        the provider sees, also those that the transport repeats, and it goes by the name of the model that is billed.
+        Where it failed and this one goes on, the transport may have sent this one itself. Not a request of another
+        kind, or about something else, that a hook of the host's sent meanwhile.
         """
-        inner = self.inner
-        for request in inner:
+        for request in self.inner:
             request.be_opened()
-        return any(request.part is not None and request.asks_like(self) for request in inner)
+        outcomes = [one.outcome for one in self.inner if one.part is not None and one.asks_like(self)]
+        mine = self.outcome
+        if any(one is not None and (one.answered or one == mine) for one in outcomes):
+            return True
+        return None if None in outcomes else False
 
     def asks_like(self, other: Exchange) -> bool:
         mine, others = self._asked, other._asked

@@ -12,6 +12,7 @@ import httpx
 import httpx2
 import pytest
 
+from livekit_tokens.capture.wire import counting
 from livekit_tokens.capture.wire.exchange import Exchange
 from tests.capture.wire.conftest import Paper
 
@@ -102,6 +103,70 @@ async def test_a_gateway_may_ask_for_a_model_by_another_name(tracked: Paper) -> 
 
     await passed_on(httpx2, rename, 500)
     assert [record.model for record in tracked.records] == ["gpt-4o-mini"]
+
+
+async def test_what_a_transport_sends_itself_when_its_client_failed_is_one_too(tracked: Paper) -> None:
+    """It is billed; the failed one stands as the attempt that it was."""
+    direct = answering(httpx2, 200)
+
+    async def fall_back(inner: Any, request: Any) -> Any:
+        refused = await the_same(inner, request)
+        assert refused.status_code == 500
+        assert len(tracked.records) == 1  # what came of it is counted, and let go, before the other one is sent
+        response = await direct.handle_async_request(request)
+        await response.aread()
+        return response
+
+    await passed_on(httpx2, fall_back, 500)
+    assert [(record.success, record.units) for record in tracked.records] == [
+        (False, {}),
+        (True, {"input_text": 7, "output_text": 3}),
+    ]
+    assert not tracked.pending
+
+
+async def asked_for_ever(asked: asyncio.Event) -> None:
+    """Ask by two clients, one in the other, for what nobody answers."""
+
+    async def never(_: Any) -> Any:
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(never)) as inner:
+
+        class Transport(httpx2.AsyncBaseTransport):
+            async def handle_async_request(self, request: Any) -> Any:
+                return await the_same(inner, request)
+
+        async with httpx2.AsyncClient(transport=Transport()) as client:
+            await client.post(URL, json=ASKED)
+
+
+async def test_a_request_that_is_cancelled_in_both_clients_is_one(tracked: Paper) -> None:
+    """What it may cost is estimated once."""
+    asked = asyncio.Event()
+    asking = asyncio.create_task(asked_for_ever(asked))
+    await asked.wait()
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert len(tracked.records) == 1
+    assert not tracked.pending
+
+
+async def test_while_nobody_has_answered_the_prompt_is_counted_once(
+    tracked: Paper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a process that is killed then leaves one estimate."""
+    followed: list[Exchange] = []
+    monkeypatch.setattr(counting, "follow", followed.append)
+    asked = asyncio.Event()
+    asking = asyncio.create_task(asked_for_ever(asked))
+    await asked.wait()
+    for exchange in followed:
+        exchange.advance()
+    assert sorted(bool(pend.record.units) for pend in tracked.pending.values()) == [False, True]
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
 
 
 async def test_what_else_a_transport_asks_meanwhile_is_a_request_of_its_own(tracked: Paper) -> None:
