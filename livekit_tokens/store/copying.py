@@ -27,10 +27,10 @@ async def copy_in_pieces(driver: Any, table: str, columns: Columns, pieces: Iter
             under_way = await _sent(driver, table, columns, piece)
         if under_way is not None:
             await under_way
-    finally:
-        if under_way is not None and not under_way.done():
-            under_way.cancel()
-            await asyncio.wait([under_way])
+    except BaseException:
+        if under_way is not None:
+            await _stop(under_way)
+        raise
 
 
 async def _sent(driver: Any, table: str, columns: Columns, piece: Sequence[Row]) -> asyncio.Task[object]:
@@ -42,5 +42,15 @@ async def _sent(driver: Any, table: str, columns: Columns, piece: Sequence[Row])
         read.set_result(None)  # asyncpg sends what it has read before it waits for anything
 
     copying = asyncio.create_task(driver.copy_records_to_table(table, records=reading(), columns=columns))
-    await asyncio.wait([copying, read], return_when=asyncio.FIRST_COMPLETED)
+    try:
+        await asyncio.wait([copying, read], return_when=asyncio.FIRST_COMPLETED)
+    except BaseException:  # the server may be ready late: while it waits for another's lock
+        await _stop(copying)
+        raise
     return copying
+
+
+async def _stop(copying: asyncio.Task[object]) -> None:
+    """Nothing of it is under way any more; what it ended by is of no account."""
+    copying.cancel()
+    await asyncio.gather(copying, return_exceptions=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 
+import asyncpg
 import pytest
 
 from livekit_tokens.store.copying import copy_in_pieces
@@ -76,6 +77,62 @@ async def test_a_piece_that_cannot_be_made_ends_the_copy_that_is_under_way() -> 
     with pytest.raises(ValueError, match="no such row"):
         await copy_in_pieces(driver, "records", ("seq",), pieces())
     assert driver.cancelled
+
+
+async def test_who_is_cancelled_before_the_server_is_ready_leaves_no_copy_under_way() -> None:
+    """As while another connection has the table locked: nothing of the piece has been read yet."""
+
+    class Locked(Driver):
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked = asyncio.Event()
+
+        async def copy_records_to_table(self, table: str, *, records: Iterable[Row], columns: tuple[str, ...]) -> None:
+            self.asked.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)  # the server is told
+                self.cancelled = True
+                raise
+
+    driver = Locked()
+    copying = asyncio.create_task(copy_in_pieces(driver, "records", ("seq",), [ONE, TWO]))
+    await driver.asked.wait()
+    copying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await copying
+    assert driver.cancelled
+
+
+async def test_nothing_is_under_way_on_a_connection_whose_copy_waited_for_a_lock(postgres_url: str) -> None:
+    """The transaction can be rolled back then, and the connection goes on."""
+    driver, other = await asyncpg.connect(postgres_url), await asyncpg.connect(postgres_url)
+
+    async def copy() -> None:
+        async with driver.transaction():
+            await copy_in_pieces(driver, "waited", ("seq",), [ONE, TWO])
+
+    try:
+        await driver.execute("CREATE TABLE waited (seq int)")
+        async with other.transaction():
+            await other.execute("LOCK TABLE waited")
+            copying = asyncio.create_task(copy())
+            await is_waiting(other, driver.get_server_pid())
+            copying.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await copying
+        assert not driver.is_in_transaction()
+        assert await driver.fetchval("SELECT count(*) FROM waited") == 0
+    finally:
+        driver.terminate()
+        other.terminate()
+
+
+async def is_waiting(asked: asyncpg.Connection, pid: int) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not await asked.fetchval("SELECT cardinality(pg_blocking_pids($1)) > 0", pid):
+            await asyncio.sleep(0.01)
 
 
 async def test_what_the_server_refuses_is_raised() -> None:
