@@ -47,10 +47,11 @@ def session_digest(session_id: str) -> bytes:
 async def roll_up(conn: AsyncConnection, now: Micros, seconds: float) -> bool:
     """Roll up days that are due, newest first, each in a transaction of its own; stop after about `seconds`.
 
+    Finding what is due is not in these seconds: where it takes longer than them, nothing would ever be rolled up.
     True: more are due, or the sums are in use.
     """
-    until = time.monotonic() + seconds
     due = deque(await _due(conn, now))
+    until = time.monotonic() + seconds
     while due:
         if time.monotonic() > until:
             return True
@@ -93,7 +94,8 @@ def days_of(at: sa.ColumnElement[int], *conditions: sa.ColumnElement[bool]) -> s
     """UTC days that have rows: from one to the next by an index on `at`, so that those without any cost nothing."""
 
     def first_of(*more: sa.ColumnElement[bool]) -> sa.ScalarSelect[Micros]:
-        return sa.select(at).where(*conditions, *more).order_by(at).limit(1).scalar_subquery()
+        # Of two lower bounds SQLite seeks by the first and reads through to the other: the day's own stands before.
+        return sa.select(at).where(*more, *conditions).order_by(at).limit(1).scalar_subquery()
 
     def day(moment: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
         return moment - (moment % DAY + DAY) % DAY  # also before 1970, where SQL's remainders are negative

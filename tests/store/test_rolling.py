@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from array import array
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.core.reports import Filters, Group, Question, Reports, open_reports
@@ -17,10 +20,11 @@ from livekit_tokens.domain.periods import DAY, HOUR, Period
 from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.times import to_datetime
 from livekit_tokens.domain.totals import Totals
+from livekit_tokens.store import rolling
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.queries import StoredUsage
 from livekit_tokens.store.rolled import Told, coarser, is_told_by
-from livekit_tokens.store.rolling import beside, rolled_in, spans_of, with_short_gaps
+from livekit_tokens.store.rolling import beside, days_of, rolled_in, spans_of, with_short_gaps
 from livekit_tokens.store.schema import day_sums, parts, rolled_days, sums
 from livekit_tokens.store.writing import StoreConnection
 from tests.store.batches import batch, part, record
@@ -268,6 +272,40 @@ async def test_a_roll_up_ends_in_time_and_goes_on_later(ledger, connection):
     async with ledger.reader() as conn:
         assert (await conn.execute(sa.select(sa.func.count()).select_from(rolled_days))).scalar_one() == 0
     assert await connection.roll_up(60) is False
+
+
+async def test_a_roll_up_goes_on_however_long_it_took_to_find_what_is_due(ledger, connection, monkeypatch):
+    """Else a ledger so large that finding it takes longer than a roll-up may would have no rolled day, for ever."""
+    passed, due = [0.0], rolling._due
+
+    async def slow(*given: object) -> list[int]:
+        passed[0] += 10.0
+        return await due(*given)
+
+    monkeypatch.setattr(rolling, "_due", slow)
+    monkeypatch.setattr(rolling, "time", SimpleNamespace(monotonic=lambda: passed[0]))
+
+    assert await connection.roll_up(1) is False
+    assert await rolled_now(ledger) == list(range(8))
+
+
+def test_finding_the_days_reads_no_row_of_a_day_but_its_first():
+    """Whatever else is asked of the rows' time: 60 days of 100 rows are not read through for each of them."""
+    days, each, steps = 60, 100, 0
+    ledger = sqlite3.connect(":memory:")
+    ledger.execute("CREATE TABLE sums (bucket INTEGER)")
+    ledger.execute("CREATE INDEX by_time ON sums (bucket)")
+    ledger.executemany("INSERT INTO sums VALUES (?)", [(n * DAY // each,) for n in range(days * each)])
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    asked = days_of(sums.c.bucket, sums.c.bucket >= 0, sums.c.bucket < days * DAY)
+    ledger.set_progress_handler(step, 1)
+    found = ledger.execute(str(asked.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})))
+    assert [day for (day,) in found] == [n * DAY for n in range(days)]
+    assert steps < days * each
 
 
 def test_spans_are_days_put_together_and_what_is_beside_them():
