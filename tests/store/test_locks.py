@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from types import ModuleType
 
 import asyncpg
 import sqlalchemy as sa
 
-from livekit_tokens.core.ledger import Source
+from livekit_tokens.core.ledger import Batch, Source
 from livekit_tokens.core.repricing import Asked
 from livekit_tokens.domain.periods import Period
-from livekit_tokens.store import ingest, schema
+from livekit_tokens.store import ingest, once, schema
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping.erasing import erase
 from livekit_tokens.store.repricing import Audit, priced_ledger
+from livekit_tokens.store.writing import StoreConnection
 from tests.store.batches import KEY, OTHER_KEY, SECOND, START, batch, part, record
 from tests.waiting import PATIENCE_SECONDS
+
+THIRD_KEY = "0c" * 16
 
 
 async def blocked_or_done(url: str, task: asyncio.Task[object]) -> None:
@@ -29,26 +33,32 @@ async def blocked_or_done(url: str, task: asyncio.Task[object]) -> None:
 
 
 class Held:
-    """The first call of an ingest's step lingers, done, with its transaction open, until it is let go."""
+    """The first call of a step lingers, with its transaction open, until it is let go: when it is done, or before."""
 
-    def __init__(self, monkeypatch, step: str) -> None:
+    def __init__(self, monkeypatch, module: ModuleType, step: str, *, before: bool = False) -> None:
         self.is_held, self.let_go = asyncio.Event(), asyncio.Event()
-        self._really = getattr(ingest, step)
-        monkeypatch.setattr(ingest, step, self)
+        self._really, self._before = getattr(module, step), before
+        monkeypatch.setattr(module, step, self)
 
     async def __call__(self, *given):
+        if self._before:
+            await self._linger()
         answer = await self._really(*given)
+        if not self._before:
+            await self._linger()
+        return answer
+
+    async def _linger(self) -> None:
         if not self.is_held.is_set():
             self.is_held.set()
             await self.let_go.wait()
-        return answer
 
 
 async def test_an_erasure_waits_for_a_drain_that_has_begun(postgres_url, monkeypatch):
     """It has looked whom to forget, and would commit the person behind the erasure's back."""
     ledger = StoreLedger(postgres_url)
     connection = await ledger.connect()
-    held = Held(monkeypatch, "complete_named")
+    held = Held(monkeypatch, ingest, "complete_named")
     draining = asyncio.create_task(connection.apply(batch(record(), parts=[part()])))
     await held.is_held.wait()
     erasing = asyncio.create_task(erase(ledger, frozenset({"ann"}), START + 1, all_rooms=False, dry_run=False))
@@ -64,11 +74,18 @@ async def test_an_erasure_waits_for_a_drain_that_has_begun(postgres_url, monkeyp
 
 
 async def test_of_two_that_tell_of_one_telephone_the_second_sees_what_the_first_added(postgres_url, monkeypatch):
-    """Both know what was told before: each would add the same minute to it."""
+    """Both know what was told before: each would add the same minute to it. Their parts are there already, so that it
+    is not the session that they wait for.
+    """
     ledger = StoreLedger(postgres_url)
     connections = [await ledger.connect() for _ in range(3)]
+    began: dict[str, Batch] = {}
 
-    def told(key: str, seconds: int):
+    async def begin(key: str, connection: StoreConnection) -> None:
+        began[key] = batch(parts=[part(key)], source=Source(key, "host", 1, START))
+        assert await connection.apply(began[key])
+
+    def told(key: str, seconds: int) -> Batch:
         leg = record(
             key,
             at=START + seconds * SECOND,
@@ -76,13 +93,18 @@ async def test_of_two_that_tell_of_one_telephone_the_second_sees_what_the_first_
             units={"session_ms": seconds * 1000},
             idempotency_key="session_minutes/PA_1/sip",
         )
-        return batch(leg, parts=[part(key)], source=Source(key, "host", 1, START))
+        return batch(leg, before=began[key].after, source=began[key].source)
 
+    for key, connection in zip((KEY, OTHER_KEY, THIRD_KEY), connections, strict=True):
+        await begin(key, connection)
     assert await connections[0].apply(told(KEY, 60))
-    held = Held(monkeypatch, "told_first")
+    late = Held(monkeypatch, once, "_added", before=True)
+    second = asyncio.create_task(connections[2].apply(told(THIRD_KEY, 120)))
+    await late.is_held.wait()
+    held = Held(monkeypatch, ingest, "told_first")
     first = asyncio.create_task(connections[1].apply(told(OTHER_KEY, 120)))
     await held.is_held.wait()
-    second = asyncio.create_task(connections[2].apply(told("0c" * 16, 120)))
+    late.let_go.set()
     await blocked_or_done(postgres_url, second)
     held.let_go.set()
 
