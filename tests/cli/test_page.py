@@ -46,7 +46,9 @@ def page(asked, tmp_path):
     """The page of the last seven days, and how to ask for another."""
 
     def read(*words: str) -> tuple[str, Page]:
-        assert asked("report", "--html", str(tmp_path / "page.html"), *words) == (0, "", "")
+        code, said, noted = asked("report", "--html", str(tmp_path / "page.html"), *words)
+        assert (code, said) == (0, "")
+        assert bool(noted) == ("--user" in words), "of whom there is nothing"
         text = (tmp_path / "page.html").read_text("utf-8")
         return text, Page(text)
 

@@ -66,7 +66,6 @@ class Exchange:
     __slots__ = (
         "__weakref__",
         "_account",
-        "_asked",
         "_channel",
         "_context",
         "_host",
@@ -74,6 +73,7 @@ class Exchange:
         "_pays",
         "_seen",
         "_sent",
+        "asked",
         "began",
         "ending",
         "endpoint",
@@ -109,7 +109,7 @@ class Exchange:
         self._pays: Pays | None = pays
         self._context: Context | None = None
         self._host: str | None = None
-        self._asked: Asked | None = None
+        self.asked: Asked | None = None
         self._account: Account | None = None
         self._seen: Seen | None = None
         self._mark: Mark | None = None
@@ -186,7 +186,7 @@ class Exchange:
     def _names(self) -> Names:
         """Provider and model, for who must tell it apart before it has been read."""
         sent = self._sent
-        asked = self._asked if sent is None else self._read(sent)[0]
+        asked = self.asked if sent is None else self._read(sent)[0]
         return self.provider, asked.model if asked is not None else UNKNOWN_MODEL
 
     def _read(self, sent: Any) -> tuple[Asked | None, bytes | None]:
@@ -274,7 +274,7 @@ class Exchange:
         return None if None in outcomes else False
 
     def asks_like(self, other: Exchange) -> bool:
-        mine, others = self._asked, other._asked
+        mine, others = self.asked, other.asked
         return mine is not None and others is not None and mine == replace(others, model=mine.model)
 
     def be_opened(self) -> None:
@@ -289,13 +289,13 @@ class Exchange:
         try:
             self._host = self.host
             spender = context.run(pays)
-            self._asked, body = self._read(self._sent)
+            self.asked, body = self._read(self._sent)
         finally:  # only once; the body is let go when it is counted, the host's context at once
             self._sent = self._context = self._pays = None
         if self._seen is not None:
             named = self._names()
             self._seen.names = lambda: named
-        if spender is None or self._asked is None:
+        if spender is None or self.asked is None:
             return None
         self.part = spender.writer.part.key
-        return Account(self, spender, self._asked, body)
+        return Account(self, spender, self.asked, body)
