@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from operator import attrgetter
 from typing import TypeAlias, cast
 from zlib import crc32
 
@@ -17,7 +18,7 @@ from livekit_tokens.core.estimates.prompt import Expected
 from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.units import Units
-from livekit_tokens.domain.usage import UNKNOWN_FEATURE, Provenance, UsageRecord
+from livekit_tokens.domain.usage import UsageRecord
 
 FORMAT = 1
 """Of what is written here. A version that writes what this one would take for damage counts on, in segments of its
@@ -121,35 +122,21 @@ class Late(msgspec.Struct, tag="late", frozen=True):
     units: Units
 
 
-class _Written(msgspec.Struct, gc=False, omit_defaults=True):
-    """A UsageRecord as it is written: without what it has nothing for, a third of its bytes and a half of its time.
+def _as_msgspec(of: Field[object]) -> object:
+    if of.default_factory is not MISSING:
+        return msgspec.field(default_factory=of.default_factory)
+    return msgspec.field() if of.default is MISSING else msgspec.field(default=of.default)
 
-    Fields and defaults are those of a UsageRecord, as which it is read again.
-    """
 
-    part: str
-    at: Micros
-    service: str
-    provider: str
-    model: str
-    operation: str
-    units: Units
-    provenance: Provenance = "reported"
-    informational: Units = {}
-    low: Units | None = None
-    high: Units | None = None
-    agent: str | None = None
-    feature: str = UNKNOWN_FEATURE
-    success: bool = True
-    error: str | None = None
-    processing_ms: int | None = None
-    first_output_ms: int | None = None
-    request_id: str | None = None
-    idempotency_key: str | None = None
-    quality_score: float | None = None
-    safety_score: float | None = None
-    metadata: Mapping[str, str | int | float | bool | None] = {}
-
+_FIELDS = fields(UsageRecord)
+_values = attrgetter(*(each.name for each in _FIELDS))
+_Written = msgspec.defstruct(
+    "_Written",
+    [(each.name, object, _as_msgspec(each)) for each in _FIELDS],
+    gc=False,
+    omit_defaults=True,
+)
+"""A UsageRecord as it is written: without what it has nothing for, a third of its bytes and a half of its time."""
 
 Line: TypeAlias = Head | PartLine | StayLine | Use | Pend | More | Unpend | Late
 
@@ -172,31 +159,7 @@ def to_bytes(line: Line) -> bytes:
 
 
 def _written(record: UsageRecord) -> UsageRecord:
-    written = _Written(
-        record.part,
-        record.at,
-        record.service,
-        record.provider,
-        record.model,
-        record.operation,
-        record.units,
-        record.provenance,
-        record.informational,
-        record.low,
-        record.high,
-        record.agent,
-        record.feature,
-        record.success,
-        record.error,
-        record.processing_ms,
-        record.first_output_ms,
-        record.request_id,
-        record.idempotency_key,
-        record.quality_score,
-        record.safety_score,
-        record.metadata,
-    )
-    return cast("UsageRecord", written)  # for who writes it, it is one
+    return cast("UsageRecord", _Written(*_values(record)))  # for who writes it, it is one
 
 
 def _encodable(value: object) -> object:
