@@ -70,10 +70,10 @@ class SpoolWriter:
 
     def append(self, line: Line, patience: int = 1) -> bool:
         """Write a line, or let it wait while `patience` x WAITING_BYTES are not there yet; False: it is dropped."""
-        encoded = to_bytes(line), line.seq if type(line) is Use else 0
+        encoded = _encoded(line)
         if self._waiting and time.monotonic() >= self._retry_at:
             self._write_waiting()
-        if not self._waiting and (self._size < spool.SEGMENT_BYTES or self._rotate()) and self._write(encoded):
+        if not self._waiting and self._write_in_turn(encoded):
             return True
         if self._waiting_bytes >= patience * WAITING_BYTES:
             return False
