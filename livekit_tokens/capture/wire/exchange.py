@@ -20,6 +20,7 @@ from livekit_tokens.capture.wire import counting
 from livekit_tokens.capture.wire.account import Account
 from livekit_tokens.capture.wire.answers import Reading
 from livekit_tokens.capture.wire.outcome import Ending
+from livekit_tokens.capture.wire.passing_on import Outcome, is_passed_on
 from livekit_tokens.capture.wire.requests import UNKNOWN_MODEL, Asked, Endpoint
 from livekit_tokens.capture.witnesses import Mark, Names, Seen
 from livekit_tokens.core import faults
@@ -47,17 +48,6 @@ class Channel(NamedTuple):
     host: Callable[[Any], str]
     read: Callable[[Endpoint, Any], tuple[Asked | None, bytes | None]]
     """What is asked for, None for what turns out to be no such request; and the body that is to be counted."""
-
-
-class _Outcome(NamedTuple):
-    """What a request has come to: the status of its answer, or the class of the error that it ended by without one."""
-
-    status: int | None
-    error: str | None
-
-    @property
-    def answered(self) -> bool:
-        return self.status is not None and self.status < 300
 
 
 class Exchange:
@@ -159,11 +149,11 @@ class Exchange:
         return account is not None and account.runs_on and not self.given_up
 
     @property
-    def outcome(self) -> _Outcome | None:
+    def outcome(self) -> Outcome | None:
         """None while it is on its way."""
         if self.head is not None:
-            return _Outcome(self.head[0], None)
-        return None if self.ending is None else _Outcome(None, self.ending[2])
+            return Outcome(self.head[0], None)
+        return None if self.ending is None else Outcome(None, self.ending[2])
 
     @property
     def operation(self) -> str:
@@ -257,21 +247,10 @@ class Exchange:
             self.head = (self.head[0], {})
 
     def _is_passed_on(self) -> bool | None:
-        """Whether it only went to a transport of the host's that asked the same of the provider by a client of its own,
-        as gateways, caches and proxies within a process do; None while that one has come to nothing yet.
-
-        The inner one is the witness where it was answered, or failed as this one does: each of its attempts is one that
-        the provider sees, also those that the transport repeats, and it goes by the name of the model that is billed.
-        Where it failed and this one goes on, the transport may have sent this one itself. Not a request of another
-        kind, or about something else, that a hook of the host's sent meanwhile.
-        """
         for request in self.inner:
             request.be_opened()
-        outcomes = [one.outcome for one in self.inner if one.part is not None and one.asks_like(self)]
-        mine = self.outcome
-        if any(one is not None and (one.answered or one == mine) for one in outcomes):
-            return True
-        return None if None in outcomes else False
+        alike = [one.outcome for one in self.inner if one.part is not None and one.asks_like(self)]
+        return is_passed_on(self.outcome, alike)
 
     def asks_like(self, other: Exchange) -> bool:
         mine, others = self.asked, other.asked
