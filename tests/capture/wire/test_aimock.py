@@ -39,13 +39,18 @@ HELLO: Any = [{"role": "system", "content": "You answer the telephone."}, {"role
 SLOWLY = ("--latency", "30", "--chunk-size", "4")
 
 
-@pytest.fixture
-async def address(tmp_path: Path) -> AsyncIterator[str]:
-    """Where aimock answers. Without node and npm the test is skipped, or fails if LIVEKIT_TOKENS_NO_SKIPS=1."""
+@pytest.fixture(scope="session")
+def _installed() -> None:
+    """Tried once. Without node and npm the tests are skipped, or fail if LIVEKIT_TOKENS_NO_SKIPS=1."""
     try:
         aimock.installed()
     except aimock.NoAimock as missing:
         lacking.give_up(missing)
+
+
+@pytest.fixture
+async def address(tmp_path: Path, _installed: None) -> AsyncIterator[str]:
+    """Where aimock answers."""
     async with aimock.running(FIXTURES, tmp_path, *SLOWLY) as address:
         yield address
 
