@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from livekit_tokens.capture.wire import tee
 from livekit_tokens.core import vocabulary
 from livekit_tokens.core.clock import now
 from livekit_tokens.prices import published
@@ -31,7 +30,6 @@ FIRST_USES = (
 
 for _name in FIRST_USES:
     import_module(_name)
-tee.libraries()
 vocabulary.load()
 published.load(now())
 StoreLedger(load_settings()[0].database_url).prepare()

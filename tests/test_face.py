@@ -95,6 +95,25 @@ def test_a_preloaded_process_imports_nothing_more_for_its_first_track(tmp_path: 
     assert python(code).strip() == "[]"
 
 
+def test_the_line_in_the_entrypoint_imports_no_client_that_the_host_has_not(tmp_path: Path) -> None:
+    """In console mode the call waits for it: httpx with its command line is 100 ms."""
+    code = (
+        "import asyncio, os, sys\n"
+        "from livekit.agents import AgentSession\n"
+        "clients = {'httpx', 'httpx2', 'click', 'rich'} - set(sys.modules)\n"
+        "from livekit_tokens import track\n"
+        f"os.environ['LIVEKIT_TOKENS_SPOOL_DIR'] = {str(tmp_path)!r}\n"
+        f"os.environ['LIVEKIT_TOKENS_DATABASE_URL'] = 'sqlite:///{tmp_path}/ledger.db'\n"
+        "async def work():\n"
+        "    tracking = track(AgentSession())\n"
+        "    print(sorted(clients & set(sys.modules)), flush=True)\n"
+        "    await tracking.aclose()\n"
+        "assert 'httpx' in clients\n"
+        "asyncio.run(work())"
+    )
+    assert python(code).strip() == "[]"
+
+
 def test_every_name_of_the_face_is_there() -> None:
     """Also those that are loaded when they are first used."""
     for name in livekit_tokens.__all__:

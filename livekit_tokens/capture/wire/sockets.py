@@ -27,13 +27,14 @@ from livekit_tokens.capture.wire.hearing import Ears
 from livekit_tokens.capture.wire.hold import Follow, Hold
 from livekit_tokens.capture.wire.inference_stt import InferenceEars, untold_of_stream
 from livekit_tokens.capture.wire.made import Made
+from livekit_tokens.capture.wire.patches import Patches
 from livekit_tokens.capture.wire.pieces import END, Ends
 from livekit_tokens.capture.wire.posts import tee_post
 from livekit_tokens.capture.wire.requests import RESPONSES, UNKNOWN_MODEL, Asked, Endpoint, read_json
 from livekit_tokens.capture.witnesses import Seen
 from livekit_tokens.domain.providers import provider_of
 
-_installed: list[tuple[str, Any, Any]] = []
+_patches = Patches()
 _prefixes = itertools.count(1)
 _EVENTS = {"content-type": "text/event-stream"}
 _TO_OPEN = {"ws": 2, "http": 2}
@@ -43,20 +44,14 @@ _TRANSCRIPTION = "conversation.item.input_audio_transcription."
 
 
 def install(follow: Follow) -> None:
-    """Put the tee in; once a process is for the caller to see to."""
-    for name, ours in (("ws_connect", _ws_connect), ("post", tee_post)):
-        before = getattr(aiohttp.ClientSession, name)
-        made = ours(before, follow)
-        setattr(aiohttp.ClientSession, name, made)
-        _installed.append((name, made, before))
+    """Put the tee in; idempotent, from any thread."""
+    _patches.put(aiohttp.ClientSession, "ws_connect", lambda before: _ws_connect(before, follow))
+    _patches.put(aiohttp.ClientSession, "post", lambda before: tee_post(before, follow))
 
 
 def uninstall() -> None:
     """Put back what was there before, where the method is still ours."""
-    for name, ours, before in _installed:
-        if aiohttp.ClientSession.__dict__.get(name) is ours:
-            setattr(aiohttp.ClientSession, name, before)
-    _installed.clear()
+    _patches.take_out()
 
 
 def _ws_connect(before: Callable[..., Any], follow: Follow) -> Callable[..., Any]:

@@ -1,60 +1,53 @@
 """A tee on the public `send` of httpx and httpx2 clients, sync and async: below every SDK, above every transport.
 
-openai 2.x speaks httpx, openai 3.x its fork httpx2; both are patched at class level where they can be imported, once
-a process, when the first session is tracked or the first client metered. Without a spender a request passes untouched.
+openai 2.x speaks httpx, openai 3.x its fork httpx2; both are patched at class level, once a process, when the first
+session is tracked or the first client metered, or, what the host has not imported by then, when it is imported: clients
+that were made before are seen too. Without a spender a request passes untouched.
 Only public names: `send`, `request.content`, `response.stream`, and the stream base classes.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from importlib import import_module
+from functools import partial
 from typing import Any
 
+from livekit_tokens.capture.wire.arrivals import no_longer, when_imported
 from livekit_tokens.capture.wire.hold import Hold
+from livekit_tokens.capture.wire.patches import Patches
 from livekit_tokens.capture.wire.sending import when_it_waits
 from livekit_tokens.core import faults
 
 Begin = Callable[[Any], Hold | None]
 """Given a request: the hold on its exchange, or None."""
 
-_MODULES = ("httpx2", "httpx")
-_installed: list[tuple[type, Any, Any]] = []
-"""Class, our method, and the one that was there before."""
-
-
-def libraries() -> list[Any]:
-    """Those of the libraries that are there."""
-    found = []
-    for name in _MODULES:
-        try:
-            found.append(import_module(name))
-        except ImportError:
-            continue
-    return found
+LIBRARIES = ("httpx2", "httpx")
+_patches = Patches()
 
 
 def is_in_memory(stream: Any) -> bool:
     """Whether a request's body can be read without taking it from the request."""
-    return isinstance(stream, tuple(module.ByteStream for module in libraries()))
+    imported = (getattr(sys.modules.get(name), "ByteStream", ()) for name in LIBRARIES)
+    return isinstance(stream, tuple(imported))
 
 
 def install(begin: Begin) -> None:
-    """Put the tee in; once a process is for the caller to see to."""
-    for module in libraries():
-        for owner, make in ((module.AsyncClient, _async_send), (module.Client, _sync_send)):
-            before = owner.send
-            ours = make(before, begin, module)
-            owner.send = ours
-            _installed.append((owner, ours, before))
+    """Put the tee into what the host has imported, and into the rest when it does; idempotent, from any thread."""
+    for name in LIBRARIES:
+        when_imported(name, partial(_follow, begin))
 
 
 def uninstall() -> None:
-    """Put back what was there before, where the method is still ours: another one's patch on top of it stays."""
-    for owner, ours, before in _installed:
-        if owner.__dict__.get("send") is ours:
-            owner.send = before  # type: ignore[attr-defined]
-    _installed.clear()
+    """Put back what was there before, where the method is still ours."""
+    for name in LIBRARIES:
+        no_longer(name)
+    _patches.take_out()
+
+
+def _follow(begin: Begin, module: Any) -> None:
+    _patches.put(module.AsyncClient, "send", lambda before: _async_send(before, begin, module))
+    _patches.put(module.Client, "send", lambda before: _sync_send(before, begin, module))
 
 
 def _begun(begin: Begin, request: Any) -> Hold | None:

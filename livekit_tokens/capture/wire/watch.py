@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import threading
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial, wraps
@@ -25,37 +25,27 @@ Nobodys = Callable[[], Spender]
 _Client = TypeVar("_Client")
 
 _COPIES = ("copy", "with_options")
-_installing = threading.Lock()
-_installed: set[str] = set()
 _nobodys: ContextVar[Nobodys | None] = ContextVar("livekit_tokens_nobodys", default=None)
 """Set while a metered client asks."""
 
 
 def install(*, sockets: bool = True) -> None:
-    """Watch the wire from now on: once a process, when the first session is tracked or the first client metered.
+    """Watch the wire from now on: when a session is tracked or a client metered; idempotent, from any thread.
 
     `sockets`: also what LiveKit's own code sends by aiohttp, which a process without LiveKit has not imported.
     """
-    with _installing:
-        if "http" not in _installed:
-            tee.install(begin)
-            _installed.add("http")
-        if sockets and "sockets" not in _installed:
-            from livekit_tokens.capture.wire import sockets as teed  # noqa: PLC0415 - see above
+    tee.install(begin)
+    if sockets:
+        from livekit_tokens.capture.wire import sockets as teed  # noqa: PLC0415 - see above
 
-            teed.install(follow)
-            _installed.add("sockets")
+        teed.install(follow)
 
 
 def uninstall() -> None:
     """Take out what `install` put in, where it is still ours."""
-    with _installing:
-        tee.uninstall()
-        if "sockets" in _installed:
-            from livekit_tokens.capture.wire import sockets  # noqa: PLC0415
-
-            sockets.uninstall()
-        _installed.clear()
+    tee.uninstall()
+    if (sockets := sys.modules.get("livekit_tokens.capture.wire.sockets")) is not None:
+        sockets.uninstall()
 
 
 def meter(client: _Client, nobodys: Nobodys) -> _Client:
