@@ -179,3 +179,5 @@ async def _begin_snapshot(conn: AsyncConnection) -> None:
         await conn.exec_driver_sql("BEGIN")
     else:
         await conn.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        # PostgreSQL compiles a statement that it thinks dear: 0.6 s for how long a month's calls were, 0.1 s without.
+        await conn.exec_driver_sql("SET LOCAL jit = off")

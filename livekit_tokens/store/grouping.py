@@ -61,9 +61,11 @@ def grouped(question: Question, rolled: Sequence[Period] = ()) -> sa.Select[Any]
 
 
 def sessions_beside(question: Question, rolled: Sequence[Period]) -> sa.Select[Any]:
-    """Keys and each session that has a matching record outside of the rolled days."""
-    rows = sa.union_all(*(_amounts(piece, question, ()) for piece in _pieces(question, rolled))).subquery("usage")
-    return sa.select(*(rows.c[f"k{i}"] for i in range(len(question.by))), rows.c.session).distinct()
+    """Keys and each session that has a matching record outside of the rolled days, more than once."""
+    # Each part is looked up: for a join PostgreSQL goes through all parts of the ledger, the longer the more there are.
+    rows = sa.union(*(_parts_of(piece, question, question.by) for piece in _pieces(question, rolled))).subquery("usage")
+    session = sa.select(parts.c.session_id).where(parts.c.key == rows.c.part).scalar_subquery()
+    return sa.select(*(rows.c[f"k{i}"] for i in range(len(question.by))), session).select_from(rows)
 
 
 def sessions_rolled(question: Question, rolled: Sequence[Period]) -> sa.CompoundSelect[Any]:
@@ -206,14 +208,18 @@ def _amounts(
 
 def matching_parts(question: Question) -> sa.CompoundSelect[Any]:
     """The keys of all parts with a matching record, more than once."""
-    found = []
-    for table, at, spans in _pieces(question):
-        picked = sa.select(table.c.part).where(*_within(at, spans), *record_conditions(table, question))
-        # Joined only where a filter needs it: without, this is most of the time that a long period takes.
-        if asked := part_conditions(question):
-            picked = picked.select_from(table.join(parts, parts.c.key == table.c.part)).where(*asked)
-        found.append(picked)
-    return sa.union_all(*found)
+    return sa.union_all(*(_parts_of(piece, question) for piece in _pieces(question)))
+
+
+def _parts_of(piece: Piece, question: Question, by: Sequence[str] = ()) -> sa.Select[Any]:
+    """Keys and the part of a piece's matching rows."""
+    table, at, spans = piece
+    keys = (_key(table, at, name, question.cuts).label(f"k{i}") for i, name in enumerate(by))
+    picked = sa.select(*keys, table.c.part).where(*_within(at, spans), *record_conditions(table, question))
+    # Joined only where a filter needs it: without, this is most of the time that a long period takes.
+    if asked := part_conditions(question):
+        picked = picked.select_from(table.join(parts, parts.c.key == table.c.part)).where(*asked)
+    return picked
 
 
 def _column(table: sa.Table, name: str) -> sa.ColumnElement[Any]:

@@ -73,7 +73,8 @@ async def told_from(conn: AsyncConnection, question: Question, spans: Sequence[P
     for *key, _, told in (await conn.execute(sessions_rolled(question, spans))).all():
         digests[tuple(key)].append(told)
     for *key, session in (await conn.execute(sessions_beside(question, spans))).all():
-        digests[tuple(key)].append(session_digest(session))
+        if session is not None:  # whose part somebody has deleted
+            digests[tuple(key)].append(session_digest(session))
     found = []
     for row in (await conn.execute(grouped(question, spans))).mappings():
         # As numbers of 8 bytes, whatever their order on this machine: they are only told apart.

@@ -211,6 +211,15 @@ async def test_a_reader_cannot_write(ledger, connection):
             await conn.execute(sa.text("DELETE FROM sums"))
 
 
+async def test_postgres_compiles_no_question(postgres_url):
+    """Made for hours of work: what a report asks is answered sooner than it is compiled."""
+    ledger = StoreLedger(postgres_url)
+    await (await ledger.connect()).aclose()
+    async with ledger.reader() as conn:
+        assert (await conn.exec_driver_sql("SHOW jit")).scalar_one() == "off"
+    await ledger.aclose()
+
+
 async def test_a_readers_own_faults_are_its_own(ledger, connection):
     """A report that cannot write its output is not told that the database is gone."""
     with pytest.raises(BrokenPipeError):

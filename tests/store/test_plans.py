@@ -17,7 +17,7 @@ from livekit_tokens.demo.traffic import traffic
 from livekit_tokens.domain.periods import CUTTINGS, DAY, Period, cut, read_zone
 from livekit_tokens.store import requests
 from livekit_tokens.store.connection import StoreLedger
-from livekit_tokens.store.grouping import calls, grouped, matching_parts
+from livekit_tokens.store.grouping import calls, grouped, matching_parts, sessions_beside
 from livekit_tokens.store.queries import SqlReader
 from livekit_tokens.store.rolled import spans_for
 from livekit_tokens.store.rolling import rolled_in
@@ -110,6 +110,13 @@ async def test_a_report_of_a_year_reads_rolled_days_and_the_edges_beside_them(co
     assert read_whole(plan, "sums", "records") == [], plan
     assert "day_sums" in plan
     assert "parts" not in plan
+
+
+async def test_whose_the_calls_beside_rolled_days_are_is_looked_up(conn):
+    """Call by call: of the ledger's parts those that the day has, however many there are."""
+    question = asked(("service", "model"), YEAR)
+    plan = await plan_of(conn, sessions_beside(question, spans_for(question, await rolled_in(conn, None))))
+    assert read_whole(plan, "sums", "records", "parts") == [], plan
 
 
 @pytest.mark.parametrize("filters", [{"user": "user-0001"}, {"room": "hotline"}, {"model": "whisper-1"}])
