@@ -10,7 +10,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,8 @@ _LOOK_SECONDS = 2.0
 """How often a quiet process looks whether another asks for something: one `stat`."""
 KEEP_SECONDS = 10.0
 """How long a connection of a server is kept idle. A call that goes on is heard of more often, and connects once."""
-RETAIN_PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.05
+"""Between two pieces of a chore: a drain comes in between, and a call has the processor."""
 _PIECE_BYTES = 1 << 17
 """A call shares this process: small batches leave it the interpreter more often than large ones."""
 
@@ -283,20 +284,21 @@ class Background:
         if self._chores.are_due():
             async with self._turn:
                 await self._chores.take_over()
-                if self._connection is not None:
-                    await self._chores.roll_up(self._connection)
+            await self._piece_by_piece(self._chores.roll_up)
         if self._chores.retention_is_due():
-            # Batch by batch: a drain comes in between.
-            while await self._retain():
-                await asyncio.sleep(RETAIN_PAUSE_SECONDS)
-                if self._dirty:
-                    await self._drain_once()
+            await self._piece_by_piece(self._chores.retain)
 
-    async def _retain(self) -> bool:
+    async def _piece_by_piece(self, chore: Callable[[LedgerConnection], Awaitable[bool]]) -> None:
+        while await self._do_piece(chore):
+            await asyncio.sleep(PAUSE_SECONDS)
+            if self._dirty:
+                await self._drain_once()
+
+    async def _do_piece(self, chore: Callable[[LedgerConnection], Awaitable[bool]]) -> bool:
         async with self._turn:
             if self._connection is None or self._connection.stale():
                 return False
-            return await self._chores.retain(self._connection)
+            return await chore(self._connection)
 
     async def _give_back(self) -> None:
         """An idle connection goes back to its server, which has them for the whole fleet. SQLite's is our own file."""

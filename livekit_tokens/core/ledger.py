@@ -107,9 +107,10 @@ class LedgerConnection(Protocol):
         ...
 
     async def roll_up(self, seconds: float) -> bool:
-        """Add up days that are over once more, so that long reports are quick, for about so long. True: more are due.
+        """Add up days that are over once more, so that long reports are quick, for about so long. True: there is more
+        to do, and it is gone on with.
 
-        Reports are right with it and without it.
+        Reports are right with it and without it, and nobody waits for it.
         """
         ...
 

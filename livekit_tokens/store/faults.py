@@ -104,8 +104,3 @@ def _is_asyncpgs(fault: BaseException) -> bool:
 
 def is_missing_table(fault: sa_exc.DBAPIError) -> bool:
     return getattr(fault.orig, "sqlstate", None) == "42P01" or "no such table" in str(fault.orig)
-
-
-def is_locked(fault: sa_exc.DBAPIError) -> bool:
-    """A lock that was not to be waited for (PostgreSQL, NOWAIT)."""
-    return getattr(fault.orig, "sqlstate", None) == "55P03"

@@ -7,27 +7,19 @@ Sessions cannot be added up, as one may go on over midnight: each row holds the 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import time
-from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import sqlalchemy as sa
-from sqlalchemy import exc as sa_exc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.domain.periods import DAY, HOUR, Period
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.store.faults import is_locked
-from livekit_tokens.store.schema import ADDED, LABELS, day_sums, parts, rolled_days, sums
+from livekit_tokens.store.schema import day_sums, rolled_days, sums
 
 _REST: Micros = HOUR
 """A day is rolled up so long after its end: until then most of what is late has come."""
-
-_PAUSE_SECONDS = 0.02
-"""Between two tries to have the sums alone: a drain's transaction is shorter."""
 
 _SHORT_GAP: Micros = 31 * DAY
 """Days without usage between two that have some are done, too, so that weekends do not cut a year to pieces; not the
@@ -44,28 +36,6 @@ def session_digest(session_id: str) -> bytes:
     return hashlib.sha256(session_id.encode("utf-8", "replace")).digest()[:DIGEST_BYTES]
 
 
-async def roll_up(conn: AsyncConnection, now: Micros, seconds: float) -> bool:
-    """Roll up days that are due, newest first, each in a transaction of its own; stop after about `seconds`.
-
-    Finding what is due is not in these seconds: where it takes longer than them, nothing would ever be rolled up.
-    True: more are due, or the sums are in use.
-    """
-    due = deque(await _due(conn, now))
-    until = time.monotonic() + seconds
-    while due:
-        if time.monotonic() > until:
-            return True
-        async with conn.begin() as transaction:
-            if not await _lock(conn):
-                await transaction.rollback()
-                await asyncio.sleep(_PAUSE_SECONDS)
-                continue
-            day = due.popleft()
-            if not await rolled_in(conn, Period(day, day + DAY)):
-                await _roll(conn, day)
-    return False
-
-
 async def rolled_in(conn: AsyncConnection, period: Period | None) -> list[Micros]:
     """Days that are rolled up and lie in the period as a whole, in order; none where the triggers are missing.
 
@@ -73,13 +43,19 @@ async def rolled_in(conn: AsyncConnection, period: Period | None) -> list[Micros
     """
     if not await _is_guarded(conn):
         return []
-    chosen = sa.select(rolled_days.c.day).order_by(rolled_days.c.day)
+    chosen = _rolled().order_by(rolled_days.c.day)
     if period is not None:
         chosen = chosen.where(rolled_days.c.day >= period.since, rolled_days.c.day <= period.until - DAY)
     return list((await conn.execute(chosen)).scalars())
 
 
-async def _due(conn: AsyncConnection, now: Micros) -> list[Micros]:
+def _rolled() -> sa.Select[Micros]:
+    """Not those that are being rolled up just now."""
+    return sa.select(rolled_days.c.day).where(rolled_days.c.taken_by.is_(None))
+
+
+async def due_days(conn: AsyncConnection, now: Micros) -> list[Micros]:
+    """Days to be rolled up, newest first."""
     if not await _is_guarded(conn):
         return []
     over = now - _REST - DAY
@@ -117,53 +93,7 @@ def with_short_gaps(days: Sequence[Micros]) -> Iterator[Micros]:
 
 async def drop_unrolled(conn: AsyncConnection) -> None:
     """What was rolled of days that are rolled up no more: it would stay until they are, with digests of sessions."""
-    await conn.execute(sa.delete(day_sums).where(day_sums.c.day.not_in(sa.select(rolled_days.c.day))))
-
-
-async def _lock(conn: AsyncConnection) -> bool:
-    """Nobody adds to the sums meanwhile, and nobody else rolls up. False: the sums are in use; the transaction is over.
-
-    PostgreSQL's lock is not waited for, not for a moment: whatever waits there for a table has every later writer wait
-    behind it, and a VACUUM may hold it for hours. Of all the tries of a fleet one falls between two drains.
-    """
-    if conn.dialect.name == "sqlite":
-        await conn.exec_driver_sql("BEGIN IMMEDIATE")
-        return True
-    try:
-        await conn.exec_driver_sql("LOCK TABLE sums IN SHARE ROW EXCLUSIVE MODE NOWAIT")
-    except sa_exc.DBAPIError as fault:
-        if not is_locked(fault):
-            raise
-        return False
-    return True
-
-
-async def _roll(conn: AsyncConnection, day: Micros) -> None:
-    await conn.execute(sa.delete(day_sums).where(day_sums.c.day == day))
-    if rows := await _rows_of(conn, day):
-        await conn.execute(sa.insert(day_sums), rows)
-    await conn.execute(sa.insert(rolled_days), {"day": day})
-
-
-async def _rows_of(conn: AsyncConnection, day: Micros) -> list[dict[str, object]]:
-    within = (sums.c.bucket >= day, sums.c.bucket < day + DAY)
-    labels = [sums.c[name] for name in LABELS]
-    source = sums.join(parts, parts.c.key == sums.c.part)
-    added = sa.select(*labels, *(sa.func.sum(sums.c[name]).label(name) for name in ADDED))
-    told = sa.select(*labels, parts.c.session_id).distinct()
-    sessions: defaultdict[Sequence[object], list[bytes]] = defaultdict(list)
-    for *key, session in await conn.execute(told.select_from(source).where(*within)):
-        sessions[tuple(key)].append(session_digest(session))
-    rows = await conn.execute(added.select_from(source).where(*within).group_by(*labels))
-    return [
-        {
-            **row,
-            **{name: int(row[name]) for name in ADDED},
-            "day": day,
-            "sessions": b"".join(sorted(sessions[tuple(row[name] for name in LABELS)])),
-        }
-        for row in rows.mappings()
-    ]
+    await conn.execute(sa.delete(day_sums).where(day_sums.c.day.not_in(_rolled())))
 
 
 async def _is_guarded(conn: AsyncConnection) -> bool:

@@ -186,6 +186,9 @@ rolled_days = sa.Table(
     # A UTC day whose sums are added up once more, in `day_sums`. Whoever changes one of them, or the session of one
     # of its parts, ends that: by triggers, so that nobody can forget it (store/rolling.py).
     sa.Column("day", Big, primary_key=True, autoincrement=False),
+    # Who is about to add it up, and when that was last heard of; NULL once it is done (store/rolling_up.py).
+    sa.Column("taken_by", Big),
+    sa.Column("taken_at", Big),
 )
 
 day_sums = sa.Table(

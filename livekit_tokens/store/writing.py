@@ -22,7 +22,7 @@ from livekit_tokens.store.durable import make_durable
 from livekit_tokens.store.engines import Identity, identity_of
 from livekit_tokens.store.faults import Unstorable, told
 from livekit_tokens.store.keeping import removal
-from livekit_tokens.store.rolling import roll_up
+from livekit_tokens.store.rolling_up import RollUp
 from livekit_tokens.store.rows import Numbered
 from livekit_tokens.store.schema import sources
 from livekit_tokens.store.statements import Statements, statements_of
@@ -58,6 +58,7 @@ class StoreConnection:
         self._known_parts: set[str] = set()
         self._forgot: set[str] = set()
         self._daily: removal.Daily | None = None
+        self._roll_up = RollUp()
 
     async def checkpoint(self, source: str) -> Checkpoint | None:
         return (await self.checkpoints([source])).get(source)
@@ -87,7 +88,7 @@ class StoreConnection:
         return source in self._forgot
 
     async def roll_up(self, seconds: float) -> bool:
-        return await self._asked(roll_up(self._conn, self._clock(), seconds))
+        return await self._asked(self._roll_up.go_on(self._conn, self._clock, seconds))
 
     async def retain(self, days: int) -> bool:
         return await self._asked(self._retain(days))

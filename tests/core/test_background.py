@@ -181,29 +181,35 @@ def disk_is_full() -> int:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-class OldLedger(MemoryLedger):
-    """Has old records to remove, one at a time; a record that comes meanwhile is to be drained in between."""
+class LedgerWithChores(MemoryLedger):
+    """A chore is three pieces of work, while the first of which a record comes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[int] = []
-        self.seen: list[int] = []
+        self.seen: dict[str, list[int]] = {"roll_up": [], "retain": []}
         self.come: Callable[[], None] = lambda: None
 
+    async def roll_up(self, seconds: float) -> bool:
+        return self._do("roll_up")
+
     async def retain(self, days: int) -> bool:
-        self.asked.append(days)
-        self.seen.append(len(self.records))
-        if len(self.asked) == 1:
+        assert days == 30
+        return self._do("retain")
+
+    def _do(self, chore: str) -> bool:
+        seen = self.seen[chore]
+        seen.append(len(self.records))
+        if len(seen) == 1:
             self.come()
-        return len(self.asked) < 3
+        return len(seen) < 3
 
 
-def test_old_records_are_removed_where_a_setting_says_so_and_a_drain_comes_in_between(
+def test_days_are_rolled_up_and_old_records_removed_piece_by_piece_and_a_drain_comes_in_between(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Once an hour it is asked for; what a call writes meanwhile does not wait for the end of it."""
+    """What a call writes meanwhile does not wait for the end of it."""
     monkeypatch.setattr(background, "GATHER_SECONDS", 0.01)
-    ledger, recorder = OldLedger(), a_recorder(tmp_path)
+    ledger, recorder = LedgerWithChores(), a_recorder(tmp_path)
     own = Background(recorder, ledger, Chores(recorder.source, ledger, lambda: [tmp_path], retention_days=30))
 
     def come() -> None:
@@ -213,10 +219,8 @@ def test_old_records_are_removed_where_a_setting_says_so_and_a_drain_comes_in_be
     ledger.come = come
     own.start()
     come()
-    assert arrived(ledger, 2)
-    wait_until(lambda: len(ledger.asked) == 3)
-    assert ledger.asked == [30, 30, 30]
-    assert ledger.seen == [1, 2, 2]
+    wait_until(lambda: len(ledger.seen["retain"]) == 3)
+    assert ledger.seen == {"roll_up": [1, 2, 2], "retain": [2, 3, 3]}
 
 
 def test_what_is_not_in_the_ledger_yet_is_told_and_for_how_long(start) -> None:

@@ -20,7 +20,7 @@ from livekit_tokens.domain.periods import DAY, HOUR, Period
 from livekit_tokens.domain.pricing import Price
 from livekit_tokens.domain.times import to_datetime
 from livekit_tokens.domain.totals import Totals
-from livekit_tokens.store import rolling
+from livekit_tokens.store import rolling_up
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.queries import StoredUsage
 from livekit_tokens.store.rolled import Told, coarser, is_told_by
@@ -238,34 +238,6 @@ async def test_two_processes_may_roll_up_at_once(ledger, connection):
     await other.aclose()
 
 
-async def test_a_roll_up_makes_nobody_wait_where_the_sums_are_held(postgres_url):
-    """By a VACUUM, an index being built, a drain whose host has vanished: a lock that waits queues every later writer
-    behind itself, so it is given up at once, and the day is rolled up another time.
-    """
-    ledger = StoreLedger(postgres_url, clock=lambda: NOW)
-    rolling, draining, first = await ledger.connect(), await ledger.connect(), batch(record(at=FIRST), parts=[part()])
-    await rolling.apply(first)
-    at = [first.after]
-
-    def a_next_batch():
-        made = batch(record(at=NOW), before=at[0])
-        at[0] = made.after
-        return made
-
-    async with ledger.writer() as conn:
-        await conn.exec_driver_sql("LOCK TABLE sums IN SHARE UPDATE EXCLUSIVE MODE")
-        roll_up = asyncio.create_task(rolling.roll_up(0.2))
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not roll_up.done():
-                assert await draining.apply(a_next_batch())
-        assert roll_up.result() is True
-        assert await rolled_now(ledger) == []
-    assert await rolling.roll_up(PATIENCE_SECONDS) is False
-    assert 0 in await rolled_now(ledger)
-    for each in (rolling, draining, ledger):
-        await each.aclose()
-
-
 async def test_a_roll_up_ends_in_time_and_goes_on_later(ledger, connection):
     """A call's process shares its time with it."""
     assert await connection.roll_up(0) is True
@@ -276,14 +248,14 @@ async def test_a_roll_up_ends_in_time_and_goes_on_later(ledger, connection):
 
 async def test_a_roll_up_goes_on_however_long_it_took_to_find_what_is_due(ledger, connection, monkeypatch):
     """Else a ledger so large that finding it takes longer than a roll-up may would have no rolled day, for ever."""
-    passed, due = [0.0], rolling._due
+    passed, due = [0.0], rolling_up.due_days
 
     async def slow(*given: object) -> list[int]:
         passed[0] += 10.0
         return await due(*given)
 
-    monkeypatch.setattr(rolling, "_due", slow)
-    monkeypatch.setattr(rolling, "time", SimpleNamespace(monotonic=lambda: passed[0]))
+    monkeypatch.setattr(rolling_up, "due_days", slow)
+    monkeypatch.setattr(rolling_up, "time", SimpleNamespace(monotonic=lambda: passed[0]))
 
     assert await connection.roll_up(1) is False
     assert await rolled_now(ledger) == list(range(8))

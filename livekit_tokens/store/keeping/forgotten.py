@@ -15,7 +15,7 @@ from livekit_tokens.domain.erasure import Forgotten, is_sealed, texts_of, texts_
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import STRETCH_KEY
 from livekit_tokens.store.rolling import drop_unrolled
-from livekit_tokens.store.schema import erasure_keys, erasures, idempotency, parts, records, sums
+from livekit_tokens.store.schema import erasure_keys, erasures, idempotency, parts, records
 from livekit_tokens.store.values import part_of
 
 KEY_NAME = "hmac-sha256"
@@ -105,9 +105,6 @@ async def remember(conn: AsyncConnection, digests: dict[bytes, int]) -> None:
 
 async def rename(conn: AsyncConnection, forgotten: Forgotten, names: list[tuple[str, str | None]]) -> None:
     """Sessions and rooms whose names are to be forgotten, in all their parts of before that."""
-    if conn.dialect.name == "postgresql":
-        # Writes go on, but no day is being rolled up: it would hold the old name, and no trigger see it yet.
-        await conn.execute(sa.text(f"LOCK TABLE {sums.name} IN ROW EXCLUSIVE MODE"))
     for session in sorted({session for session, _ in names}):
         if (at := forgotten.at("session", session)) is not None:
             of_session = sa.and_(parts.c.session_id == session, parts.c.started_at <= at)

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """All revisions of this version, oldest first. A test holds it equal to the files in `versions/`."""
 
 HEAD = REVISIONS[-1]
