@@ -14,8 +14,6 @@ from livekit_tokens.settings import load_settings
 from livekit_tokens.store.connection import StoreLedger
 
 FIRST_USES = (
-    "alembic.command",
-    "alembic.config",
     "livekit.plugins.openai",
     "livekit_tokens.bootstrap",
     "livekit_tokens.capture.plugin",

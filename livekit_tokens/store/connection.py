@@ -57,11 +57,9 @@ class StoreLedger:
 
     def prepare(self) -> None:
         """Do ahead what the first connection would do while a call is going on; opens nothing."""
-        from livekit_tokens.store.migrations import from_nothing  # noqa: PLC0415 - who only reads needs neither
-        from livekit_tokens.store.statements import statements_of  # noqa: PLC0415
+        from livekit_tokens.store.statements import statements_of  # noqa: PLC0415 - who only reads needs none
 
         statements_of(self._writing.dialect)
-        from_nothing(self._writing.dialect.name)
 
     async def connect(self) -> StoreConnection:
         """A connection that writes, on a schema of this version: made or upgraded where that is due.

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.domain.errors import LedgerTooNew, LedgerUnavailable
 from livekit_tokens.store.faults import is_missing_table
-from livekit_tokens.store.migrations import HEAD, REVISIONS, from_nothing, upgrade
+from livekit_tokens.store.migrations import HEAD, REVISIONS, upgrade
 from livekit_tokens.store.schema import metadata
 
 VIEWS = ("token_usage", "api_usage")
@@ -54,10 +54,7 @@ async def bring_up_to_date(conn: AsyncConnection, where: object) -> None:
     await conn.rollback()
     if is_current(revision, where):
         return
-    # Before the lock is held: under the lock only the tables are made.
-    if revision is None:
-        from_nothing(conn.dialect.name)
-    else:
+    if revision is not None:  # before the lock is held: under it only the tables are made
         import alembic.command  # noqa: F401, PLC0415
     sqlite = conn.dialect.name == "sqlite"
     if sqlite:
