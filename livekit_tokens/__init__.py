@@ -28,6 +28,8 @@ _HOMES = {
 }
 _REGISTERING = ("track", "Tracking", "LiveKitTokens")
 """Who uses one of these has an agent: LiveKit must know of the plugin before it starts its forkserver."""
+_IN_A_CALL = ("livekit_tokens.capture.tracking", "livekit_tokens.capture.wire.sockets", "livekit_tokens.prices.book")
+"""What the line in the entrypoint needs: imported with its name, before a loop waits for it."""
 
 __all__ = [
     "LiveKitTokens",
@@ -68,4 +70,6 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'livekit_tokens' has no attribute {name!r}")
     if name in _REGISTERING:
         import_module("livekit_tokens.capture.plugin").register()
+        for needed in _IN_A_CALL:
+            import_module(needed)
     return getattr(import_module(_HOMES[name]), name)

@@ -95,20 +95,21 @@ def test_a_preloaded_process_imports_nothing_more_for_its_first_track(tmp_path: 
     assert python(code).strip() == "[]"
 
 
-def test_the_line_in_the_entrypoint_imports_no_client_that_the_host_has_not(tmp_path: Path) -> None:
-    """In console mode the call waits for it: httpx with its command line is 100 ms."""
+def test_the_line_in_the_entrypoint_waits_for_no_import(tmp_path: Path) -> None:
+    """In console mode it is the call's loop that would wait; a client's library is the host's to import."""
     code = (
         "import asyncio, os, sys\n"
         "from livekit.agents import AgentSession\n"
-        "clients = {'httpx', 'httpx2', 'click', 'rich'} - set(sys.modules)\n"
         "from livekit_tokens import track\n"
+        "before = set(sys.modules)\n"
         f"os.environ['LIVEKIT_TOKENS_SPOOL_DIR'] = {str(tmp_path)!r}\n"
         f"os.environ['LIVEKIT_TOKENS_DATABASE_URL'] = 'sqlite:///{tmp_path}/ledger.db'\n"
         "async def work():\n"
         "    tracking = track(AgentSession())\n"
-        "    print(sorted(clients & set(sys.modules)), flush=True)\n"
+        "    more = set(sys.modules) - before  # the background thread is importing the database's, too\n"
+        "    print([name for name in more if name.startswith(('livekit_tokens.capture', 'httpx', 'click', 'rich'))])\n"
         "    await tracking.aclose()\n"
-        "assert 'httpx' in clients\n"
+        "assert 'httpx' not in before\n"
         "asyncio.run(work())"
     )
     assert python(code).strip() == "[]"
