@@ -334,3 +334,9 @@ ALTER TABLE idempotency ADD COLUMN since BIGINT;
 ALTER TABLE idempotency ADD COLUMN until BIGINT;
 
 UPDATE alembic_version SET version_num='0007' WHERE alembic_version.version_num = '0006';
+
+ALTER TABLE rolled_days ADD COLUMN taken_by BIGINT;
+
+ALTER TABLE rolled_days ADD COLUMN taken_at BIGINT;
+
+UPDATE alembic_version SET version_num='0008' WHERE alembic_version.version_num = '0007';
