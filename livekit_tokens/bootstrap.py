@@ -63,7 +63,7 @@ def track(
             on_end=on_end,
             on_usage=on_usage,
         )
-        return tracking.begin(session, ctx, process, given)
+        return tracking.begin(session, ctx, recording, given)
     except Exception as error:  # noqa: BLE001 - the call goes on, untracked, and it is said
         faults.note("a call could not be tracked", error)
         return tracking.inert(Process.of_nobody(now, new_key), on_end=on_end)

@@ -122,6 +122,49 @@ with usage_session("parent"):
     assert told == ["parent", "unattributed"]
 
 
+def test_a_forked_child_records_for_a_session_that_it_has_inherited(tmp_path: Path) -> None:
+    """By the object of its parent's, as a worker of multiprocessing may; through a source of its own, for its user."""
+    code = """
+import os
+from livekit_tokens import usage_session
+with usage_session("thread-1", user="ada") as session:
+    session.record_usage(model="gpt-4.1", input_tokens=1)
+    if os.fork() == 0:
+        session.record_usage(model="gpt-4.1", input_tokens=20)
+        session.record_usage(model="gpt-4.1", input_tokens=300, session_id="thread-2")
+        with usage_session("thread-1", user="ada") as again:
+            session.record_usage(model="gpt-4.1", input_tokens=4000)
+            print(again.summary().totals.units, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+    assert run(tmp_path, code).stdout.strip() == "{'input_text': 4000}"
+    assert sorted(run(tmp_path, SHOW).stdout.splitlines()) == [
+        "thread-1 ada closed 3 3 4021",
+        "thread-2 None closed 1 1 300",
+    ]
+
+
+def test_a_forked_child_records_for_a_call_that_it_has_inherited(tmp_path: Path) -> None:
+    """And its health is the child's own."""
+    code = """
+import asyncio, os
+from livekit_tokens import track
+async def main():
+    call = track(None, user="ada")
+    if os.fork() == 0:
+        call.record_usage(model="gpt-4.1", input_tokens=20)
+        print(call.health().records, call.health().waiting_bytes, flush=True)
+        os._exit(0)
+    os.wait()
+    await call.aclose()
+asyncio.run(main())
+"""
+    assert run(tmp_path, code).stdout.strip() == "1 0"
+    (told,) = run(tmp_path, SHOW).stdout.splitlines()
+    assert told.split()[1:] == ["ada", "closed", "2", "1", "20"]
+
+
 def test_with_tracking_off_it_returns_the_record_and_keeps_nothing(tmp_path: Path) -> None:
     """The host's code runs unchanged."""
     code = """

@@ -115,7 +115,7 @@ class Call:
             return True
 
         process = Process(self.mortal, flush, now, new_key)
-        return tracking.begin(self.session, None, process, tracking.Given())
+        return tracking.begin(self.session, None, lambda: process, tracking.Given())
 
     async def hold(self) -> None:
         agent = Agent(instructions=self.script.instructions, tools=[_tool(n) for n in range(self.script.tools)])

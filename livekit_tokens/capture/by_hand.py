@@ -32,6 +32,7 @@ _T = TypeVar("_T")
 class ByHand:
     """What can be recorded for by hand: a call, by its `payer`; without one, whoever pays where it is called.
 
+    `process` answers that of the process it is called in: a forked child has one of its own.
     `user` is whose a session is that is only named, and open nowhere in this process.
     """
 
@@ -135,7 +136,12 @@ class ByHand:
         return self._spender(None)[0]
 
     def _spender(self, session_id: str | None, alone: Payer | None = None) -> tuple[Spender, bool]:
-        """Who pays, and whether that is a call; `alone`: the one that this thread works for without a context."""
+        """Who pays, and whether that is a call; `alone`: the one that this thread works for without a context.
+
+        A forked child names the session whose payer it has inherited: its parent alone can write for that.
+        """
+        if session_id is None and self._payer is not None and not self._payer.is_of_this_process:
+            session_id = self._payer.writer.part.session_id
         found = self._whose(alone) if session_id is None else spending.whose_is(session_id)
         if found is not None:
             return spending.spender_of(found), not found.payer.by_hand

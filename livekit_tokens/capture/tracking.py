@@ -61,20 +61,20 @@ class Tracking(ByHand):
         self,
         session: AgentSession[Any] | None,
         ctx: JobContext | None,
-        process: Process,
+        process_of: Callable[[], Process],
         who: Who,
         new_part: Callable[[], LivePart],
     ) -> None:
         # Weakly: the session holds our listeners, and must be collectable when the host drops it.
         self._session_ref = ref(session) if session is not None else None
         self._ctx = ctx
-        self._process = process
+        self._process = process = process_of()
         self._new_part = new_part
         self._live = new_part()
         self._paying = Payer(lambda: self._live)
         self._components = ComponentWitness(self._paying)
         self._realtime = RealtimeSessions(lambda: self._session, lambda: self._live, self._components)
-        super().__init__(lambda: process, self._paying)
+        super().__init__(process_of, self._paying)
         self._callers = Callers(
             who,
             process,
@@ -102,7 +102,7 @@ class Tracking(ByHand):
 
     def health(self) -> Health:
         """How the metering of this process fares: records, what waits and what was lost, faults. From memory."""
-        return self._process.health()
+        return self._process_of().health()
 
     async def aclose(self) -> SessionSummary:
         """End the part if it has not ended; returns its final summary once it is durable. Idempotent."""
@@ -246,8 +246,13 @@ class Tracking(ByHand):
         return finish_tracking
 
 
-def begin(session: AgentSession[Any] | None, ctx: JobContext | None, process: Process, given: Given) -> Tracking:
-    """Track a session, or give back the Tracking that already does. Raises BadSetting for what is no AgentSession."""
+def begin(
+    session: AgentSession[Any] | None, ctx: JobContext | None, process_of: Callable[[], Process], given: Given
+) -> Tracking:
+    """Track a session, or give back the Tracking that already does. Raises BadSetting for what is no AgentSession.
+
+    `process_of` answers the Process of the process that it is called in (`ByHand`).
+    """
     if session is not None and not isinstance(session, AgentSession):
         raise BadSetting(f"session is {_kind(session)}; expected the AgentSession that is to be started, or None")
     if ctx is not None and not isinstance(ctx, JobContext):
@@ -257,6 +262,7 @@ def begin(session: AgentSession[Any] | None, ctx: JobContext | None, process: Pr
         logger.warning("track() was called twice for one AgentSession; the first call counts")
         return found
 
+    process = process_of()
     who = Who(process.naming, ctx, user=given.user, tenant=given.tenant)
     held = ref(session) if session is not None else lambda: None
     tell = partial(session_report.tell, ctx) if ctx is not None else None
@@ -273,7 +279,7 @@ def begin(session: AgentSession[Any] | None, ctx: JobContext | None, process: Pr
         )
 
     watch.install()
-    tracking = Tracking(session, ctx, process, who, new_part)
+    tracking = Tracking(session, ctx, process_of, who, new_part)
     try:
         tracking.begin()
     except Exception:
@@ -296,7 +302,7 @@ def inert(process: Process, on_end: OnEnd | None = None) -> Tracking:
     unrecorded = replace(process, recorder=Unrecorded())
     who = Who(process.naming, None, user=None, tenant=None)
     live = LivePart(part, unrecorded, agent=lambda: None, on_end=on_end)
-    return Tracking(None, None, unrecorded, who, lambda: live)
+    return Tracking(None, None, lambda: unrecorded, who, lambda: live)
 
 
 def _kind(given: object) -> str:

@@ -38,7 +38,7 @@ class Call:
             return True
 
         process = Process(Unrecorded(), flush, now, new_key)
-        return tracking.begin(self.session, None, process, Given(on_usage=self.records.append))
+        return tracking.begin(self.session, None, lambda: process, Given(on_usage=self.records.append))
 
     async def start(self, agent: Agent) -> Call:
         await self.session.start(agent)

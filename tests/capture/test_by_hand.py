@@ -68,7 +68,7 @@ class World:
         return UsageSession(lambda: self.process, name, **whose)
 
     def track(self, session: AgentSession[Any] | None = None, ctx: Any = None, **given: Any) -> Tracking:
-        return tracking.begin(session, ctx, self.process, Given(**given))
+        return tracking.begin(session, ctx, lambda: self.process, Given(**given))
 
     @property
     def records(self) -> list[UsageRecord]:

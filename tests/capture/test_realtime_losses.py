@@ -68,7 +68,7 @@ class Conversation:
             return True
 
         process = Process(self.recorder, flush, now, new_key)
-        return tracking.begin(self.session, None, process, Given(on_usage=self.records.append))
+        return tracking.begin(self.session, None, lambda: process, Given(on_usage=self.records.append))
 
     async def start(self) -> None:
         agent = Agent(instructions="Be kind to everybody who calls, and answer in one sentence.")

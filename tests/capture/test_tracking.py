@@ -53,8 +53,10 @@ def track(recorder: Recorder) -> Callable[..., Tracking]:
     async def flush(_: float) -> bool:
         return True
 
+    process = Process(recorder, flush, now, new_key)
+
     def begin(session: AgentSession[Any] | None, ctx: Any = None, **given: Any) -> Tracking:
-        return tracking.begin(session, ctx, Process(recorder, flush, now, new_key), Given(**given))
+        return tracking.begin(session, ctx, lambda: process, Given(**given))
 
     return begin
 
@@ -311,7 +313,7 @@ async def test_a_job_waits_for_the_ends_of_all_its_parts(recorder: Recorder, mon
         monkeypatch.setattr(ctx, "add_shutdown_callback", callbacks.append)
         session: AgentSession[Any] = AgentSession(llm=Script("Good day."))
         process = Process(recorder, flush, now, new_key)
-        tracking.begin(session, ctx, process, Given(on_end=told.append))
+        tracking.begin(session, ctx, lambda: process, Given(on_end=told.append))
         for _ in range(2):
             await session.start(Agent(instructions="Be kind."))
             await session.aclose()

@@ -44,7 +44,7 @@ def track(tmp_path: Path):
 
     def begin(session: AgentSession[Any]) -> Tracking:
         process = Process(recorder, flush, now, new_key, health=lambda: Health(records=recorder.records))
-        return tracking.begin(session, None, process, Given())
+        return tracking.begin(session, None, lambda: process, Given())
 
     return begin
 
