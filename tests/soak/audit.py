@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,8 +21,11 @@ from tests.soak.told import Told
 from tests.soak.worlds import World
 
 QUARTER = 15 * 60 * 1_000_000
+_DAY = 96 * QUARTER
 _LABELS = ("service", "provider", "model", "operation", "agent", "feature", "provenance")
 _KEY = {"part", "bucket", *_LABELS}
+_LABELS_OF_DAY = {"day", "sessions", *_LABELS}
+_TABLES = ("records", "sums", "parts", "sources", "rolled_days", "day_sums")
 
 Row = Mapping[str, Any]
 
@@ -34,13 +38,17 @@ class Ledgered:
     sums: list[Row] = field(default_factory=list)
     parts: list[Row] = field(default_factory=list)
     sources: list[Row] = field(default_factory=list)
+    rolled_days: list[Row] = field(default_factory=list)
+    day_sums: list[Row] = field(default_factory=list)
 
 
-def ledgered(world: World) -> Ledgered:
-    queries = [f"SELECT * FROM {table}" for table in ("records", "sums", "parts", "sources")]
+def ledgered(world: World, tables: Sequence[str] = _TABLES) -> Ledgered:
+    queries = [f"SELECT * FROM {table}" for table in tables]
     if world.url.startswith("sqlite"):
-        return Ledgered(*_from_sqlite(world, queries))
-    return Ledgered(*asyncio.run(_from_postgres(world.url, queries)))
+        found = _from_sqlite(world, queries)
+    else:
+        found = asyncio.run(_from_postgres(world.url, queries))
+    return Ledgered(**dict(zip(tables, found, strict=True)))
 
 
 def _from_sqlite(world: World, queries: Iterable[str]) -> list[list[Row]]:
@@ -89,6 +97,7 @@ def audit(
     result.stored += len(found.records)
     lost = _compare_records(found.records, told, result, damaged or frozenset())
     compare_sums(found, result)
+    compare_days(found, result)
     counted = owned_up_to(found)
     if counts_losses:
         result.counted += counted
@@ -134,6 +143,36 @@ def compare_sums(found: Ledgered, result: Result) -> None:
         wrong += any(row[name] != amounts[name] for name in row.keys() - _KEY)
     if wrong or expected:
         result.faults.append(f"{wrong} sums differ from the records, {len(expected)} are missing")
+
+
+def compare_days(found: Ledgered, result: Result) -> None:
+    """Days that are rolled up say what their sums add up to, and know the same sessions by their digests."""
+    days = {row["day"] for row in found.rolled_days if row["taken_by"] is None}
+    session = {bytes(row["key"]): row["session_id"] for row in found.parts}
+    amounts: dict[tuple[Any, ...], Counter[str]] = {}
+    sessions: dict[tuple[Any, ...], set[str]] = {}
+    for row in found.sums:
+        if (day := row["bucket"] - row["bucket"] % _DAY) in days:
+            key = (day, *(row[name] for name in _LABELS))
+            amounts.setdefault(key, Counter()).update({name: row[name] for name in row.keys() - _KEY - {"first_at"}})
+            sessions.setdefault(key, set()).add(session[bytes(row["part"])])
+    told = {(row["day"], *(row[name] for name in _LABELS)): row for row in found.day_sums if row["day"] in days}
+    wrong = [
+        key
+        for key, row in told.items()
+        if any(row[name] != amounts.get(key, Counter())[name] for name in row.keys() - _LABELS_OF_DAY)
+        or sorted(_digests(sessions.get(key, ()))) != sorted(_in_eights(bytes(row["sessions"])))
+    ]
+    if wrong or amounts.keys() - told.keys():
+        result.faults.append(f"{len(wrong)} sums of rolled days are wrong, {len(amounts.keys() - told.keys())} missing")
+
+
+def _digests(sessions: Iterable[str]) -> set[bytes]:
+    return {hashlib.sha256(session.encode()).digest()[:8] for session in sessions}
+
+
+def _in_eights(raw: bytes) -> list[bytes]:
+    return [raw[at : at + 8] for at in range(0, len(raw), 8)]
 
 
 def _added_by(row: Row) -> dict[str, int]:

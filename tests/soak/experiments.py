@@ -24,6 +24,7 @@ from tests.soak.many_writers import many_writers
 from tests.soak.orphans import late_and_restored, orphaned_spools
 from tests.soak.power_cuts import cuts_and_failing_syncs, cuts_of_the_ledgers_end, power_cuts
 from tests.soak.result import Result
+from tests.soak.rolled_days import rolled_days
 from tests.soak.short_writes import short_writes
 from tests.soak.snapshots import rolled_back
 from tests.soak.two_takers import two_takers
@@ -117,6 +118,8 @@ EXPERIMENTS = (
     Experiment("loop blocked by the host", blocked_loop, full=5, short=2),
     Experiment("calls of 24 h and of 1 s", long_and_short_calls, full=5, short=20),
     Experiment("16 writers, one file", many_writers, full=2_000, short=200),
+    Experiment("roll-up killed, late records", rolled_days, full=20, short=3),
+    Experiment("roll-up killed, late records, PostgreSQL", _on_postgres(rolled_days), full=20, short=3),
 )
 
 

@@ -45,11 +45,12 @@ class _Flight:
 class Load:
     """Puts a seeded load on a recorder and tells each thing when the recorder has returned from it."""
 
-    def __init__(self, recorder: Recorder, teller: Teller, seed: int, pause: float) -> None:
+    def __init__(self, recorder: Recorder, teller: Teller, seed: int, pause: float, behind_s: int = 0) -> None:
         self._recorder = recorder
         self._teller = teller
         self._rng = random.Random(seed)
         self._pause = pause
+        self._behind_us = behind_s * 1_000_000
         self._source = recorder.source.id
         self._numbers = itertools.count(1)
         self._parts: list[Part] = []
@@ -57,6 +58,9 @@ class Load:
         self._flights: list[_Flight] = []
         self.longest_s = 0.0
         self.written = 0
+
+    def _now(self) -> int:
+        return now() - self._behind_us
 
     def step(self) -> None:
         """One thing that happens in a call."""
@@ -82,7 +86,7 @@ class Load:
     def _open_parts(self) -> None:
         while len(self._parts) < 1 or (len(self._parts) < _MOST_PARTS and self._rng.random() < 0.05):
             key = f"{self._rng.getrandbits(128):032x}"
-            part = Part(key=key, session_id=f"room_{key[:9]}", started_at=now(), user="ada", tags={"a": "b"})
+            part = Part(key=key, session_id=f"room_{key[:9]}", started_at=self._now(), user="ada", tags={"a": "b"})
             self._recorder.put_part(part)
             self._teller.part_opened(key)
             self._parts.append(part)
@@ -96,7 +100,7 @@ class Load:
             return
         request = self._new_request()
         record = replace(self._record(request, self._rng.choice(self._parts).key), units={}, provenance="unknown")
-        pend = Pend(f"p{request}", now(), record, _READS, Usual())
+        pend = Pend(f"p{request}", self._now(), record, _READS, Usual())
         self._teller.emitted(request)
         self._recorder.pend(pend)
         self._teller.in_flight(request)
@@ -106,7 +110,7 @@ class Load:
         if self._flights:
             flight = self._rng.choice(self._flights)
             flight.audio_ms += 200
-            self._recorder.more(More(flight.pend.id, now(), flight.audio_ms, flight.audio_ms // 100))
+            self._recorder.more(More(flight.pend.id, self._now(), flight.audio_ms, flight.audio_ms // 100))
 
     def _settle(self) -> None:
         if self._flights:
@@ -121,10 +125,10 @@ class Load:
         part = self._rng.choice(self._parts)
         stay = self._stays.pop(part.key, None)
         if stay is None:
-            stay = self._stays[part.key] = Stay(part.key, f"PA_{next(self._numbers)}", "caller", "Ada", now())
+            stay = self._stays[part.key] = Stay(part.key, f"PA_{next(self._numbers)}", "caller", "Ada", self._now())
             self._recorder.put_stay(stay)
         else:
-            self._recorder.put_stay(replace(stay, left_at=now()))
+            self._recorder.put_stay(replace(stay, left_at=self._now()))
 
     def _close_one(self) -> None:
         part = self._rng.choice(self._parts)
@@ -134,7 +138,7 @@ class Load:
 
     def _close(self, part: Part) -> None:
         self._parts.remove(part)
-        self._recorder.put_part(ended(part, now(), "participant_disconnected"))
+        self._recorder.put_part(ended(part, self._now(), "participant_disconnected"))
         self._teller.part_closed(part.key)
 
     def _wait(self) -> None:
@@ -164,7 +168,7 @@ class Load:
     def _record(self, request: str, part: str) -> UsageRecord:
         return UsageRecord(
             part=part,
-            at=now(),
+            at=self._now(),
             service="agent",
             provider="openai",
             model=MODELS[crc32(request.encode()) % len(MODELS)],

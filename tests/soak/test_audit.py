@@ -56,6 +56,7 @@ def test_a_sound_ledger_is_met(sound: tuple[World, Told]) -> None:
         "UPDATE sources SET lost = 3",
         "UPDATE parts SET status = 'open'",
         "DELETE FROM records WHERE seq = 7",
+        "INSERT INTO rolled_days (day) SELECT DISTINCT bucket - bucket % 86400000000 FROM sums",
     ],
 )
 def test_what_is_wrong_in_a_ledger_is_seen(sound: tuple[World, Told], tmp_path: Path, harm: str) -> None:

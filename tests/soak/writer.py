@@ -60,6 +60,10 @@ class Writing:
     """Open a first part, and begin to write only when the parent says so."""
     as_anybody: bool = False
     """Give up root's right to write what is read-only, if this is root."""
+    behind_s: int = 0
+    """What is written is late by so much."""
+    tells_of_drains: bool = False
+    """Say of each when it began, and how long it took."""
 
 
 class _WatchedLedger(DyingLedger):
@@ -83,6 +87,27 @@ class _WatchedLedger(DyingLedger):
                 return await apply(batch)
 
         connection.apply = watched
+        return connection
+
+
+class _TimedLedger(DyingLedger):
+    """Tells of each drain."""
+
+    def __init__(self, world: World, teller: Teller) -> None:
+        super().__init__(StoreLedger(world.url, pricing=price), None)
+        self._teller = teller
+
+    async def connect(self) -> Any:
+        connection = await super().connect()
+        apply = connection.apply
+
+        async def timed(batch: Any) -> bool:
+            at, began = now(), time.perf_counter()
+            done: bool = await apply(batch)
+            self._teller.said(drained_at=at, drained_ms=(time.perf_counter() - began) * 1e3)
+            return done
+
+        connection.apply = timed
         return connection
 
 
@@ -115,12 +140,16 @@ class Writer:
         if self._phases is not None:
             self._watch(self._recorder, self._phases)
             revision._upgrade = _during(self._phases, "migrating", revision._upgrade)
-        ledger = _WatchedLedger(world, teller, self._phases, writing.death)
+        ledger = (
+            _TimedLedger(world, teller)
+            if writing.tells_of_drains
+            else _WatchedLedger(world, teller, self._phases, writing.death)
+        )
         self._background = Background(
             self._recorder, ledger, Chores(self._recorder.source, ledger, lambda: [world.root])
         )
         self._background.start()
-        self.load = Load(self._recorder, teller, writing.seed, writing.pause_s)
+        self.load = Load(self._recorder, teller, writing.seed, writing.pause_s, writing.behind_s)
 
     def sync(self) -> bool:
         return self._recorder.sync()

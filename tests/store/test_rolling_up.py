@@ -144,7 +144,8 @@ async def test_a_day_that_a_killed_process_was_about_is_rolled_up_by_another_one
     assert await rolled(ledger) == (4, session_digest("call_1"))
 
 
-async def test_whose_mark_another_process_has_taken_gives_up(day, clock, monkeypatch):
+@pytest.mark.parametrize("piece", [2, 4])
+async def test_whose_mark_another_process_has_taken_gives_up(day, clock, monkeypatch, piece):
     """It was asleep for longer than a minute, as a suspended machine is: two sums of a day are never put together."""
     ledger, one, other = day
 
@@ -154,7 +155,7 @@ async def test_whose_mark_another_process_has_taken_gives_up(day, clock, monkeyp
         async with other.transaction() as conn:
             await conn.execute(sa.update(day_sums).values(requests=1_000))  # to be told from what the other one says
 
-    in_the_middle(monkeypatch, oversleep)
+    in_the_middle(monkeypatch, oversleep, piece)
     assert await one.roll_up(PATIENCE_SECONDS) is False
     assert (await rolled(ledger) or (0,))[0] == 1_000
 
