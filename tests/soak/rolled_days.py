@@ -28,7 +28,7 @@ from tests.soak.told import Told
 from tests.soak.worlds import World, Worlds
 from tests.soak.writer import FLUSH_SECONDS, Writing, write
 
-CALLS, RECORDS = 1_000, 20
+CALLS, RECORDS = 500, 20
 """Calls of the day, and the records of each, every one in a quarter of its own."""
 WRITERS, LATE_WRITERS = 4, 2
 BEHIND_S = 2 * 86_400
@@ -72,7 +72,7 @@ def _kill_and_finish(world: World, rng: random.Random, *, cut: bool) -> Told:
 def _begun(world: World, rng: random.Random, *, until_done: bool) -> Victim:
     """In the middle of a roll-up."""
     roller = Victim(roll_up, world, until_done)
-    roller.look_for(ROLLING, within=3, times=rng.randint(1, 8))
+    roller.look_for(ROLLING, within=1, times=rng.randint(1, 4))
     return roller
 
 
