@@ -25,7 +25,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Collection
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -106,11 +106,13 @@ class Payer:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What a context says: who pays, which agent asked, and whether that is within a call."""
+    """What a context says: who pays, which agent asked, and whether that is within a call; `around`: what it said
+    before, and says again when a `usage_session` is left."""
 
     payer: Payer
     agent: str | None = None
     in_call: bool = True
+    around: Spending | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class Spender:
 
 
 _context: ContextVar[Spending | None] = ContextVar("livekit_tokens_spending", default=None)
-_feature: ContextVar[str | None] = ContextVar("livekit_tokens_feature", default=None)
+_feature: ContextVar[_Label | None] = ContextVar("livekit_tokens_feature", default=None)
 _payers: WeakSet[Payer] = WeakSet()
 _of_session: WeakValueDictionary[str, WeakSet[Payer]] = WeakValueDictionary()
 """Each session's payers, who hold their entry: a process may serve many sessions at once, and more in its life."""
@@ -222,23 +224,44 @@ def spend(spending: Spending | None) -> None:
     _context.set(spending)
 
 
+def leave(payers: Collection[Payer]) -> Payer | None:
+    """In this context, the innermost of these pays no more; answers it, None where none of them has been paying.
+
+    A generator may be entered in one task and closed by another, whose own spending goes on.
+    """
+    found = _context.get()
+    while found is not None and found.payer not in payers:
+        found = found.around
+    if found is None:
+        return None
+    _context.set(found.around)
+    return found.payer
+
+
 def labelled() -> str | None:
     """What the running code is a part of, if `feature` says so."""
-    return _feature.get()
+    label = _feature.get()
+    return None if label is None else label.name
 
 
 class feature:  # noqa: N801 - used as `with feature("introspection"):`
-    """Labels every request that is made inside, sync or async; the innermost counts."""
+    """Labels every request that is made inside, sync or async; the innermost counts.
+
+    May be entered again, also while it is entered elsewhere, and left by another task than has entered it.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = str(name)
-        self._tokens: list[Token[str | None]] = []
 
     def __enter__(self) -> None:
-        self._tokens.append(_feature.set(self._name))
+        _feature.set(_Label(self._name, self, _feature.get()))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        _feature.reset(self._tokens.pop())
+        label = _feature.get()
+        while label is not None and label.by is not self:
+            label = label.around
+        if label is not None:
+            _feature.set(label.around)
 
     async def __aenter__(self) -> None:
         self.__enter__()
@@ -247,6 +270,16 @@ class feature:  # noqa: N801 - used as `with feature("introspection"):`
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, trace)
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """What a context says of the feature; what it said before stands in the context, too: who leaves may have entered
+    elsewhere, where a token of this context would be refused."""
+
+    name: str
+    by: feature
+    around: _Label | None
 
 
 def is_in_loop() -> bool:

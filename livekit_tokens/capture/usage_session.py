@@ -27,7 +27,6 @@ class Entered(ByHand):
     def __init__(self, live: LivePart, process: Callable[[], Process]) -> None:
         self.live = live
         self.payer = Payer(lambda: live, by_hand=True)
-        self.before: Spending | None = spending.told()
         super().__init__(process, self.payer)
 
     @property
@@ -85,7 +84,8 @@ class UsageSession:
         entered = Entered(live, self._process)
         self._entered.append(entered)
         around = spending.whose()
-        spending.spend(Spending(entered.payer, in_call=around is not None and around.in_call))
+        in_call = around is not None and around.in_call
+        spending.spend(Spending(entered.payer, in_call=in_call, around=spending.told()))
         return entered
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -100,12 +100,11 @@ class UsageSession:
         await aside(partial(self._leave().close, _reason(kind)))
 
     def _leave(self) -> LivePart:
-        """This context's entry: another task may be inside by the same object."""
-        told = spending.told()
-        here = [entered for entered in self._entered if told is not None and entered.payer is told.payer]
-        left = (here or self._entered)[-1]
+        """This context's entry: another task may be inside by the same object; where it has none, the latest."""
+        entered = {entered.payer: entered for entered in self._entered}
+        payer = spending.leave(entered)
+        left = self._entered[-1] if payer is None else entered[payer]
         self._entered.remove(left)
-        spending.spend(left.before)
         return left.live
 
 

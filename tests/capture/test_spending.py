@@ -8,9 +8,10 @@ import multiprocessing
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import replace
 from weakref import WeakSet
 
@@ -249,6 +250,47 @@ async def test_the_innermost_feature_labels_what_is_made_inside() -> None:
         assert (record.feature, record.agent) == ("search", "greeter")
         assert inner.new_record(**REQUEST, feature="own", agent="other").feature == "own"
         assert spending.labelled() is None
+
+
+async def test_one_feature_labels_several_tasks_at_once() -> None:
+    """Made once, as a module's constant; whoever leaves first is labelled no more, and the others still are."""
+    search, both_in, first_out = feature("search"), asyncio.Barrier(2), asyncio.Event()
+
+    async def short() -> None:
+        async with search:
+            await both_in.wait()
+        assert spending.labelled() is None
+        first_out.set()
+
+    async def long() -> None:
+        with feature("answer"):
+            async with search, search:
+                await both_in.wait()
+                await first_out.wait()
+                assert spending.labelled() == "search"
+            assert spending.labelled() == "answer"
+
+    await asyncio.gather(short(), long())
+
+
+async def test_a_generator_inside_a_feature_may_be_closed_by_another_task() -> None:
+    """A web app's response that streams: neither of the two is disturbed, nor labelled for longer than it says."""
+
+    async def streaming() -> AsyncGenerator[str | None]:
+        with feature("stream"):
+            yield spending.labelled()
+
+    async def closing(stream: AsyncGenerator[str | None]) -> None:
+        with feature("web"):
+            await stream.aclose()
+            assert spending.labelled() == "web"
+
+    elsewhere = copy_context()
+    with feature("answer"):
+        stream = streaming()
+        assert await anext(stream) == "stream"
+        await asyncio.create_task(closing(stream), context=elsewhere)
+    assert spending.labelled() is None
 
 
 @pytest.mark.parametrize("part", ["spending", "part"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncGenerator
 from contextlib import nullcontext
 from contextvars import copy_context
 from pathlib import Path
@@ -16,6 +17,7 @@ from livekit_tokens.capture import spending
 from livekit_tokens.capture.who import Naming
 from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.identity import Identities
+from livekit_tokens.domain.usage import UsageRecord
 from tests.capture.test_by_hand import World
 from tests.capture.wire.provider import Provider
 
@@ -92,6 +94,28 @@ async def test_who_leaves_first_leaves_the_other_inside(world: World) -> None:
             assert world.record_usage(model="gpt-4.1", input_tokens=1).part == entered.live.part.key
 
     await asyncio.gather(short(), long())
+
+
+async def test_a_generator_inside_may_be_closed_by_another_task(world: World) -> None:
+    """A web app's response that streams: its part ends, and the other task still spends for its own session."""
+
+    async def streaming() -> AsyncGenerator[UsageRecord]:
+        async with world.session("stream"):
+            yield world.record_usage(model="gpt-4.1", input_tokens=1)
+
+    async def closing(stream: AsyncGenerator[UsageRecord]) -> None:
+        with world.session("web"):
+            await stream.aclose()
+            world.record_usage(model="gpt-4.1", input_tokens=2)
+
+    elsewhere = copy_context()
+    with world.session("answer"):
+        stream = streaming()
+        await anext(stream)
+        await asyncio.create_task(closing(stream), context=elsewhere)
+    assert spending.told() is None
+    assert [world.part_of(record).session_id for record in world.records] == ["stream", "web"]
+    assert {part.status for part in world.parts.values()} == {"closed"}
 
 
 def test_the_innermost_is_the_one_and_the_outer_goes_on(world: World) -> None:
