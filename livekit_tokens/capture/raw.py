@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from livekit_tokens.core.vocabulary import tokens_in
+from livekit_tokens.domain.units import LARGEST
 
 Event = Mapping[str, Any]
 
@@ -28,7 +29,7 @@ def text(value: object) -> str | None:
 
 def whole(value: object) -> int | None:
     """A count that is plausible."""
-    return value if type(value) is int and 0 <= value < 10**12 else None
+    return value if type(value) is int and 0 <= value <= LARGEST else None
 
 
 def tokens_of(value: object) -> int:

@@ -17,9 +17,7 @@ from livekit_tokens.domain.splitting import (
     split_speech_usage,
     split_transcription_usage,
 )
-from livekit_tokens.domain.units import TOKENS, Units, make_units, quantity_of
-
-MOST_SECONDS = 10**9
+from livekit_tokens.domain.units import MOST_SECONDS, TOKENS, Units, make_units, quantity_of
 
 
 class Figures(NamedTuple):
@@ -126,12 +124,12 @@ def _milliseconds(seconds: object) -> int:
         return 0
     if isinstance(seconds, (int, float, Decimal)) and not isinstance(seconds, bool):
         # A NaN is not finite, and comparing a Decimal's would raise; an integer always is finite.
-        if (isinstance(seconds, int) or isfinite(seconds)) and 0 <= seconds < MOST_SECONDS:
+        if (isinstance(seconds, int) or isfinite(seconds)) and 0 <= seconds <= MOST_SECONDS:
             return round(seconds * 1000)
         shown = str(seconds)[:20]
     else:
         shown = f"a {type(seconds).__name__}"
-    raise ImpossibleUsage(f"audio_seconds is {shown}; expected a number of seconds from 0 to 10**9")
+    raise ImpossibleUsage(f"audio_seconds is {shown}; expected a number of seconds from 0 to {MOST_SECONDS}")
 
 
 def _counts_of(usage: object) -> Counts:

@@ -13,15 +13,16 @@ from math import lcm
 from typing import NamedTuple, Protocol
 
 from livekit_tokens.domain import units as u
-from livekit_tokens.domain.money import Nanos
+from livekit_tokens.domain.money import NANOS_PER_DOLLAR, Nanos
 from livekit_tokens.domain.times import Micros, is_within
 from livekit_tokens.domain.usage import UsageRecord
 
 Rates = Mapping[str, Fraction]
 """Unit -> nano-dollars for one of it, exact."""
 
-MOST: Nanos = 10**18
-"""A billion dollars. No request costs so much; a mistyped price must not make a row that no database can hold."""
+MOST: Nanos = 10**14
+"""$100,000. No request costs so much: a mistyped price, or bytes told as tokens, has no price rather than this one. A
+sum of 64 bits holds 92,000 such requests."""
 
 STANDARD_TIERS = ("auto", "default", "standard", "on_demand")
 """How providers name the tier that their published prices are of: OpenAI's, Anthropic's, Groq's."""
@@ -184,7 +185,7 @@ class Card:
             cost_in = _half_even(cost_in, denominator)
             cost_out = total - cost_in
         if cost_in + cost_out > MOST:
-            return Price(note="a price beyond a billion dollars for one request")
+            return Price(note=f"a price beyond ${MOST // NANOS_PER_DOLLAR:,} for one request")
         return Price(cost_in, cost_out, self.note)
 
     def _step_for(self, units: Mapping[str, int]) -> _Scaled:

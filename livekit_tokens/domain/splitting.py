@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from livekit_tokens.domain.errors import ImpossibleUsage
-from livekit_tokens.domain.units import LARGEST, Units, nonzero, quantity_of
+from livekit_tokens.domain.units import LARGEST, MOST_SECONDS, Units, nonzero, quantity_of
 
 Counts = Mapping[str, object]
 """A usage object as JSON gave it."""
@@ -244,10 +244,10 @@ def _details(counts: Counts, name: str) -> Counts:
 
 def _milliseconds(seconds: object) -> int:
     if isinstance(seconds, float):
-        if not 0 <= seconds < 10**9:  # also refuses NaN
-            raise ImpossibleUsage(f"seconds is {seconds:.6g}; expected 0 to 10**9")
+        if not 0 <= seconds <= MOST_SECONDS:  # also refuses NaN
+            raise ImpossibleUsage(f"seconds is {seconds:.6g}; expected 0 to {MOST_SECONDS}")
         return round(seconds * 1000)
-    return quantity_of("seconds", seconds) * 1000
+    return quantity_of("seconds", seconds, MOST_SECONDS) * 1000
 
 
 def _mapping(name: str, value: object) -> Counts:

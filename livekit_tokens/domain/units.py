@@ -17,8 +17,12 @@ from livekit_tokens.domain.errors import ImpossibleUsage
 Units = dict[str, int]
 """Unit name -> quantity. Holds only units of the registry, only quantities above zero."""
 
-LARGEST = 10**12
-"""No single request can have more of any unit than this; it keeps every sum inside 64 bits."""
+LARGEST = 10**9
+"""No single request has more of any unit: in milliseconds eleven days, in tokens hundreds of times what a model reads.
+A sum of 64 bits holds nine billion such requests."""
+
+MOST_SECONDS = LARGEST // 1000
+"""The same of what is told in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +77,15 @@ def make_units(quantities: Mapping[str, object]) -> Units:
     return units
 
 
-def quantity_of(name: str, value: object) -> int:
-    """Read one count from outside: None is 0, a whole float is accepted, anything else raises ImpossibleUsage."""
+def quantity_of(name: str, value: object, largest: int = LARGEST) -> int:
+    """Read one count from outside: None is 0, a whole float is accepted, anything else raises ImpossibleUsage, as does
+    more than the largest."""
     if value is None:
         return 0
     if type(value) is float and value.is_integer():
         value = int(value)
-    if type(value) is not int or value < 0 or value > LARGEST:
-        raise ImpossibleUsage(f"{name} is {_shown(value)}; expected a whole number from 0 to {LARGEST}")
+    if type(value) is not int or value < 0 or value > largest:
+        raise ImpossibleUsage(f"{name} is {_shown(value)}; expected a whole number from 0 to {largest}")
     return value
 
 

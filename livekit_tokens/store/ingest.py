@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Any, TypeVar
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from livekit_tokens.core import faults
 from livekit_tokens.core.ledger import Batch, Checkpoint
 from livekit_tokens.core.lines import Late
 from livekit_tokens.domain.pricing import Pricing
-from livekit_tokens.domain.sessions import Part, Stay
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.store.copying import PIECE, copy_in_pieces
+from livekit_tokens.store.faults import Unstorable, told
 from livekit_tokens.store.keeping.forgotten import forgotten_here, without_forgotten
 from livekit_tokens.store.named import complete_named, hold_sessions
 from livekit_tokens.store.once import as_told, told_first
@@ -33,13 +31,7 @@ from livekit_tokens.store.rows import (
     unannounced,
 )
 from livekit_tokens.store.statements import Statements, advance, checkpoints, end_in_gap, records_numbered
-
-_Line = TypeVar("_Line", Part, Stay, UsageRecord)
-
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-_INDEXED = {"session_id", "user", "service", "provider", "model", "operation", "agent", "feature"}
-_LONGEST_INDEXED = 400
-"""Bytes. Six such names are in the key of a sum, and a row of PostgreSQL's B-tree holds 2,704 in all."""
+from livekit_tokens.store.storable import without_figures
 
 
 async def read_checkpoints(conn: AsyncConnection, sources: Iterable[str]) -> dict[str, Checkpoint]:
@@ -85,9 +77,9 @@ async def apply(
             await transaction.rollback()
             return False
         forgotten = await forgotten_here(conn)
-        if forgotten is not None and (told := await without_forgotten(conn, forgotten, batch)) != batch:
+        if forgotten is not None and (rest := await without_forgotten(conn, forgotten, batch)) != batch:
             forgot.add(batch.source.id)
-            batch, (unkeyed, keyed) = told, _by_key(told.records, said.keys)
+            batch, (unkeyed, keyed) = rest, _by_key(rest.records, said.keys)
             written = _written_ready(statements, unkeyed, pricing)
         await hold_sessions(conn, batch.parts)
         await _write_parts(conn, statements, batch, known)
@@ -204,37 +196,30 @@ async def _driver(conn: AsyncConnection) -> Any:
     return (await conn.get_raw_connection()).driver_connection
 
 
-def storable(batch: Batch) -> Batch:
-    """The batch with U+FFFD in place of what a text cannot hold: NUL (PostgreSQL) and halves of surrogate pairs; names
-    that are longer than an index holds (PostgreSQL) are cut, and end in a hash of the whole.
+async def with_figures_that_fit(conn: AsyncConnection, statements: Statements, batch: Batch, pricing: Pricing) -> Batch:
+    """The batch with `unknown` in place of each record that cannot be stored, or not added to its sum: all are tried,
+    one after the other, and nothing is written.
 
-    One such character, or such a name, must not stop a source's whole spool for ever.
+    No figure that is accepted is so large; this is so that none that comes all the same stops a spool for ever.
     """
-    return replace(
-        batch,
-        parts=tuple(_storable(part) for part in batch.parts),
-        stays=tuple(_storable(stay) for stay in batch.stays),
-        records=tuple((seq, _storable(record)) for seq, record in batch.records),
-    )
+    async with conn.begin() as transaction:
+        if statements.begin_sql:
+            await conn.exec_driver_sql(statements.begin_sql)
+        fitting = [
+            numbered if await _fits(conn, statements, numbered, pricing) else without_figures(numbered)
+            for numbered in batch.records
+        ]
+        await transaction.rollback()
+    return replace(batch, records=tuple(fitting))
 
 
-def _storable(value: _Line) -> _Line:
-    cleaned: dict[str, Any] = {f.name: _clean(getattr(value, f.name)) for f in fields(value)}
-    indexed = {name: _cut(text) for name in _INDEXED & cleaned.keys() if (text := cleaned[name])}
-    return replace(value, **cleaned | indexed)
-
-
-def _cut(text: str) -> str:
-    whole = text.encode()
-    if len(whole) <= _LONGEST_INDEXED:
-        return text
-    digest = hashlib.sha256(whole).hexdigest()[:32]
-    return f"{whole[: _LONGEST_INDEXED - len(digest) - 1].decode(errors='ignore')}~{digest}"
-
-
-def _clean(value: object) -> object:
-    if isinstance(value, str):
-        return _UNSTORABLE.sub("\ufffd", value)
-    if isinstance(value, Mapping):
-        return {_clean(key): _clean(item) for key, item in value.items()}
-    return value
+async def _fits(conn: AsyncConnection, statements: Statements, numbered: Numbered, pricing: Pricing) -> bool:
+    try:
+        with told("the database"):
+            async with conn.begin_nested():
+                await _write(conn, statements, _written_ready(statements, [numbered], pricing))
+    except Unstorable:
+        seq, record = numbered
+        faults.note("a record's figures cannot be stored; it is recorded as unknown", part=record.part, seq=seq)
+        return False
+    return True

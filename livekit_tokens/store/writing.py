@@ -6,7 +6,7 @@ Beside `connection`, because who only reads, as a command does, should not wait 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
@@ -26,6 +26,7 @@ from livekit_tokens.store.rolling_up import RollUp
 from livekit_tokens.store.rows import Numbered
 from livekit_tokens.store.schema import sources
 from livekit_tokens.store.statements import Statements, statements_of
+from livekit_tokens.store.storable import storable
 
 if TYPE_CHECKING:
     from livekit_tokens.core.reports import Entry
@@ -164,11 +165,13 @@ class StoreConnection:
         return more
 
     async def _apply(self, batch: Batch) -> bool:
-        try:
-            with told(self._address):
-                return await self._apply_as_it_is(batch)
-        except Unstorable:
-            return await self._apply_as_it_is(ingest.storable(batch))
+        with suppress(Unstorable), told(self._address):
+            return await self._apply_as_it_is(batch)
+        batch = storable(batch)
+        with suppress(Unstorable), told(self._address):
+            return await self._apply_as_it_is(batch)
+        fitting = await ingest.with_figures_that_fit(self._conn, self._statements, batch, self._pricing)
+        return await self._apply_as_it_is(fitting)
 
     async def _apply_as_it_is(self, batch: Batch) -> bool:
         applied = await ingest.apply(

@@ -13,7 +13,7 @@ from openai.types.completion_usage import PromptTokensDetails
 
 from livekit_tokens.domain.errors import BadSetting, ImpossibleUsage
 from livekit_tokens.domain.given import Figures, figures_of
-from livekit_tokens.domain.units import Units
+from livekit_tokens.domain.units import LARGEST, Units
 from tests.golden import GOLDEN
 
 
@@ -131,6 +131,8 @@ def test_two_ways_at_once_are_refused(given: dict) -> None:
         {"audio_seconds": float("nan")},
         {"audio_seconds": Decimal("NaN")},
         {"audio_seconds": 10**400},
+        {"audio_seconds": LARGEST // 1000 + 1},
+        {"input_tokens": LARGEST + 1},
         {"audio_seconds": True},
         {"audio_seconds": "12"},
         {"usage": {}},

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 
 from livekit_tokens.domain.pricing import MOST, NOTHING, Card, Price, needs_no_card
-from livekit_tokens.domain.units import INPUT, OUTPUT, REGISTRY
+from livekit_tokens.domain.units import INPUT, LARGEST, OUTPUT, REGISTRY
 from livekit_tokens.domain.usage import UsageRecord
 
 REALTIME = {
@@ -51,7 +51,7 @@ def test_a_hundred_thousand_records_are_priced_as_fractions_price_them() -> None
         rates = {name: Fraction(dice.randrange(10**9), dice.choice((1, 2, 7, 1_000, 60_000))) for name in names}
         priced = card(rates)
         for _ in range(100):
-            units = {name: dice.choice((1, 3, 10, 10**6, 10**12)) for name in dice.sample(names, dice.randint(1, 5))}
+            units = {name: dice.choice((1, 3, 10, 10**6, LARGEST)) for name in dice.sample(names, dice.randint(1, 5))}
             exact = sum(rates[name] * quantity for name, quantity in units.items())
             exact_in = sum(rates[name] * quantity for name, quantity in units.items() if name not in OUTPUT)
             price = priced.price(units)
@@ -142,8 +142,11 @@ def test_a_card_holds_from_its_first_moment_up_to_its_last() -> None:
 
 
 def test_a_price_that_no_ledger_can_hold_is_none() -> None:
-    """A mistyped price must not stop the drain."""
+    """Nor one that nobody would pay: a mistyped price, or bytes told as tokens, must not stop the drain."""
     assert card({"input_text": 10**12}).price({"input_text": 10**12}).input is None
+    assert card({"input_text": 1}).price({"input_text": MOST}).input == MOST
+    refused = card({"input_text": 1}).price({"input_text": MOST + 1})
+    assert (refused.input, refused.note) == (None, "a price beyond $100,000 for one request")
 
 
 def test_every_token_is_input_or_output() -> None:

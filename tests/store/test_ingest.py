@@ -6,6 +6,7 @@ import asyncio
 import random
 from contextlib import suppress
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 
 import pytest
@@ -13,11 +14,12 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from livekit_tokens.core import faults
 from livekit_tokens.core.ledger import START as FIRST
 from livekit_tokens.core.ledger import Checkpoint
 from livekit_tokens.core.lines import Late
 from livekit_tokens.domain import units
-from livekit_tokens.domain.pricing import Price, unpriced
+from livekit_tokens.domain.pricing import MOST, Card, Price, unpriced
 from livekit_tokens.domain.sessions import BY_HAND, IN_A_GAP, Part, Stay
 from livekit_tokens.domain.times import QUARTER, quarter_of
 from livekit_tokens.domain.totals import Totals, totals_of
@@ -29,6 +31,8 @@ from livekit_tokens.store.schema import INFORMATIONAL
 from livekit_tokens.store.sums import AMOUNTS, KEY
 from tests.store.batches import KEY as PART
 from tests.store.batches import OTHER_KEY, SECOND, SOURCE, START, batch, part, record
+
+NOT_STORED = "a record's figures cannot be stored; it is recorded as unknown"
 
 
 async def rows(ledger: StoreLedger, table: sa.Table, *order: str) -> list[sa.RowMapping]:
@@ -357,6 +361,61 @@ async def test_a_name_longer_than_an_index_holds_does_not_stop_a_source(ledger, 
     assert len({row["session_id"] for row in stored}) == 2
     assert all(long.startswith(row["session_id"][:100]) for row in stored)
     assert len({row["feature"] for row in await rows(ledger, schema.records)}) == 3
+
+
+async def test_absurd_figures_of_an_older_spool_stop_nobody(database_url) -> None:
+    """A version that took a trillion tokens wrote them: no price is believed, their sum fits, others follow."""
+    o1_pro = Card("openai", "o1-pro", {"output_text": Fraction(600_000)}, "a test")
+    ledger = StoreLedger(database_url, pricing=lambda record: o1_pro.price(record.units))
+    connection = await ledger.connect()
+    absurd = batch(*[record(units={"output_text": 10**12})] * 200, parts=[part()])
+    other = batch(record(OTHER_KEY, units={"output_text": 5}), before=absurd.after, parts=[part(OTHER_KEY, "room_b")])
+
+    assert await connection.apply(absurd)
+    assert await connection.apply(other)
+
+    summed = {row["part"].hex(): row for row in await rows(ledger, schema.sums)}
+    assert (summed[PART]["output_text"], summed[PART]["unpriced_requests"]) == (200 * 10**12, 200)
+    assert summed[OTHER_KEY]["output_cost"] == 3_000_000
+    await connection.aclose()
+    await ledger.aclose()
+
+
+async def test_a_record_that_cannot_be_stored_is_unknown_and_stops_no_other(ledger, connection) -> None:
+    """Wherever it came from: it is counted, without its figures, and is a fault."""
+    before = faults.counts().get(NOT_STORED, 0)
+    told = batch(record(), record(processing_ms=2**63), record(units={"input_text": 2**63}), record(), parts=[part()])
+    assert await connection.apply(told)
+    assert await connection.apply(batch(record(), before=told.after))
+
+    kept = await rows(ledger, schema.records, "seq")
+    assert [row["provenance"] for row in kept] == ["reported", "unknown", "unknown", "reported", "reported"]
+    assert [row["units"] for row in kept[1:3]] == [{}, {}]
+    assert faults.counts()[NOT_STORED] == before + 2
+    assert {row["provenance"]: row["requests"] for row in await rows(ledger, schema.sums)} == {
+        "reported": 3,
+        "unknown": 2,
+    }
+
+
+async def test_a_sum_that_is_full_stops_nobody(postgres_url) -> None:
+    """What can be added no more is told of as unknown, in a sum of its own."""
+    ledger = StoreLedger(postgres_url)
+    connection = await ledger.connect()
+    first = batch(record(units={"input_text": 2**62}), parts=[part()])
+    assert await connection.apply(first)
+    assert await connection.apply(batch(record(units={"input_text": 2**62}), record(), before=first.after))
+
+    summed = {row["provenance"]: row for row in await rows(ledger, schema.sums)}
+    assert summed["reported"]["input_text"] == 2**62 + 10
+    assert summed["unknown"]["requests"] == 1
+    await connection.aclose()
+    await ledger.aclose()
+
+
+def test_nine_thousand_of_the_largest_records_fit_into_a_sum() -> None:
+    """Each at the most that is accepted of a unit, or priced: more than any part has in a quarter of an hour."""
+    assert 9_000 * max(units.LARGEST, MOST) < 2**63
 
 
 names = st.sampled_from(["a", "b", "Ärger", "c/d", ""])
