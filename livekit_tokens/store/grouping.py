@@ -6,7 +6,7 @@ The same SQL on SQLite and PostgreSQL; both use the tables' time index.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,12 +14,8 @@ import sqlalchemy as sa
 
 from livekit_tokens.core.reports import Question
 from livekit_tokens.domain import units as u
-from livekit_tokens.domain.periods import ALWAYS, CUTTINGS, Cut, Period, split
-from livekit_tokens.domain.sessions import SILENT
-from livekit_tokens.domain.times import Micros
+from livekit_tokens.domain.periods import ALWAYS, CUTTINGS, Period, split
 from livekit_tokens.store.conditions import (
-    IN_CALL,
-    heard_at,
     key_of,
     part_conditions,
     quantity,
@@ -47,8 +43,9 @@ def grouped(question: Question, rolled: Sequence[Period] = ()) -> sa.Select[Any]
     rows = sa.union_all(*pieces).subquery("usage")
     estimated = rows.c.provenance == "estimated"
     billed_tokens = sum((rows.c[name] for name in u.TOKENS), sa.literal_column("0"))
-    # A session's own group has one session: counting different ids would be another sort.
-    sessions = sa.literal_column("1") if "session" in question.by else sa.func.count(rows.c.session.distinct())
+    # Counting different ids is a sort: not where none is known, nor where a group is one session.
+    one = "0" if rolled else "1" if "session" in question.by else None
+    sessions = sa.func.count(rows.c.session.distinct()) if one is None else sa.literal_column(one)
     return sa.select(
         *(rows.c[key] for key in keys),
         sessions.label("sessions"),
@@ -63,7 +60,8 @@ def grouped(question: Question, rolled: Sequence[Period] = ()) -> sa.Select[Any]
 def sessions_beside(question: Question, rolled: Sequence[Period]) -> sa.Select[Any]:
     """Keys and each session that has a matching record outside of the rolled days, more than once."""
     # Each part is looked up: for a join PostgreSQL goes through all parts of the ledger, the longer the more there are.
-    rows = sa.union(*(_parts_of(piece, question, question.by) for piece in _pieces(question, rolled))).subquery("usage")
+    found = (_parts_of(piece, question, *_keys(piece, question)) for piece in _pieces(question, rolled))
+    rows = sa.union(*found).subquery("usage")
     session = sa.select(parts.c.session_id).where(parts.c.key == rows.c.part).scalar_subquery()
     return sa.select(*(rows.c[f"k{i}"] for i in range(len(question.by))), session).select_from(rows)
 
@@ -71,46 +69,6 @@ def sessions_beside(question: Question, rolled: Sequence[Period]) -> sa.Select[A
 def sessions_rolled(question: Question, rolled: Sequence[Period]) -> sa.CompoundSelect[Any]:
     """Keys and the digests of the sessions of each row of the rolled days."""
     return sa.union_all(*(_amounts(piece, question, ("sessions",)) for piece in _rolled(rolled)))
-
-
-def calls(question: Question, now: Micros) -> sa.Select[Any]:
-    """How many sessions have a matching record; how long their calls went on, `domain.sessions.call_time` of each; and
-    how many of their parts are no call's."""
-    # Each step names what the next one uses: written out twice, with its parameters, SQLite would work it out twice.
-    each = _lengths(question, now).subquery("each")
-    # Where an earlier part of the session reaches into this one, it is counted already. Of those that begin together
-    # any may be the earlier one: there is less to sort by without their keys, a tenth of what this takes.
-    reached = sa.func.max(each.c.ended).over(partition_by=each.c.session_id, order_by=each.c.started, rows=(None, -1))
-    told = sa.select(each, reached.label("reached")).subquery("told")
-    # The first part of each session is the session: counting different ids would be another sort.
-    first = sa.case((told.c.reached.is_(None), 1), else_=0)
-    since = _later(told.c.started, sa.func.coalesce(told.c.reached, told.c.started))
-    length = sa.case((told.c.ended > since, told.c.ended - since), else_=0)
-    return sa.select(*(sa.func.coalesce(sa.func.sum(found), 0) for found in (first, length, told.c.other)))
-
-
-def _lengths(question: Question, now: Micros) -> sa.Select[Any]:
-    """The parts with a matching record, from when until when they went on within the period."""
-    started: sa.ColumnElement[int] = parts.c.started_at
-    # Of an open part, what `domain.sessions.as_heard_of` says.
-    silent = sa.case((heard_at < now - SILENT, _later(heard_at, parts.c.started_at)), else_=now)
-    ended: sa.ColumnElement[int] = sa.func.coalesce(parts.c.ended_at, silent)
-    if (period := question.period) is not None:
-        started, ended = _later(started, sa.literal(period.since)), _earlier(ended, sa.literal(period.until))
-    return sa.select(
-        parts.c.session_id,
-        started.label("started"),
-        sa.case((IN_CALL, ended), else_=started).label("ended"),
-        sa.case((IN_CALL, 0), else_=1).label("other"),
-    ).where(parts.c.key.in_(matching_parts(question)))
-
-
-def _later(one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
-    return sa.case((one > other, one), else_=other)
-
-
-def _earlier(one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
-    return sa.case((one < other, one), else_=other)
 
 
 def dearest_groups(question: Question, limit: int) -> sa.CompoundSelect[Any]:
@@ -197,7 +155,7 @@ def _amounts(
     source: sa.FromClause = table.join(parts, parts.c.key == table.c.part) if is_joined else table
     return (
         sa.select(
-            *(_key(table, at, name, question.cuts).label(f"k{i}") for i, name in enumerate(question.by)),
+            *_keys(piece, question),
             (parts.c.session_id if is_joined else sa.null()).label("session"),
             *(_column(table, name) for name in told),
         )
@@ -208,14 +166,15 @@ def _amounts(
 
 def matching_parts(question: Question) -> sa.CompoundSelect[Any]:
     """The keys of all parts with a matching record, more than once."""
-    return sa.union_all(*(_parts_of(piece, question) for piece in _pieces(question)))
+    # Once a time, in the order of the index `sums_by_time`: of five rows there is one left to be told apart.
+    pieces = _pieces(question)
+    return sa.union_all(*(_parts_of(piece, question).group_by(piece[1], piece[0].c.part) for piece in pieces))
 
 
-def _parts_of(piece: Piece, question: Question, by: Sequence[str] = ()) -> sa.Select[Any]:
-    """Keys and the part of a piece's matching rows."""
+def _parts_of(piece: Piece, question: Question, *told: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """What is `told`, and the part, of a piece's matching rows."""
     table, at, spans = piece
-    keys = (_key(table, at, name, question.cuts).label(f"k{i}") for i, name in enumerate(by))
-    picked = sa.select(*keys, table.c.part).where(*_within(at, spans), *record_conditions(table, question))
+    picked = sa.select(*told, table.c.part).where(*_within(at, spans), *record_conditions(table, question))
     # Joined only where a filter needs it: without, this is most of the time that a long period takes.
     if asked := part_conditions(question):
         picked = picked.select_from(table.join(parts, parts.c.key == table.c.part)).where(*asked)
@@ -247,8 +206,12 @@ def amounts_of_records() -> list[sa.ColumnElement[Any]]:
 _OF_RECORDS = {column.name: column for column in amounts_of_records()}
 
 
-def _key(table: sa.Table, at: sa.ColumnElement[int], name: str, cuts: Sequence[Cut]) -> sa.ColumnElement[Any]:
-    return number_of(at, cuts) if name in CUTTINGS else key_of(table, name)
+def _keys(piece: Piece, question: Question) -> Iterator[sa.ColumnElement[Any]]:
+    """What a row is grouped by, as `k0`, `k1` ..."""
+    table, at, _ = piece
+    for number, name in enumerate(question.by):
+        key = number_of(at, question.cuts) if name in CUTTINGS else key_of(table, name)
+        yield key.label(f"k{number}")
 
 
 def _sum_if(condition: sa.ColumnElement[bool], amount: Any, name: str) -> sa.ColumnElement[int]:

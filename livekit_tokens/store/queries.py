@@ -20,8 +20,9 @@ from livekit_tokens.domain.times import QUARTER, Micros, quarter_of
 from livekit_tokens.store import requests
 from livekit_tokens.store.conditions import OF_PART, OF_RECORD, heard_at, part_conditions, record_conditions
 from livekit_tokens.store.connection import StoreLedger
-from livekit_tokens.store.grouping import calls, dearest_groups, grouped, matching_parts, session_costs
+from livekit_tokens.store.grouping import dearest_groups, grouped, matching_parts, session_costs
 from livekit_tokens.store.keeping.pruned import pruned_until
+from livekit_tokens.store.lengths import calls
 from livekit_tokens.store.rolled import Told, coarser, is_tellable, is_told_by, spans_for, told_from
 from livekit_tokens.store.rolling import rolled_in
 from livekit_tokens.store.schema import IS_OPEN, parts, records, stays, sums

@@ -15,12 +15,16 @@ from livekit_tokens.core.reports import Filters, Question
 from livekit_tokens.demo.filling import fill
 from livekit_tokens.demo.traffic import traffic
 from livekit_tokens.domain.periods import CUTTINGS, DAY, Period, cut, read_zone
+from livekit_tokens.domain.times import QUARTER
 from livekit_tokens.store import requests
+from livekit_tokens.store.conditions import span_conditions
 from livekit_tokens.store.connection import StoreLedger
-from livekit_tokens.store.grouping import calls, grouped, matching_parts, sessions_beside
+from livekit_tokens.store.grouping import grouped, matching_parts, sessions_beside
+from livekit_tokens.store.lengths import calls
 from livekit_tokens.store.queries import SqlReader
 from livekit_tokens.store.rolled import spans_for
 from livekit_tokens.store.rolling import rolled_in
+from livekit_tokens.store.schema import sums
 
 NOW = 1_795_631_831_000_000
 YEAR = Period(NOW - 365 * DAY, NOW)
@@ -147,6 +151,16 @@ async def test_the_calls_of_a_period_are_read_from_an_index_alone(conn):
     assert read_whole(plan, "sums", "records") == [], plan
     assert re.search(r"COVERING INDEX sums_by_time|Index Only Scan using sums_by_time", plan), plan
     assert read_whole(await plan_of(conn, calls(question, NOW)), "sums", "records") == []
+
+
+async def test_the_calls_of_a_quarter_hour_are_told_apart_in_the_order_of_the_index(conn):
+    """Each once, without being sorted: of each there are as many rows as it has models and operations."""
+    quarters = asked((), Period(*(at - at % QUARTER for at in (DAYS.since, DAYS.until))))
+    plan = await plan_of(conn, matching_parts(quarters))
+    assert not re.search(r"TEMP B-TREE|Sort|HashAggregate", plan), plan
+    told = (await conn.execute(matching_parts(quarters))).scalars().all()
+    once = sa.select(sums.c.bucket, sums.c.part).where(*span_conditions(sums.c.bucket, quarters.period)).distinct()
+    assert len(told) == len((await conn.execute(once)).all())
 
 
 async def test_the_calls_of_a_period_are_put_in_order_once(conn):
