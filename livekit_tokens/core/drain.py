@@ -92,7 +92,7 @@ class SpoolDrain:
         at, more = self._at or await self._begin(), True
         while more:
             reading = read(self._folder, at.segment, at.offset, self._piece)
-            batch = await self._batch(at, reading)
+            batch = await self._batch(at, reading, is_end=ended is not None and not reading.more)
             if _brings_something(batch):
                 if not await self._apply(batch, done):
                     return False
@@ -158,12 +158,15 @@ class SpoolDrain:
         self.acknowledged = noted  # also where a full disk did not take the note
         replay.forget(self._folder, noted, time.time(), replay_seconds)
 
-    async def _batch(self, at: Checkpoint, reading: Reading) -> Batch:
+    async def _batch(self, at: Checkpoint, reading: Reading, *, is_end: bool) -> Batch:
         found = _Found(at.seq)
         still_open: frozenset[str] | None = None
         for line, _, _ in reading.lines:
-            still_open = self._open_at(line) or still_open
+            if (opened := self._open_at(line)) is not None:  # nothing at all, as a rule: a process has one call
+                still_open = opened
             found.take(line)
+        if is_end and self._carried is not None:
+            still_open, self._carried = frozenset(self._carried), None
         conflicts = await self._conflicts(found)
         return Batch(
             source=self._source,

@@ -191,6 +191,28 @@ async def test_a_part_whose_end_was_lost_does_not_stay_open(tmp_path: Path, monk
     assert ledger.lost > 0
 
 
+def damaged(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"done"', b'"d0ne"'))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, damaged])
+async def test_a_part_whose_end_was_lost_does_not_stay_open_where_nothing_else_is(tmp_path: Path, damage) -> None:
+    """A process has one call as a rule: its next segments begin with nothing at all, and that is said, too."""
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    part = a_part()
+    recorder.put_part(part)
+    drain = drain_of(recorder, ledger)
+    await drain.drain()
+    recorder.begin_segment()
+    recorder.put_part(ended(part, 9_000_000, "done"))
+    for _ in range(2):
+        recorder.begin_segment()
+        record(recorder, 1)
+    damage(spool.segment_path(recorder.folder, 2))
+    await drain.drain()
+    assert (ledger.parts[part.key].status, ledger.parts[part.key].close_reason) == ("abandoned", IN_A_GAP)
+
+
 async def test_a_beginning_that_is_read_in_pieces_ends_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many parts are open: the lines that say so are more than one batch, and none of them is taken for ended."""
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)

@@ -25,7 +25,7 @@ from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.remains import ABANDONED, missing_end, read_remains
 from livekit_tokens.core.takeover import take_over
 from livekit_tokens.domain.errors import LedgerUnavailable
-from livekit_tokens.domain.sessions import Stay, ended
+from livekit_tokens.domain.sessions import IN_A_GAP, Stay, ended
 from tests.core.makers import KEY, a_part, a_pend, a_record, a_recorder, lines_in
 from tests.core.memory_ledger import MemoryLedger
 
@@ -622,3 +622,19 @@ async def test_the_folders_of_many_hosts_are_taken_over_one_connection(tmp_path:
         dead.disown()
     assert (await take_over(roots, ledger)).records == 2
     assert connected == [1]
+
+
+async def test_a_killed_process_whose_last_call_ended_in_a_gap_leaves_none_open(tmp_path: Path) -> None:
+    """Its last segment begins with nothing open, and nothing comes behind that."""
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    recorder.put_part(a_part())
+    await SpoolDrain(recorder.folder, recorder.source, ledger).drain()
+    recorder.begin_segment()
+    recorder.put_part(ended(a_part(), 9_000_000, "done"))
+    recorder.begin_segment()
+    recorder.put_part(ended(a_part("f" * 32), 9_000_000, "done"))
+    recorder.begin_segment()
+    spool.segment_path(recorder.folder, 2).unlink()
+    killed(recorder)
+    await take_over([tmp_path], ledger)
+    assert (ledger.parts[KEY].status, ledger.parts[KEY].close_reason) == ("abandoned", IN_A_GAP)
