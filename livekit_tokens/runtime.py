@@ -76,7 +76,7 @@ class Runtime:
                 logs=logs,
             )
             self.background = Background(recorder, ledger, chores, logs)
-            if _child_may_open:
+            if _may_open:
                 self.background.start()
             if settings.durability == "power":
                 self._syncing = Syncing(recorder.sync)
@@ -237,16 +237,14 @@ def _settings() -> Settings:
 def _before_fork() -> None:
     global _is_held  # noqa: PLW0603 - told to `_after_fork_in_parent`
     _is_held = _making.acquire(timeout=_HOLD_SECONDS)  # a Runtime that is half made has files that nobody lets go of
+    global _has_let_go  # noqa: PLW0603 - told to the child
     background = _runtime.background if _runtime is not None else None
-    if background is not None and not background.hold(_HOLD_SECONDS):
+    _has_let_go = background is None or background.hold(_HOLD_SECONDS)
+    if not _has_let_go:
         faults.note("the process forks while the ledger is being written; the child must not open it")
-        global _child_may_open  # noqa: PLW0603 - told to the child
-        _child_may_open = False
 
 
 def _after_fork_in_parent() -> None:
-    global _child_may_open  # noqa: PLW0603
-    _child_may_open = True
     if _is_held:
         _making.release()
     if _runtime is not None and _runtime.background is not None:
@@ -254,17 +252,19 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _runtime, _making  # noqa: PLW0603 - the child's own
+    global _runtime, _making, _may_open  # noqa: PLW0603 - the child's own
     _making = threading.Lock()
+    _may_open = _may_open and _has_let_go
     parents, _runtime = _runtime, None
     if parents is not None:
         with suppress(OSError):
             parents.disown()
 
 
-_is_held = False
-_child_may_open = True
-"""False in a child that was forked while its parent had the ledger open: its records wait in its spool."""
+_is_held, _has_let_go = False, True
+_may_open = True
+"""False in a child that was forked while its parent had the ledger open, and in those that it forks itself: what they
+record waits in their spools."""
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 

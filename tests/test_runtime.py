@@ -404,6 +404,35 @@ thread.join()
     assert run(tmp_path, RECORD + code).stdout.strip() == "0"
 
 
+def test_a_child_that_must_not_open_the_ledger_may_not_after_it_has_forked_either(tmp_path: Path) -> None:
+    """Nor may its own child: each has inherited the connection. The parent goes on, and so do its later children."""
+    code = """
+from livekit_tokens.core.background import Background
+def told(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def may_open():
+    record('child')
+    return runtime().background._loop is not None
+record('parent')
+hold, Background.hold = Background.hold, lambda *_: False
+child = os.fork()
+if child == 0:
+    grandchild = os.fork()
+    if grandchild == 0:
+        os._exit(may_open())
+    os._exit(2 * told(grandchild) + may_open())
+print(told(child))
+Background.hold = hold
+runtime().background.flush_blocking(60)
+child = os.fork()
+if child == 0:
+    os._exit(may_open())
+print(told(child), flush=True)
+os._exit(0)
+"""
+    assert run(tmp_path, RECORD + code).stdout.split() == ["0", "1"]
+
+
 def test_a_spool_folder_that_may_not_be_looked_into_does_not_hide_the_other(tmp_path: Path) -> None:
     """What is in the fallback folder is brought home, and the folder that is closed is named."""
     blocked = tmp_path / "file"

@@ -58,7 +58,7 @@ class Background:
         self._ledger = ledger
         self._chores = chores
         self._logs = logs
-        self._held: asyncio.Event | None = None
+        self._hold: Future[bool] | None = None
         self._dirty = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake, self._turn = asyncio.Event(), asyncio.Lock()
@@ -124,17 +124,18 @@ class Background:
         SQLite keeps its locks in the process: a child that inherited an open connection would believe in locks that
         the kernel never gave it, and write into a log that the others have removed.
         """
-        future = self._ask(self._hold())
+        has_let_go: Future[bool] = Future()
+        self._hold = self._ask(self._keep_away(has_let_go))
         try:
-            return future is None or future.result(seconds)
+            return self._hold is None or has_let_go.result(seconds)
         except TimeoutError:
+            self.go_on()  # else it would be let go of later, and the next fork would wait in vain for that
             return False
 
     def go_on(self) -> None:
         """After the fork, in the parent."""
-        if self._loop is not None and self._held is not None:
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._held.set)
+        if self._hold is not None:
+            self._hold.cancel()
 
     def _ask(self, work: Coroutine[Any, Any, bool]) -> Future[bool] | None:
         """Run something in the thread's loop; None if that has ended, or was never started."""
@@ -261,19 +262,13 @@ class Background:
         await drain.drain(replay_seconds=spool.NO_REPLAY)
         spool.has_let_go(self._recorder.folder)
 
-    async def _hold(self) -> bool:
-        await self._turn.acquire()
-        await self._disconnect()
-        self._held = asyncio.Event()
-        self._holding = asyncio.create_task(self._let_go(self._held))
+    async def _keep_away(self, has_let_go: Future[bool]) -> bool:
+        """Until it is cancelled, whatever it has come to by then."""
+        async with self._turn:
+            await asyncio.shield(self._disconnect())
+            has_let_go.set_result(True)
+            await asyncio.sleep(_LONGEST_HOLD_SECONDS)  # a fork that never came
         return True
-
-    async def _let_go(self, held: asyncio.Event) -> None:
-        try:
-            with suppress(TimeoutError):  # a fork that never came
-                await asyncio.wait_for(held.wait(), _LONGEST_HOLD_SECONDS)
-        finally:
-            self._turn.release()
 
     def _ask_again(self) -> None:
         """What was not brought is still to be brought, also when it was a `flush` that could not, and nobody writes."""

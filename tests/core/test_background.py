@@ -21,7 +21,7 @@ from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.errors import LedgerCrowded
 from tests.core.makers import a_record, a_recorder
 from tests.core.memory_ledger import MemoryLedger
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.waiting import PATIENCE_SECONDS, until, wait_until
 
 
 class StrangeLedger(MemoryLedger):
@@ -145,6 +145,34 @@ async def test_the_database_is_let_go_before_a_fork_and_taken_again_after_it(sta
     own.go_on()
     assert await own.flush(PATIENCE_SECONDS)
     assert ledger.seqs() == [1, 2]
+
+
+class HeldLedger(MemoryLedger):
+    """Another process has its lock: a batch waits until that is free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked = self.is_free = False
+
+    async def apply(self, batch: Batch) -> bool:
+        self.is_asked = True
+        await until(lambda: self.is_free)
+        return await super().apply(batch)
+
+
+def test_a_fork_that_waited_in_vain_makes_the_next_ones_wait_no_longer(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger is not let go of when it is free again, for a fork that is over, and kept shut to a next one."""
+    monkeypatch.setattr(background, "_LONGEST_HOLD_SECONDS", PATIENCE_SECONDS)
+    ledger = HeldLedger()
+    recorder, own = start(ledger)
+    recorder.record(a_record())
+    own.written()
+    wait_until(lambda: ledger.is_asked)
+    assert not own.hold(0.01)
+    own.go_on()
+    ledger.is_free = True
+    assert own.flush_blocking(PATIENCE_SECONDS / 2)
+    assert own.hold(PATIENCE_SECONDS / 2)
 
 
 def test_what_waits_in_memory_for_the_disk_is_not_in_the_ledger_yet(start, monkeypatch: pytest.MonkeyPatch) -> None:
