@@ -58,7 +58,7 @@ class Line:
 
     @classmethod
     def paired(
-        cls, promise: str, samples: Sequence[float], reference: Sequence[float], unit: str, ratio_goal: float
+        cls, promise: str, samples: Sequence[float], reference: Sequence[float], unit: str, ratio_goal: float | None
     ) -> Line:
         """The line of samples that have a reference each; all above zero."""
         line = cls.of(promise, samples, unit, reference=reference, ratio_goal=ratio_goal)

@@ -8,7 +8,7 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from livekit_tokens.bootstrap import recover
@@ -19,7 +19,7 @@ from livekit_tokens.demo.provider import Provider
 from livekit_tokens.demo.server import API_KEY, API_SECRET, LiveKitServer, NoLiveKitServer, find_or_build
 from livekit_tokens.demo.worker import Worker
 from livekit_tokens.settings import Settings
-from tests.soak.audit import Ledgered, compare_sums, ledgered
+from tests.soak.audit import Ledgered, Row, compare_sums, ledgered
 from tests.soak.result import Result
 from tests.soak.worlds import World, Worlds
 
@@ -119,13 +119,15 @@ async def _talk_until(caller: Caller, stage: str, wait: float) -> None:
 # -- the ledger beside the bill ---------------------------------------------------------------------------------------
 
 
-def _acknowledged(file: Path) -> set[str]:
-    """Request ids of the provider's own figures that were written for certain."""
+def _acknowledged(file: Path) -> dict[str, str]:
+    """The last that was known of each request for certain: that it was in flight, or its figures."""
     lines = file.read_text().splitlines() if file.exists() else []
-    return {line.split()[1] for line in lines if line.startswith("reported ")}
+    return {request: heard for heard, request in map(str.split, lines)}
 
 
-def _compare(found: Ledgered, acknowledged: set[str], bill: list[Billed], stages: list[str], result: Result) -> None:
+def _compare(
+    found: Ledgered, acknowledged: Mapping[str, str], bill: list[Billed], stages: list[str], result: Result
+) -> None:
     result.emitted += len(bill)
     result.acknowledged += len(acknowledged)
     result.stored += len(found.records)
@@ -133,15 +135,21 @@ def _compare(found: Ledgered, acknowledged: set[str], bill: list[Billed], stages
     result.twice += sum(count - 1 for count in times.values())
     stored = {row["request_id"]: row for row in found.records}
     billed = {entry.id: entry for entry in bill}
-    for request in acknowledged:
-        row = stored.get(request)
-        if row is None or row["provenance"] != "reported" or json.loads(row["units"]) != billed[request].units:
-            result.lost += 1
+    result.lost += sum(
+        not is_kept(stored.get(request), heard, billed.get(request)) for request, heard in acknowledged.items()
+    )
     if strangers := stored.keys() - billed.keys():
         result.faults.append(f"{len(strangers)} records are on no bill")
     compare_sums(found, result)
     _compare_cut(stored, bill, result)
     _compare_ends(found, stages, result)
+
+
+def is_kept(row: Row | None, heard: str, billed: Billed | None) -> bool:
+    """What was in flight has a record, an estimate if need be; what had figures has these."""
+    if row is None or heard == "in_flight":
+        return row is not None
+    return billed is not None and row["provenance"] == "reported" and json.loads(row["units"]) == billed.units
 
 
 def _compare_cut(stored: dict[str, dict], bill: list[Billed], result: Result) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.soak.audit import audit
+from livekit_tokens.demo.bill import Billed
+from tests.soak.audit import Row, audit
 from tests.soak.experiments import Experiment
+from tests.soak.killed_jobs import is_kept
 from tests.soak.processes import Victim
 from tests.soak.result import Result
 from tests.soak.told import Teller, Told
@@ -124,3 +126,24 @@ def test_an_experiment_that_cannot_be_run_is_not_met() -> None:
     result = Experiment("broken", fail, full=1, short=1).run(worlds, 1, seed=1, say=lambda _: None)
     worlds.close()
     assert not result.met
+
+
+BILLED = Billed("realtime_response", "gpt-realtime", "resp_1", "one", "cancelled", {"input_text": 9}, None)
+FIGURES = {"provenance": "reported", "units": '{"input_text": 9}'}
+
+
+@pytest.mark.parametrize(
+    ("row", "heard", "kept"),
+    [
+        (None, "in_flight", False),
+        ({"provenance": "estimated", "units": '{"input_text": 8}'}, "in_flight", True),
+        (FIGURES, "in_flight", True),
+        (FIGURES, "reported", True),
+        ({**FIGURES, "units": '{"input_text": 8}'}, "reported", False),
+        ({**FIGURES, "provenance": "estimated"}, "reported", False),
+        (None, "reported", False),
+    ],
+)
+def test_what_a_killed_job_had_heard_of_a_request_is_kept_or_lost(row: Row | None, heard: str, kept: bool) -> None:
+    """In flight: it has a record, an estimate if need be. Its figures: they are the bill's."""
+    assert is_kept(row, heard, BILLED) is kept
