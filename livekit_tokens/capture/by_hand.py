@@ -84,8 +84,9 @@ class ByHand:
 
         An `idempotency_key` counts once per session, whoever repeats it. In a call, what OpenAI's clients ask is
         counted by itself; recorded by hand as well in the same session, with its answer's `id` or `_request_id` as
-        `request_id`, it still counts once, whichever comes first: as it came first. Each of the two ids is good for one
-        record. What else is known of it is kept beside: the provider's own figures where others were told before they
+        `request_id`, it still counts once, whichever comes first: as it came first, among the latest 8,192 requests of
+        the process (later it counts twice, and is told as a fault). Each of the two ids is good for one record. What
+        else is known of it is kept beside: the provider's own figures where others were told before they
         came, and what was told of an estimate that was written.
 
         Returns the record; for what is told already, the one that counts. Raises BadSetting for what cannot be meant:

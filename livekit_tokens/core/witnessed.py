@@ -1,22 +1,37 @@
 """Requests that come twice, and count once: seen by a witness and told by hand, or told again under their own key.
 
 In either order, and neither waits for the other: an app may record an answer whose stream is still open. Within one
-session, by the provider's id and the model. Servers of one's own give one id to every answer: more than was seen is of
-another request, and of an id that has answered, or was given to two, the figures must agree. Of an idempotency key the
-ledger decides for good, whoever repeats it (`store/once.py`); here it is what this process shows live.
+session, by the provider's id and the model, among the latest 8,192 requests of the process: what may be of an earlier
+one is a fault that is told. Servers of one's own give one id to every answer: more than was seen is of another request,
+and of an id that has answered, or was given to two, the figures must agree. Of an idempotency key the ledger decides
+for good, whoever repeats it (`store/once.py`); here it is what this process shows live.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import TypeVar
 
-from livekit_tokens.domain.units import TOKENS, Units, input_tokens, output_tokens
-from livekit_tokens.domain.usage import UsageRecord
+import msgspec
 
-_MOST_IDS = 1024
+from livekit_tokens.core import faults
+from livekit_tokens.domain.units import TOKENS, Units, input_tokens, output_tokens
+from livekit_tokens.domain.usage import Provenance, UsageRecord
+
+_MOST_IDS = 16_384
+"""Ids of what was seen, of all sessions of a process; a request has one or two of them. 4.5 MB of 8,192 requests, as
+tracemalloc counts them."""
+_MOST_WHOLE = 512
+"""Records that are kept whole, for who tells of them again: two thirds of what a request would take."""
+_MOST_TOLD = 4096
+"""Ids of what was told and not seen yet: mostly an answer whose stream is still open."""
+_MOST_FORGOTTEN = 1024
+"""Sessions of which ids were forgotten."""
 _MOST_KEYS = 4096
 
 _K = TypeVar("_K")
@@ -28,12 +43,27 @@ _DATE = re.compile(r"[-@](20\d\d-?\d\d-?\d\d|\d{4})$")
 _ROUNDED_TO = {"audio_ms": 1000, "session_ms": 1000}
 """Some tell lengths in whole seconds: whisper-1's usage (OpenAI API reference, Audio)."""
 
-_Known = tuple[str, str]
-"""A session, and an id or a key of a request in it."""
+_Known = int
+"""A session, and an id or a key of a request in it, as one number of 64 bits: that two of 16,384 share theirs happens
+once in 10**11 processes."""
 
 
-_Written = tuple[UsageRecord, int]
-"""A record and its number. No class: one is made at every usage event of a call."""
+class _Shown(msgspec.Struct, gc=False):
+    """What is compared of a record, its number, and whose it is. One is made at every usage event of a call."""
+
+    record: UsageRecord | None
+    """None where it is one of the newest no more."""
+    session: str
+    number: int
+    units: Units
+    provenance: Provenance
+    models: tuple[str, ...]
+    """Its model, its deployment, and the model that served it, as far as they are said."""
+    answered: bool = False
+    """Told and seen, by one of its ids at least."""
+
+
+_TOO_LATE = "usage was recorded by hand with an id that may be one of a request seen so long ago that it counts twice"
 
 _Flight = tuple[str, str, frozenset[str] | None, str]
 """A pending request: session; model; the ids that its provider has given it, None before it has; the id of what was
@@ -47,13 +77,16 @@ class Witnessed:
     What is written is written before anybody else is answered: what counts is durable for them, too.
     """
 
-    def __init__(self, most_ids: int = _MOST_IDS, most_keys: int = _MOST_KEYS) -> None:
-        self._in_flight: _Latest[str, _Flight] = _Latest(most_ids)
+    def __init__(self, most_ids: int = _MOST_IDS, most_keys: int = _MOST_KEYS, *, most_told: int = _MOST_TOLD) -> None:
+        self._in_flight: _Latest[str, _Flight] = _Latest(most_told)
         """By its id in the spool."""
-        self._seen: _Latest[_Known, _Written] = _Latest(most_ids)
-        self._told: _Latest[_Known, _Written] = _Latest(most_ids)
+        self._seen: _Latest[_Known, _Shown] = _Latest(most_ids)
+        self._told: _Latest[_Known, _Shown] = _Latest(most_told)
         self._again: _Latest[_Known, None] = _Latest(most_ids)
         """Ids that have answered already, or were given to two requests: more of them may be others'."""
+        self._whole: deque[_Shown] = deque(maxlen=_MOST_WHOLE)
+        self._forgotten: _Latest[str, None] = _Latest(_MOST_FORGOTTEN)
+        """Sessions of which ids were seen that are not remembered any more."""
         self._keyed: _Latest[_Known, UsageRecord] = _Latest(most_keys)
         self._asking = threading.Lock()
 
@@ -98,30 +131,30 @@ class Witnessed:
         `also_known_as`: another id that the provider has given the request. Its figures, where others were told, are
         `late`: of the record with that number.
         """
-        known_as: list[_Known] = []
-        if record.request_id:
-            known_as.append((session, record.request_id))
-        if also_known_as:
-            known_as.append((session, also_known_as))
+        known_as = [hash((session, name)) for name in (record.request_id, also_known_as) if name]
+        shown = _shown(session, record)
         with self._asking:
             self._in_flight.pop(pending, None)
             for key in known_as:
                 told = self._told.get(key)
-                if told is not None and self._is_one(key, seen=record, told=told[0], last=record):
+                if told is not None and self._is_one(key, seen=shown, told=told, last=shown):
                     del self._told[key]
+                    told.answered = True
                     self._again.put(key, None)
                     for other in known_as:
                         if other != key:
-                            self._seen.put(other, told)
-                    if record.provenance == "reported" and record.units and not _agree(told[0], record):
-                        late(told[1], record.units)
+                            self._remember(other, told)
+                    if record.provenance == "reported" and record.units and not _agree(told, shown):
+                        late(told.number, record.units)
                     return None
             seq = write(record, pending)
+            shown.number = seq
+            self._keep(shown)
             for key in known_as:
                 told = self._told.get(key)
-                if key in self._seen or (told is not None and told[0].units):
+                if key in self._seen or (told is not None and told.units):
                     self._again.put(key, None)
-                self._seen.put(key, (record, seq))
+                self._remember(key, shown)
             return seq
 
     def tell(
@@ -136,9 +169,9 @@ class Witnessed:
         It is written with the pending request that it most likely ends, by its id, or its model where that has none
         yet: so a process that is killed before its witness has seen the end leaves it once. Without figures it leaves
         that one to its witness. Figures of what was seen, and could only be estimated, are `late`: of the record with
-        that number.
+        that number. Of what was seen long ago only figures are known: it answers this with those.
         """
-        key = (session, record.idempotency_key) if record.idempotency_key else None
+        key = hash((session, record.idempotency_key)) if record.idempotency_key else None
         with self._asking:
             counts = None if key is None else self._keyed.get(key)
             if counts is None:
@@ -154,25 +187,40 @@ class Witnessed:
         write: Callable[[str | None], int],
         late: Callable[[int, Units], None],
     ) -> UsageRecord:
-        key = (session, record.request_id or "")
-        seen = self._seen.get(key)
-        one = seen is not None and self._is_one(key, seen=seen[0], told=record, last=record)
-        if one or (seen is not None and seen[0].units):
+        key, shown = hash((session, record.request_id)), _shown(session, record)
+        seen = self._seen.get(key) if record.request_id else None
+        one = seen is not None and self._is_one(key, seen=seen, told=shown, last=shown)
+        if seen is not None and (one or seen.units):
             self._again.put(key, None)
-        if one:
-            counts, number = self._seen.pop(key)
-            if counts.provenance == "estimated" and record.units:
-                late(number, record.units)
-            return counts
+        if seen is not None and one:
+            del self._seen[key]
+            seen.answered = True
+            if seen.provenance == "estimated" and record.units:
+                late(seen.number, record.units)
+            return seen.record or replace(record, units=seen.units, provenance=seen.provenance)
         pending = self._pending(session, record) if record.request_id else None
         if pending is not None and record.provenance == "unknown":
             return record
         if pending is not None and (flight := self._in_flight.get(pending)) is not None:
             self._in_flight.put(pending, (*flight[:3], record.request_id or ""))
-        seq = write(pending)
+        shown.number = write(pending)
         if record.request_id:
-            self._told.put(key, (record, seq))
+            self._keep(shown)
+            self._told.put(key, shown)
+            if seen is None and pending is None and session in self._forgotten:
+                faults.note(_TOO_LATE, session_id=session)
         return record
+
+    def _keep(self, shown: _Shown) -> None:
+        """Whole, until as many newer ones are."""
+        if len(self._whole) == self._whole.maxlen:
+            self._whole[0].record = None
+        self._whole.append(shown)
+
+    def _remember(self, key: _Known, shown: _Shown) -> None:
+        forgotten = self._seen.put(key, shown)
+        if forgotten is not None and not forgotten.answered:
+            self._forgotten.put(forgotten.session, None)
 
     def _pending(self, session: str, told: UsageRecord) -> str | None:
         """Only its own, if that has its ids; else the oldest of its model that has none yet."""
@@ -181,7 +229,7 @@ class Witnessed:
         likely = (name for name, model, ids in flights if ids is None and _base(model) == _base(told.model))
         return next(own, None) or next(likely, None)
 
-    def _is_one(self, key: _Known, *, seen: UsageRecord, told: UsageRecord, last: UsageRecord) -> bool:
+    def _is_one(self, key: _Known, *, seen: _Shown, told: _Shown, last: _Shown) -> bool:
         """Whether the last record of one id, seen or told, says nothing that is to be counted beside the first.
 
         What has no figures adds none, and takes the place of none. An estimate is of the same request as the figures,
@@ -195,7 +243,13 @@ class Witnessed:
         return key not in self._again and not _models(seen).isdisjoint(_models(told)) and not _is_more(told, seen)
 
 
-def _is_more(told: UsageRecord, seen: UsageRecord) -> bool:
+def _shown(session: str, record: UsageRecord) -> _Shown:
+    said = [record.metadata.get(name) for name in ("deployment", "served_model")]
+    models = [sys.intern(str(name)) for name in (record.model, *said) if name]  # a few, of thousands of records
+    return _Shown(record, session, 0, record.units, record.provenance, tuple(models))
+
+
+def _is_more(told: _Shown, seen: _Shown) -> bool:
     """In any measure that both have, by more than its rounding and the tenth that a count of one's own may be off."""
     sizes = [
         (of, told.units.get(name, 0), _ROUNDED_TO.get(name, 0)) for name, of in seen.units.items() if name not in TOKENS
@@ -205,20 +259,19 @@ def _is_more(told: UsageRecord, seen: UsageRecord) -> bool:
     return any(much - of > max(of // 10, rounded_to) for of, much, rounded_to in sizes)
 
 
-def _agree(first: UsageRecord, second: UsageRecord) -> bool:
+def _agree(first: _Shown, second: _Shown) -> bool:
     """By their sums: who tells only counts does not know which of the tokens were cached, or thought."""
     size = _tokens(second)
     return _tokens(first) == size if any(size) else first.units == second.units
 
 
-def _tokens(record: UsageRecord) -> tuple[int, int]:
-    return input_tokens(record.units), output_tokens(record.units)
+def _tokens(shown: _Shown) -> tuple[int, int]:
+    return input_tokens(shown.units), output_tokens(shown.units)
 
 
-def _models(record: UsageRecord) -> set[str]:
+def _models(shown: _Shown) -> set[str]:
     """All names that a record has for its model."""
-    others = (record.metadata.get(name) for name in ("deployment", "served_model"))
-    return {_base(name) for name in (record.model, *others) if isinstance(name, str)}
+    return {_base(name) for name in shown.models}
 
 
 def _base(model: str) -> str:
@@ -232,8 +285,8 @@ class _Latest(dict[_K, _T]):
         super().__init__()
         self._most = most
 
-    def put(self, key: _K, value: _T) -> None:
+    def put(self, key: _K, value: _T) -> _T | None:
+        """Answers what has given way."""
         self.pop(key, None)
         self[key] = value
-        if len(self) > self._most:
-            del self[next(iter(self))]
+        return self.pop(next(iter(self))) if len(self) > self._most else None

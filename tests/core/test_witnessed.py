@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from livekit_tokens.core import faults
 from livekit_tokens.core.witnessed import Witnessed
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -298,13 +299,44 @@ def test_seconds_and_characters_are_compared_as_they_are() -> None:
     assert app.tell(record({"audio_ms": 3000})) is seen
 
 
-def test_only_the_latest_are_remembered() -> None:
-    """Memory is bounded."""
+def test_answers_that_are_told_when_many_have_come_count_once() -> None:
+    """A batch that gathers thousands of answers and then records each; of the older ones only figures are known."""
+    app, ids = App(Witnessed()), [str(number) for number in range(8192)]
+    for name in ids:
+        see(app.witnessed, record(SEEN, request_id=name), also=f"req_{name}")
+    counted = [app.tell(record({"input_text": 900, "output_text": 80}, request_id=name)) for name in ids]
+    assert app.written == []
+    assert {tuple(one.units.items()) for one in counted} == {tuple(SEEN.items())}
+
+
+def test_what_may_be_told_too_late_is_a_fault() -> None:
+    """Memory is bounded: what is told of an id that is not remembered any more counts, and may count twice."""
     app = App(Witnessed(most_ids=2))
+    other = App(app.witnessed, session="b")
+    before = too_late()
     see(app.witnessed, *(record(SEEN, request_id=name) for name in "abc"))
-    for name in "abc":
+    for name in "cb":
         app.tell(record(SEEN, request_id=name))
+    other.tell(record(SEEN, request_id="a"))
+    assert (app.written, too_late()) == ([], before)
+    app.tell(record(SEEN, request_id="a"))
     assert [told.request_id for told in app.written] == ["a"]
+    assert too_late() == before + 1
+
+
+def test_what_has_answered_may_be_forgotten() -> None:
+    """Its other id: nobody tells of one request by both, so it is no fault."""
+    app = App(Witnessed(most_ids=2))
+    before = too_late()
+    for name in "abc":
+        see(app.witnessed, record(SEEN, request_id=name), also=f"req_{name}")
+        app.tell(record(SEEN, request_id=name))
+    app.tell(record(SEEN, request_id="msg_of_another_provider"))
+    assert too_late() == before
+
+
+def too_late() -> int:
+    return sum(times for kind, times in faults.counts().items() if "so long ago" in kind)
 
 
 def keyed(key: str, at: int = 0) -> UsageRecord:
