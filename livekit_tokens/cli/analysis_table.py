@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from datetime import tzinfo
 from decimal import Decimal
 
-from wcwidth import wrap
-
-from livekit_tokens.cli.columns import Table, drawn, width
+from livekit_tokens.cli.columns import Table, drawn, width, wrapped
 from livekit_tokens.cli.table import cell, cost, marks
 from livekit_tokens.cli.text import percent, period_text, plain
 from livekit_tokens.core.reports import Advice, CostAnalysis, OperationCost
@@ -61,17 +59,17 @@ def _cache_hits(analysis: CostAnalysis) -> Iterator[str]:
     for line in analysis.cache_hits:
         layers = ", ".join(f"{plain(layer)} {hits:,}" for layer, hits in line.layers)
         told = f"{plain(line.operation)}: {line.hits:,} of {line.hits + line.requests:,} ({percent(line.hit_rate)}): "
-        yield from wrap(told + layers, width(), initial_indent="  ", subsequent_indent="    ")
+        yield from wrapped(told + layers, width(), first="  ", rest="    ")
 
 
 def _recommendations(analysis: CostAnalysis) -> Iterator[str]:
     if not analysis.whole.totals.cost:
-        yield from wrap("No recommendations: nothing in this period has a price.", width())
+        yield from wrapped("No recommendations: nothing in this period has a price.", width())
         return
     if not analysis.advice:
-        yield from wrap("No recommendations: nothing found that would save half a per cent.", width())
+        yield from wrapped("No recommendations: nothing found that would save half a per cent.", width())
         return
-    yield from wrap("What could be cheaper (estimates that overlap, and do not add up):", width())
+    yield from wrapped("What could be cheaper (estimates that overlap, and do not add up):", width())
     for number, advice in enumerate(analysis.advice[:_MOST], 1):
         yield from _advice(number, advice, analysis)
     if len(analysis.advice) > _MOST:
@@ -81,7 +79,7 @@ def _recommendations(analysis: CostAnalysis) -> Iterator[str]:
 def _advice(number: int, advice: Advice, analysis: CostAnalysis) -> list[str]:
     part = percent(share(advice.saving, analysis.whole.totals.cost))
     told = f"{number}. {plain(advice.text)}. Saves about {dollars_shown(advice.saving)} ({part})."
-    return wrap(told, width(), subsequent_indent="   ")
+    return wrapped(told, width(), rest="   ")
 
 
 def _short(value: Decimal | None, places: int) -> str:

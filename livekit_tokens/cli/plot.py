@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 
-import plotext
-from wcwidth import wrap
+from rich.bar import Bar
+from rich.console import Console
 
-from livekit_tokens.cli.axis import round_steps, short_key
-from livekit_tokens.cli.columns import width
+from livekit_tokens.cli.axis import short_key
+from livekit_tokens.cli.columns import width, wrapped
 from livekit_tokens.cli.text import period_text, plain
 from livekit_tokens.core.reports import Point, Series
 from livekit_tokens.domain.errors import BadSetting
-from livekit_tokens.domain.money import NANOS_PER_DOLLAR
+from livekit_tokens.domain.money import dollars
 from livekit_tokens.domain.receipts import cost_text
 
-_HEIGHT = 16
-_LABEL_ROOM = 11
+_MOST = 60
+"""So many lines of a picture somebody reads; of more times, neighbours share one."""
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 _MEASURES: Mapping[str, Callable[[Point], int]] = {
@@ -41,31 +41,36 @@ def series_text(series: Series, zone: tzinfo, measure: str | None = None) -> str
     if not series.totals.requests:
         return f"No usage from {title}."
     of = measure or ("cost" if series.totals.cost else "tokens")
-    label = f"{of}{' in $' if of == 'cost' else ''} by {series.cutting}, {title}"
-    lines = [*wrap(label, width()), *_bars(series.points, of)]
+    each = -(-len(series.points) // _MOST)
+    shared = f", the highest of each {each}" if each > 1 else ""
+    label = f"{of}{' in $' if of == 'cost' else ''} by {series.cutting}{shared}, {title}"
+    lines = [*wrapped(label, width()), *_bars(series.points, of, each)]
     if series.per is not None:
         lines += ["", *_lines(series, of)]
     total = series.totals
     told = f"Total: {cost_text(total)}, {total.total_tokens:,} tokens, {total.requests:,} requests"
-    return "\n".join([*lines, "", *wrap(told, width())])
+    return "\n".join([*lines, "", *wrapped(told, width())])
 
 
-def _bars(points: Sequence[Point], of: str) -> list[str]:
-    scale = NANOS_PER_DOLLAR if of == "cost" else 1
-    # Heights in a picture, not money.
-    heights = [_MEASURES[of](point) / scale for point in points]
-    plotext.clear_figure()
-    plotext.theme("clear")
-    plotext.plot_size(width(), _HEIGHT)
-    places = list(range(len(points)))
-    plotext.bar(places, heights, width=0.8)
-    # Ticks of our own: plotext draws lots for them.
-    shown = places[:: max(1, -(-len(points) * _LABEL_ROOM // width()))]
-    plotext.xticks(shown, [short_key(points[place].key) for place in shown])
-    plotext.ylim(0, max(heights) or 1)
-    steps = round_steps(max(heights) or 1)
-    plotext.yticks(steps, [f"{step:,g}" for step in steps])
-    return [line.rstrip() for line in plotext.uncolorize(plotext.build()).rstrip("\n").split("\n")]
+def _bars(points: Sequence[Point], of: str, each: int) -> list[str]:
+    """A line for the highest of so many neighbours each: its time, its figure, and a bar."""
+    measure = _MEASURES[of]
+    shown = [max(points[at : at + each], key=measure) for at in range(0, len(points), each)]
+    keys = [short_key(point.key) for point in shown]
+    figures = [_figure(measure(point), of) for point in shown]
+    keys_width, figures_width = max(map(len, keys)), max(map(len, figures))
+    room = width() - keys_width - figures_width - 2
+    console = Console(width=room)
+    highest = max(map(measure, shown)) or 1
+    lines = []
+    for key, figure, point in zip(keys, figures, shown, strict=True):
+        bar = "".join(piece.text for piece in console.render(Bar(highest, 0, measure(point))))
+        lines.append(f"{key:<{keys_width}} {figure:>{figures_width}} {bar}".rstrip())
+    return lines
+
+
+def _figure(value: int, of: str) -> str:
+    return f"{dollars(value):,.4f}" if of == "cost" else f"{value:,}"
 
 
 def _lines(series: Series, of: str) -> list[str]:
