@@ -50,7 +50,7 @@ class StoreLedger:
             self._writing = sqlite_engine(path, "rwc")
             self._reading = sqlite_engine(path, "ro")
         else:
-            self._writing = postgres_engine(self.address, poolclass=NullPool)
+            self._writing = postgres_engine(self.address, writes=True, poolclass=NullPool)
             self._reading = postgres_engine(
                 self.address, pool_size=READERS, max_overflow=READERS * 4, pool_pre_ping=True
             )

@@ -29,6 +29,14 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 """PostgreSQL: a server that has not answered by then counts as gone."""
 
+LOCK_SECONDS = 20.0
+"""PostgreSQL: so long a table or a row that another holds is waited for; less than the above, so that who waits is told
+why."""
+
+SILENT_SECONDS = 60
+"""PostgreSQL: who writes, and says nothing in a transaction for so long, or does not answer the network, is gone, and
+its locks with it. By itself a server never does the first, and the second after two hours."""
+
 READERS = 4
 """Connections to PostgreSQL that readers keep; more are opened and closed as needed."""
 
@@ -114,7 +122,9 @@ async def _set_wal(conn: aiosqlite.Connection) -> None:
             return
 
 
-def postgres_engine(address: PostgresAddress, *, may_take_its_time: bool = False, **options: Any) -> AsyncEngine:
+def postgres_engine(
+    address: PostgresAddress, *, may_take_its_time: bool = False, writes: bool = False, **options: Any
+) -> AsyncEngine:
     _hush("alembic")
 
     async def opened(*_args: object, **_options: object) -> asyncpg.Connection[asyncpg.Record]:
@@ -125,9 +135,19 @@ def postgres_engine(address: PostgresAddress, *, may_take_its_time: bool = False
         # A prepared statement is the server connection's that prepared it, and a pooler's next transaction has another
         # one. Without a cache asyncpg gives none a name, and sends each with its values.
         kept = {"statement_cache_size": 0} if address.pooled else {}
-        return await asyncpg.connect(address.dsn, timeout=CONNECT_SECONDS, command_timeout=answer_seconds, **kept)
+        conn = await asyncpg.connect(address.dsn, timeout=CONNECT_SECONDS, command_timeout=answer_seconds, **kept)
+        if writes and not address.pooled:  # not with the connect: a pooler in session mode would refuse it
+            await conn.execute(_OF_WRITERS.format(lock=LOCK_SECONDS, silent=SILENT_SECONDS, beat=SILENT_SECONDS // 4))
+        return conn
 
     return create_async_engine("postgresql+asyncpg://", async_creator=opened, hide_parameters=True, **options)
+
+
+_OF_WRITERS = """
+    SET lock_timeout = '{lock}s'; SET idle_in_transaction_session_timeout = '{silent}s';
+    SET tcp_user_timeout = '{silent}s'; SET tcp_keepalives_idle = {beat}; SET tcp_keepalives_interval = {beat};
+    SET tcp_keepalives_count = 3
+"""
 
 
 def _hush(*drivers: str) -> None:

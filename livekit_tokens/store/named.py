@@ -13,6 +13,7 @@ from livekit_tokens.domain.erasure import Forgotten
 from livekit_tokens.domain.sessions import Part, of_session
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store.keeping.forgotten import parts_of, recall, write_again
+from livekit_tokens.store.locks import briefly
 from livekit_tokens.store.statements import named_only
 
 _HELD = int.from_bytes(b"lknamed\0") % 2**63
@@ -29,9 +30,12 @@ _hold = sa.text("SELECT pg_advisory_xact_lock(held) FROM unnest(CAST(:held AS bi
 async def hold_sessions(conn: AsyncConnection, arrived: Iterable[Part]) -> None:
     """Until the commit nobody else writes parts of these sessions, before any of them is written: of two processes
     that tell of one session at once, the second sees what the first has written. SQLite has one writer anyway.
+
+    Raises LedgerUnavailable where somebody holds one for long: who waits holds others' up to there.
     """
     if conn.dialect.name == "postgresql" and (held := {_lock_of(part.session_id) for part in arrived}):
-        await conn.execute(_hold, {"held": sorted(held)})
+        async with briefly(conn):
+            await conn.execute(_hold, {"held": sorted(held)})
 
 
 def _lock_of(session: str) -> int:

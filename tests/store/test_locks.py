@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from types import ModuleType
 
 import asyncpg
+import pytest
 import sqlalchemy as sa
+from sqlalchemy import exc as sa_exc
 
 from livekit_tokens.core.ledger import Batch, Source
 from livekit_tokens.core.repricing import Asked
+from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.periods import Period
-from livekit_tokens.store import ingest, once, schema
+from livekit_tokens.store import engines, ingest, locks, once, schema
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping.erasing import erase
+from livekit_tokens.store.named import _lock_of
 from livekit_tokens.store.repricing import Audit, priced_ledger
 from livekit_tokens.store.writing import StoreConnection
 from tests.store.batches import KEY, OTHER_KEY, SECOND, START, batch, part, record
@@ -132,3 +137,94 @@ async def test_a_repricing_waits_for_another(postgres_url):
     await waiting
     await ledger.aclose()
     await other.aclose()
+
+
+async def gone_in_its_transaction(url: str, *held: str) -> asyncpg.Connection:
+    """A process whose host has vanished, as far as the server knows: what it did stays as it was."""
+    lost = await asyncpg.connect(url)
+    await lost.execute("BEGIN")
+    for statement in held:
+        await lost.execute(statement)
+    return lost
+
+
+def of_source(name: str, *sessions: str) -> Batch:
+    parts = [part(f"{number:02x}{name.encode().hex():0>30}", session) for number, session in enumerate(sessions)]
+    return batch(parts=parts, source=Source(name, "host", 1, START))
+
+
+async def test_a_session_that_is_held_for_long_keeps_no_others_waiting(postgres_url):
+    """A backend with several sessions waits for the one that is held; others' do not wait for the backend."""
+    ledger = StoreLedger(postgres_url)
+    backend, stranger = await ledger.connect(), await ledger.connect()
+    by_lock = {_lock_of(name): name for name in (f"room_{number}" for number in range(1000))}
+    (_, free), (held, waited_for) = sorted(by_lock.items())[:2]
+    lost = await gone_in_its_transaction(postgres_url, f"SELECT pg_advisory_xact_lock({held})")
+    waiting = asyncio.create_task(backend.apply(of_source("backend", free, waited_for)))
+    await blocked_or_done(postgres_url, waiting)
+
+    assert await stranger.apply(of_source("stranger", free))
+    with pytest.raises(LedgerUnavailable, match="has held a lock of the ledger for more than 1 s"):
+        await waiting
+    await lost.close()
+    again = await ledger.connect()
+    assert await again.apply(of_source("backend", free, waited_for))
+    for opened in (stranger, again, ledger):
+        await opened.aclose()
+
+
+async def test_drains_pass_an_erasure_that_waits(postgres_url):
+    """It waits for a transaction that does not end; who comes later does not wait behind it for as long."""
+    ledger = StoreLedger(postgres_url)
+    connection = await ledger.connect()
+    assert await connection.apply(of_source("first", "room_a"))
+    lost = await gone_in_its_transaction(postgres_url, "UPDATE sources SET updated_at = updated_at")
+    erasing = asyncio.create_task(erase(ledger, frozenset({"ann"}), START + 1, all_rooms=False, dry_run=False))
+    await blocked_or_done(postgres_url, erasing)
+
+    assert await connection.apply(of_source("later", "room_b"))
+    assert not erasing.done()
+    await lost.close()
+    assert (await erasing)[0].parts == 2
+    await connection.aclose()
+    await ledger.aclose()
+
+
+async def test_an_erasure_that_cannot_be_alone_says_so(postgres_url, monkeypatch):
+    """One line, and nothing is changed."""
+    monkeypatch.setattr(locks, "ALONE_SECONDS", 0.0)
+    ledger = StoreLedger(postgres_url)
+    connection = await ledger.connect()
+    assert await connection.apply(of_source("first", "room_a"))
+    lost = await gone_in_its_transaction(postgres_url, "UPDATE sources SET updated_at = updated_at")
+    with pytest.raises(LedgerUnavailable, match=r"more than 0 s; nothing is changed.*pg_stat_activity"):
+        await erase(ledger, frozenset({"ann"}), START + 1, all_rooms=False, dry_run=False)
+    await lost.close()
+    await connection.aclose()
+    await ledger.aclose()
+
+
+async def test_a_writer_that_falls_silent_in_its_transaction_loses_its_locks(postgres_url, monkeypatch):
+    """Its host has vanished: the server ends it after a minute, and hears by the network whether it is there."""
+    monkeypatch.setattr(engines, "SILENT_SECONDS", 1)
+    lost, ledger = StoreLedger(postgres_url), StoreLedger(postgres_url)
+    connection = await lost.connect()
+    with suppress(sa_exc.DBAPIError):
+        async with connection.transaction() as silent:
+            await silent.execute(sa.text("LOCK TABLE sources IN ACCESS EXCLUSIVE MODE"))
+            other = await ledger.connect()
+            assert await other.apply(of_source("other", "room_a"))
+            await other.aclose()
+    await connection.aclose()
+    await ledger.aclose()
+
+
+@pytest.mark.parametrize(
+    "setting", ["idle_in_transaction_session_timeout", "tcp_user_timeout", "tcp_keepalives_idle", "lock_timeout"]
+)
+async def test_a_writer_tells_the_server_how_long_it_may_be_silent(postgres_url, setting):
+    """By itself a server believes in a lost client for two hours."""
+    ledger = StoreLedger(postgres_url)
+    async with ledger.writer() as conn:
+        assert (await conn.exec_driver_sql(f"SHOW {setting}")).scalar_one() in ("1min", "15", "60000", "20s")
+    await ledger.aclose()

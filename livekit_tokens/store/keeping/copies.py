@@ -36,6 +36,7 @@ from livekit_tokens.store.keeping.files import (
     unfinished,
 )
 from livekit_tokens.store.keeping.tending import vacuum
+from livekit_tokens.store.locks import be_alone
 from livekit_tokens.store.revision import is_current
 from livekit_tokens.store.schema import metadata, parts, sources
 
@@ -164,7 +165,7 @@ async def _copy_in(
     copy = StoreLedger(f"sqlite:///{ready}")
     try:
         async with copy.reader() as source, ledger.writer() as conn:
-            await conn.exec_driver_sql(f"LOCK TABLE {', '.join(metadata.tables)} IN EXCLUSIVE MODE")
+            await be_alone(conn, ", ".join(metadata.tables))
             _refuse_if_others(forgotten, await forgotten_by(conn))
             for table in metadata.tables.values():
                 await conn.execute(sa.delete(table))

@@ -22,6 +22,7 @@ from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping.forgotten import KEY, KEY_NAME, recall, remember, rename, write_again
 from livekit_tokens.store.keeping.freeing import Held, free, left_in, pages
 from livekit_tokens.store.keeping.pruned import rename_tenant, tenants_pruned_away
+from livekit_tokens.store.locks import be_alone
 from livekit_tokens.store.rolling import drop_unrolled
 from livekit_tokens.store.schema import erasure_keys, erasures, parts, records, sources, stays
 from livekit_tokens.store.values import part_of
@@ -71,7 +72,7 @@ async def erase(
 async def _alone(conn: AsyncConnection) -> None:
     if conn.dialect.name == "postgresql":
         # Every drain begins with its source's row: it is finished, or waits, and then knows whom to forget.
-        await conn.execute(sa.text(f"LOCK TABLE {sources.name} IN SHARE ROW EXCLUSIVE MODE"))
+        await be_alone(conn, sources.name)
 
 
 async def _key(conn: AsyncConnection) -> bytes:

@@ -1,0 +1,65 @@
+"""Locks of PostgreSQL that are waited for: briefly, as whoever comes later waits behind those who wait."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import sqlalchemy as sa
+from sqlalchemy import exc as sa_exc
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from livekit_tokens.domain.errors import LedgerUnavailable
+
+BRIEF_SECONDS = 1.0
+"""A batch takes some hundredths of one: who has held a lock for longer is stuck, or works at something large."""
+
+ALONE_SECONDS = 90.0
+"""How long a command tries to be alone: longer than a lost process keeps its locks (`engines.SILENT_SECONDS`)."""
+
+_PAUSE_SECONDS = 1.0
+"""Between two tries: those that had come to wait behind the first one pass."""
+
+
+async def be_alone(conn: AsyncConnection, tables: str) -> None:
+    """Until the commit nobody else writes into these tables; inside of the caller's transaction.
+
+    Raises LedgerUnavailable where somebody's transaction does not end.
+    """
+    until = time.monotonic() + ALONE_SECONDS
+    while True:
+        try:
+            async with conn.begin_nested(), briefly(conn):
+                await conn.exec_driver_sql(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE")
+        except LedgerUnavailable as fault:
+            if time.monotonic() > until:
+                raise _held(ALONE_SECONDS) from fault
+        else:
+            return
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+@asynccontextmanager
+async def briefly(conn: AsyncConnection) -> AsyncIterator[None]:
+    """No lock is waited for longer in here. Raises LedgerUnavailable; the transaction or savepoint has failed then."""
+    await conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{BRIEF_SECONDS:g}s'")
+    try:
+        yield
+    except sa_exc.DBAPIError as fault:
+        if not _is_lock_timeout(fault):
+            raise
+        raise _held(BRIEF_SECONDS) from fault
+    await conn.execute(sa.text("SET LOCAL lock_timeout TO DEFAULT"))
+
+
+def _held(seconds: float) -> LedgerUnavailable:
+    return LedgerUnavailable(
+        f"another transaction has held a lock of the ledger for more than {seconds:g} s; nothing is changed. "
+        "Try again; if it stays so, find it in pg_stat_activity and pg_locks, and end it"
+    )
+
+
+def _is_lock_timeout(fault: sa_exc.DBAPIError) -> bool:
+    return getattr(fault.orig, "sqlstate", None) == "55P03"
