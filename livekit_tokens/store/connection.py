@@ -20,7 +20,14 @@ from livekit_tokens.domain.errors import LedgerCrowded, LedgerUnavailable, NoLed
 from livekit_tokens.domain.pricing import Pricing, unpriced
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.store.address import SqliteAddress, address_of
-from livekit_tokens.store.engines import READERS, identity_of, make_private, postgres_engine, sqlite_engine
+from livekit_tokens.store.engines import (
+    LOCK_SECONDS,
+    READERS,
+    identity_of,
+    make_private,
+    postgres_engine,
+    sqlite_engine,
+)
 from livekit_tokens.store.faults import driver_told, told
 from livekit_tokens.store.revision import bring_up_to_date, is_current, revision_of
 
@@ -178,4 +185,5 @@ async def _begin_snapshot(conn: AsyncConnection) -> None:
     else:
         await conn.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         # PostgreSQL compiles a statement that it thinks dear: 0.6 s for how long a month's calls were, 0.1 s without.
-        await conn.exec_driver_sql("SET LOCAL jit = off")
+        asked = f"SELECT set_config('jit', 'off', true), set_config('lock_timeout', '{LOCK_SECONDS:g}s', true)"
+        await conn.exec_driver_sql(asked)

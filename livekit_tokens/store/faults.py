@@ -5,12 +5,25 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import walk_tb
+from types import TracebackType
 
 from sqlalchemy import exc as sa_exc
 
 from livekit_tokens.domain.errors import LedgerConflict, LedgerCrowded, LedgerUnavailable
+from livekit_tokens.store.engines import ANSWER_SECONDS, CONNECT_SECONDS, LOCK_SECONDS
 
+_HELD = (
+    f"another transaction has held a table of it, or a row, for more than {LOCK_SECONDS:g} s; find it in "
+    "pg_stat_activity and pg_locks, end it if it is stuck, and try again"
+)
+_SILENT = (
+    f"a server has {CONNECT_SECONDS:g} s for a connection, {ANSWER_SECONDS:g} s for an answer: see that it runs and "
+    "can be reached, and in pg_stat_activity what it is busy with; try again"
+)
 _ADVICE = (
+    ("lock timeout", _HELD),
+    ("did not answer", _SILENT),
     (
         "locked",
         "another process has been writing for long, as a repricing or a pruning does; try again when it is done",
@@ -56,7 +69,7 @@ def driver_told(where: object) -> Iterator[None]:
     except (sa_exc.TimeoutError, sa_exc.PendingRollbackError, sa_exc.ResourceClosedError, sqlite3.Error) as fault:
         raise _unavailable(where, fault) from fault
     except Exception as fault:
-        if not _is_asyncpgs(fault):
+        if not (_is_asyncpgs(fault) or (isinstance(fault, TimeoutError) and _was_asyncpgs(fault.__traceback__))):
             raise
         raise _unavailable(where, fault) from fault
 
@@ -100,6 +113,11 @@ def _is(fault: BaseException | None, *names: str) -> bool:
 
 def _is_asyncpgs(fault: BaseException) -> bool:
     return any(base.__module__.startswith("asyncpg.") for base in type(fault).__mro__)
+
+
+def _was_asyncpgs(raised: TracebackType | None) -> bool:
+    """Whether it came out of the driver: its commands end in a TimeoutError that is nobody's in particular."""
+    return any(frame.f_globals["__name__"].startswith("asyncpg.") for frame, _ in walk_tb(raised))
 
 
 def is_missing_table(fault: sa_exc.DBAPIError) -> bool:

@@ -15,6 +15,7 @@ from livekit_tokens.core.ledger import Batch, Source
 from livekit_tokens.core.repricing import Asked
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.periods import Period
+from livekit_tokens.store import connection as connection_module
 from livekit_tokens.store import engines, ingest, locks, once, schema
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping.erasing import erase
@@ -227,4 +228,43 @@ async def test_a_writer_tells_the_server_how_long_it_may_be_silent(postgres_url,
     ledger = StoreLedger(postgres_url)
     async with ledger.writer() as conn:
         assert (await conn.exec_driver_sql(f"SHOW {setting}")).scalar_one() in ("1min", "15", "60000", "20s")
+    await ledger.aclose()
+
+
+async def test_a_table_that_is_held_is_one_line_to_who_reads_and_who_writes(postgres_url, monkeypatch):
+    """VACUUM FULL, or an ALTER TABLE that waits: what is waited for, for how long, and what is to be done."""
+    monkeypatch.setattr(engines, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(connection_module, "LOCK_SECONDS", 0.2)
+    ledger = StoreLedger(postgres_url)
+    await (await ledger.connect()).aclose()
+    lost = await gone_in_its_transaction(postgres_url, "LOCK TABLE sums IN ACCESS EXCLUSIVE MODE")
+    for opened in (ledger.reader, ledger.writer):
+        with pytest.raises(LedgerUnavailable, match=r"lock timeout .*held a table .* 20 s; find it in pg_stat"):
+            async with opened() as conn:
+                await conn.execute(sa.select(schema.sums))
+    await lost.close()
+    await ledger.aclose()
+
+
+async def test_a_server_that_takes_too_long_is_one_line(postgres_url, monkeypatch):
+    """The driver's own fault says nothing at all."""
+    ledger = StoreLedger(postgres_url)
+    await (await ledger.connect()).aclose()
+    monkeypatch.setattr(engines, "ANSWER_SECONDS", 1.0)
+    hurried = StoreLedger(postgres_url)
+    for opened in (hurried.reader, hurried.writer):
+        with pytest.raises(LedgerUnavailable, match=r"did not answer in time \(a server has 5 s .* 30 s"):
+            async with opened() as conn:
+                await conn.execute(sa.select(sa.func.pg_sleep(30)))
+    await hurried.aclose()
+    await ledger.aclose()
+
+
+async def test_a_timeout_that_is_not_the_drivers_stays_what_it_is(postgres_url):
+    """Whoever reads may wait for something else."""
+    ledger = StoreLedger(postgres_url)
+    await (await ledger.connect()).aclose()
+    with pytest.raises(TimeoutError):
+        async with ledger.reader():
+            raise TimeoutError
     await ledger.aclose()
