@@ -68,7 +68,6 @@ class Runtime:
             logs = daily_logs(settings)
             chores = Chores(
                 recorder.source,
-                ledger,
                 partial(homes.within_reach, settings.spool_dir, recorder.source.host),
                 others=partial(homes.out_of_reach, settings.spool_dir, recorder.source.host),
                 session_charges=prices.session_charges,

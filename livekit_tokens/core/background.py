@@ -10,9 +10,9 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from livekit_tokens.core import faults, spool
@@ -204,23 +204,12 @@ class Background:
             self._dirty = False  # before reading: what is written from now on asks again
             try:
                 self._recorder.tend()
-                if self._connection is not None and self._connection.stale():
-                    await self._disconnect()
-                if self._connection is None or self._drain is None:
-                    self._connection = await self._ledger.connect()
-                    self._drain = SpoolDrain(
-                        self._recorder.folder,
-                        self._recorder.source,
-                        self._connection,
-                        piece=_PIECE_BYTES,
-                        logs=self._logs,
-                        write_on_behind=self._recorder.write_on_behind,
-                    )
-                await self._drain.drain()
+                _, drain = await self._connect()
+                await drain.drain()
                 if self._recorder.disk_full:
-                    await self._make_room(self._drain)
+                    await self._make_room(drain)
                 if spool.is_asked_to_let_go(self._recorder.folder):
-                    await self._let_go_of_past(self._drain)
+                    await self._let_go_of_past()
             except asyncio.CancelledError:  # who waited for it waits no longer
                 self._ask_again()
                 raise
@@ -252,14 +241,14 @@ class Background:
         """The spool's disk is full: what is in the ledger already is no longer kept for replays."""
         faults.note("the spool's disk is full; what is in the ledger is not kept there for replays any more")
         await drain.drain(replay_seconds=spool.NO_REPLAY)
-        await self._chores.take_over(spool.NO_REPLAY)
+        await self._chores.take_over(self._same_turn, spool.NO_REPLAY)
         self._recorder.tend()
-        await drain.drain()
+        await (await self._connect())[1].drain()
 
-    async def _let_go_of_past(self, drain: SpoolDrain) -> None:
+    async def _let_go_of_past(self) -> None:
         """Somebody is erased: nothing is kept here that is in the ledger, but for what the new segment begins with."""
         self._recorder.begin_segment()
-        await drain.drain(replay_seconds=spool.NO_REPLAY)
+        await (await self._connect())[1].drain(replay_seconds=spool.NO_REPLAY)
         spool.has_let_go(self._recorder.folder)
 
     async def _keep_away(self, has_let_go: Future[bool]) -> bool:
@@ -277,17 +266,30 @@ class Background:
 
     async def _do_chores(self) -> None:
         if self._chores.are_due():
-            async with self._turn:
-                await self._chores.take_over()
+            await self._chores.take_over(self._next_turn)
             await self._piece_by_piece(self._chores.roll_up)
         if self._chores.retention_is_due():
             await self._piece_by_piece(self._chores.retain)
 
     async def _piece_by_piece(self, chore: Callable[[LedgerConnection], Awaitable[bool]]) -> None:
         while await self._do_piece(chore):
-            await asyncio.sleep(PAUSE_SECONDS)
-            if self._dirty:
-                await self._drain_once()
+            await self._let_a_call_on()
+
+    async def _let_a_call_on(self) -> None:
+        """Between two pieces of a chore: it has the processor, and what it has written meanwhile is brought."""
+        await asyncio.sleep(PAUSE_SECONDS)
+        if self._dirty:
+            await self._drain_once()
+
+    @asynccontextmanager
+    async def _next_turn(self) -> AsyncIterator[LedgerConnection]:
+        await self._let_a_call_on()
+        async with self._turn, self._same_turn() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _same_turn(self) -> AsyncIterator[LedgerConnection]:
+        yield (await self._connect())[0]
 
     async def _do_piece(self, chore: Callable[[LedgerConnection], Awaitable[bool]]) -> bool:
         async with self._turn:
@@ -301,6 +303,22 @@ class Background:
             idle = time.monotonic() - self._used_at >= self._keep_seconds
             if idle and self._connection is not None and self._connection.is_scarce:
                 await self._disconnect()
+
+    async def _connect(self) -> tuple[LedgerConnection, SpoolDrain]:
+        """What there is, or anew; the caller has the turn."""
+        if self._connection is not None and self._connection.stale():
+            await self._disconnect()
+        if self._connection is None or self._drain is None:
+            self._connection = await self._ledger.connect()
+            self._drain = SpoolDrain(
+                self._recorder.folder,
+                self._recorder.source,
+                self._connection,
+                piece=_PIECE_BYTES,
+                logs=self._logs,
+                write_on_behind=self._recorder.write_on_behind,
+            )
+        return self._connection, self._drain
 
     async def _disconnect(self) -> None:
         connection, self._connection, self._drain = self._connection, None, None

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livekit_tokens.core import elsewhere, faults, spool
-from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
-from livekit_tokens.core.takeover import remove_left, take_over
+from livekit_tokens.core.ledger import LedgerConnection, Source
+from livekit_tokens.core.takeover import Terms, Turn, remove_left, take_over_in_turns
 from livekit_tokens.domain.pricing import SessionCharges, no_charges
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ class Chores:
     def __init__(
         self,
         own: Source,
-        ledger: Ledger,
         roots: Callable[[], Iterable[Path]],
         *,
         others: Callable[[], Iterable[Path]] = list,
@@ -48,13 +48,11 @@ class Chores:
         logs: DailyLogs | None = None,
     ) -> None:
         self._own = own
-        self._ledger = ledger
         self._roots = roots
         self._others = others
         self._said_others = False
-        self._session_charges = session_charges
+        self._terms = Terms(ledger_id=own.ledger, own=own.id, session_charges=session_charges, logs=logs)
         self._retention_days = retention_days
-        self._logs = logs
         self._done_at = -EVERY_SECONDS
         self._retained_at = -_RETAIN_EVERY_SECONDS
 
@@ -70,18 +68,11 @@ class Chores:
         self._retained_at = time.monotonic() if due else self._retained_at
         return due
 
-    async def take_over(self, replay_seconds: float = spool.REPLAY_SECONDS) -> None:
+    async def take_over(self, turn: Turn, replay_seconds: float = spool.REPLAY_SECONDS) -> None:
+        """Bring home what dead processes left, a batch a turn."""
         roots = list(self._roots())
         try:
-            await take_over(
-                roots,
-                self._ledger,
-                ledger_id=self._own.ledger,
-                own=self._own.id,
-                replay_seconds=replay_seconds,
-                session_charges=self._session_charges,
-                logs=self._logs,
-            )
+            await take_over_in_turns(roots, turn, replace(self._terms, replay_seconds=replay_seconds))
         except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on
             faults.note("spools of dead processes could not be taken over", error)
         for root in roots:

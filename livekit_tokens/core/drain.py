@@ -32,6 +32,7 @@ class Drained:
     records: int = 0
     damaged: int = 0
     lost: int = 0
+    refused: int = 0
 
 
 class SpoolDrain:
@@ -55,7 +56,7 @@ class SpoolDrain:
         self._folder = folder
         self._piece = piece  # bytes a batch: smaller ones leave the interpreter to a call more often
         self._source = source
-        self._connection = connection
+        self.connection = connection
         self._followed = None if logs is None else logs.of(folder, source.id, connection)
         self._write_on_behind = write_on_behind
         self.acknowledged = replay.NOTHING
@@ -75,37 +76,48 @@ class SpoolDrain:
         where it was seen to end; what is not found up to there is lost.
         """
         done = Drained()
-        for _ in range(_MOST_REFUSALS):
-            if await self._bring(done, ended):
-                break
-            self._at = None
-        else:
-            raise LedgerUnavailable("another writer keeps moving this source's checkpoint")
+        while await self.drain_piece(done, ended=ended, replay_seconds=replay_seconds):
+            pass
+        return done
+
+    async def drain_piece(self, done: Drained, *, ended: Checkpoint | None, replay_seconds: float) -> bool:
+        """One batch of it, added to what is done; True: there is more."""
+        if await self._bring(done, ended):
+            return True
         if self._followed is not None:
             await self._followed.catch_up()
         await self._acknowledge(replay_seconds, ended=ended is not None)
-        return done
+        return False
 
     async def _bring(self, done: Drained, ended: Checkpoint | None) -> bool:
-        """False: the ledger's checkpoint is not where it was followed to (another drain, a restored backup)."""
         confirmed = self._at is None
-        at, more = self._at or await self._begin(), True
-        while more:
-            reading = read(self._folder, at.segment, at.offset, self._piece)
-            batch = await self._batch(at, reading, is_end=ended is not None and not reading.more)
-            if _brings_something(batch):
-                if not await self._apply(batch, done):
-                    return False
-                confirmed = True
-            self._at = at = batch.after
-            done.damaged += len(reading.damaged)
-            if reading.damaged:
-                faults.note("damaged lines in a spool were passed over", source=self._source.id)
-            more = reading.more
-        if ended is not None and at < ended:
-            return await self._miss(at, ended, done)
+        at = self._at or await self._begin()
+        reading = read(self._folder, at.segment, at.offset, self._piece)
+        batch = await self._batch(at, reading, is_end=ended is not None and not reading.more)
+        if _brings_something(batch):
+            if not await self._apply(batch, done):
+                return self._begin_again(done)
+            confirmed = True
+        self._at = batch.after
+        done.damaged += len(reading.damaged)
+        if reading.damaged:
+            faults.note("damaged lines in a spool were passed over", source=self._source.id)
+        if reading.more:
+            return True
+        if ended is not None and batch.after < ended:
+            confirmed = await self._miss(batch.after, ended, done)
         # Nothing was brought: a ledger that was restored meanwhile must not wait for this source's next record.
-        return confirmed or await self._connection.checkpoint(self._source.id) == self._known
+        if confirmed or await self.connection.checkpoint(self._source.id) == self._known:
+            return False
+        return self._begin_again(done)
+
+    def _begin_again(self, done: Drained) -> bool:
+        """The ledger's checkpoint is not where it was followed to (another drain, a restored backup)."""
+        self._at = None
+        done.refused += 1
+        if done.refused == _MOST_REFUSALS:
+            raise LedgerUnavailable("another writer keeps moving this source's checkpoint")
+        return True
 
     async def _miss(self, at: Checkpoint, ended: Checkpoint, done: Drained) -> bool:
         """The end that was there is not: somebody has just removed the spool, and no line behind it will say so."""
@@ -116,7 +128,7 @@ class SpoolDrain:
 
     async def _begin(self) -> Checkpoint:
         """Where to go on: at the ledger's checkpoint, if that is a place of this spool."""
-        self._known = known = await self._connection.checkpoint(self._source.id)
+        self._known = known = await self.connection.checkpoint(self._source.id)
         self._carried = None
         at = known or START
         if self._followed is not None:
@@ -132,7 +144,7 @@ class SpoolDrain:
         return at
 
     async def _apply(self, batch: Batch, done: Drained) -> bool:
-        if not await self._connection.apply(batch):
+        if not await self.connection.apply(batch):
             return False
         self._known = batch.after
         done.records += len(batch.records)
@@ -153,7 +165,7 @@ class SpoolDrain:
         passed = [number for number in spool.segments_of(self._folder) if ended or number < known.segment]
         noted = replay.acknowledged(self._folder)
         if (ended and noted.checkpoint != known) or any(number not in noted.since for number in passed):
-            await self._connection.make_durable(self._source.id)
+            await self.connection.make_durable(self._source.id)
             noted = replay.acknowledge(self._folder, known, passed, time.time())
         self.acknowledged = noted  # also where a full disk did not take the note
         replay.forget(self._folder, noted, time.time(), replay_seconds)
@@ -192,7 +204,7 @@ class SpoolDrain:
             for seq, record in found.repeated
             if found.records.get(seq) != record and record.idempotency_key is None
         ]
-        lacking = await self._connection.lacks(self._source.id, doubtful) if doubtful else 0
+        lacking = await self.connection.lacks(self._source.id, doubtful) if doubtful else 0
         if lacking:
             faults.note("records have numbers that others have already: two processes wrote one spool, or it went back")
         return lacking

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livekit_tokens.core import faults, replay, spool
-from livekit_tokens.core.drain import SpoolDrain
-from livekit_tokens.core.ledger import Checkpoint, Ledger, LedgerConnection
+from livekit_tokens.core.drain import Drained, SpoolDrain
+from livekit_tokens.core.ledger import Checkpoint, Ledger, LedgerConnection, Source
 from livekit_tokens.core.lines import FORMAT, PartLine, Use
 from livekit_tokens.core.remains import append, finish_line, missing_end, newest_format, read_remains
 from livekit_tokens.domain.errors import LedgerTooNew, LedgerUnavailable
@@ -55,60 +55,80 @@ class Recovered:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-async def take_over(
-    roots: Iterable[Path],
-    ledger: Ledger,
-    *,
-    ledger_id: str = "",
-    own: str | None = None,
-    replay_seconds: float = spool.REPLAY_SECONDS,
-    session_charges: SessionCharges = no_charges,
-    logs: DailyLogs | None = None,
-) -> Recovered:
-    """Finish and drain every spool of a dead owner under these hosts' folders, over one connection for all of them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Which spools are taken over, and how.
 
     `ledger_id` names the ledger whose spools are taken; without it, any. `own` is this process's.
     Spools that are in the ledger to their end are kept for `replay_seconds` more, but for those with people in them
     whom it has forgotten: they go at once. `session_charges` says what the
     minutes of the parts that are closed here are billed as. `logs` are the daily files that follow the ledger.
+    """
+
+    ledger_id: str = ""
+    own: str | None = None
+    replay_seconds: float = spool.REPLAY_SECONDS
+    session_charges: SessionCharges = no_charges
+    logs: DailyLogs | None = None
+
+
+Turn = Callable[[], AbstractAsyncContextManager[LedgerConnection]]
+"""Gives the ledger for one batch. Between two turns others have theirs, and the next may be over another connection."""
+
+
+async def take_over(
+    roots: Iterable[Path],
+    ledger: Ledger,
+    *,
+    ledger_id: str = "",
+    replay_seconds: float = spool.REPLAY_SECONDS,
+    session_charges: SessionCharges = no_charges,
+    logs: DailyLogs | None = None,
+) -> Recovered:
+    """The same over one connection for all of them, which nobody else uses; see `Terms`."""
+    connections = _Connections(ledger)
+    terms = Terms(ledger_id=ledger_id, replay_seconds=replay_seconds, session_charges=session_charges, logs=logs)
+    try:
+        return await take_over_in_turns(roots, connections.turn, terms)
+    finally:
+        await connections.aclose()
+
+
+async def take_over_in_turns(roots: Iterable[Path], turn: Turn, terms: Terms) -> Recovered:
+    """Finish and drain every spool of a dead owner under these hosts' folders.
+
     Raises LedgerUnavailable or LedgerTooNew; what was taken until then is in the ledger. A folder or a spool that
     cannot be taken for a reason of its own does not keep those behind it from being taken.
     """
     recovered = Recovered()
-    connections = _Connections(ledger)
-    try:
-        for root in roots:
-            try:
-                with _only_taker(root) as alone:
-                    if not alone:
-                        recovered.busy += 1
-                        continue
-                    spool.sweep(root)
-                    folders = [folder for folder in spool.sources_of(root) if folder.name != own]
-                    known = await (await connections.get()).checkpoints([f.name for f in folders]) if folders else {}
-                    for folder in folders:
-                        checkpoint = known.get(folder.name)
-                        taking = _Taking(
-                            folder, checkpoint, ledger_id, replay_seconds, session_charges, logs, recovered
-                        )
-                        await _try(taking, connections)
-            except OSError as error:
-                faults.note(f"the spool folder {root} cannot be looked into", error)
-                recovered.unreadable.append(str(root))
-    finally:
-        await connections.aclose()
+    for root in roots:
+        try:
+            with _only_taker(root) as alone:
+                if alone:
+                    await _take_all(root, turn, terms, recovered)
+                else:
+                    recovered.busy += 1
+        except OSError as error:
+            faults.note(f"the spool folder {root} cannot be looked into", error)
+            recovered.unreadable.append(str(root))
     return recovered
 
 
-async def _try(taking: _Taking, connections: _Connections) -> None:
-    connection = await connections.get()
-    try:
-        await taking.take(connection)
-    except (LedgerUnavailable, LedgerTooNew):
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is this spool's own
-        faults.note("a spool could not be taken over; it is left where it is", error, source=taking.folder.name)
-        taking.recovered.unreadable.append(str(taking.folder))
+async def _take_all(root: Path, turn: Turn, terms: Terms, recovered: Recovered) -> None:
+    spool.sweep(root)
+    folders = [folder for folder in spool.sources_of(root) if folder.name != terms.own]
+    if not folders:
+        return
+    async with turn() as connection:
+        known = await connection.checkpoints([folder.name for folder in folders])
+    for folder in folders:
+        try:
+            await _Taking(folder, known.get(folder.name), turn, terms, recovered).take()
+        except (LedgerUnavailable, LedgerTooNew):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this spool's own
+            faults.note("a spool could not be taken over; it is left where it is", error, source=folder.name)
+            recovered.unreadable.append(str(folder))
 
 
 class _Connections:
@@ -118,12 +138,13 @@ class _Connections:
         self._ledger = ledger
         self._open: LedgerConnection | None = None
 
-    async def get(self) -> LedgerConnection:
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[LedgerConnection]:
         if self._open is not None and self._open.stale():
             await self.aclose()
         if self._open is None:
             self._open = await self._ledger.connect()
-        return self._open
+        yield self._open
 
     async def aclose(self) -> None:
         closing, self._open = self._open, None
@@ -161,13 +182,11 @@ class _Taking:
 
     folder: Path
     known: Checkpoint | None
-    ledger_id: str
-    replay_seconds: float
-    session_charges: SessionCharges
-    logs: DailyLogs | None
+    turn: Turn
+    terms: Terms
     recovered: Recovered
 
-    async def take(self, connection: LedgerConnection) -> None:
+    async def take(self) -> None:
         lock = spool.try_lock(self.folder)
         if lock is None:
             self.recovered.held += self.folder.exists()
@@ -179,17 +198,17 @@ class _Taking:
                 self.recovered.newer += 1
                 faults.note(f"a spool is in format {written}; this version reads up to {FORMAT}, and leaves it")
             else:
-                await self._finish(connection)
+                await self._finish()
         finally:
             spool.unlock(lock)
 
-    async def _finish(self, connection: LedgerConnection) -> None:
+    async def _finish(self) -> None:
         finish_line(self.folder)
         remains = await read_remains(self.folder)
         if remains.source is None:
             self._leave_unread()
             return
-        if self.ledger_id and remains.source.ledger not in ("", self.ledger_id):
+        if self.terms.ledger_id and remains.source.ledger not in ("", self.terms.ledger_id):
             self.recovered.elsewhere += 1
             return
         damaged, remains.seq = remains.damaged, remains.seq + remains.damaged
@@ -198,25 +217,35 @@ class _Taking:
             remains.seq = max(remains.seq, self.known.seq)
             if self.known > remains.place:
                 remains.pending.clear()  # their records may be in the ledger already
-        end = missing_end(remains, self.session_charges)
+        end = missing_end(remains, self.terms.session_charges)
         ended = remains.place
         if end or damaged:
             ended = append(self.folder, remains, end, self.known)
             self.recovered.parts += sum(isinstance(line, PartLine) for line in end)
             self.recovered.estimated += sum(isinstance(line, Use) and line.settles is not None for line in end)
-        drain = SpoolDrain(self.folder, remains.source, connection, piece=_DRAIN_BYTES, logs=self.logs)
-        done = await drain.drain(ended=ended, replay_seconds=self.replay_seconds)
+        done = await self._drain(remains.source, ended)
         self.recovered.sources += bool(end or done.records or done.lost)
         self.recovered.records += done.records
         self.recovered.damaged += done.damaged
         self.recovered.lost += done.lost
-        if connection.forgot(remains.source.id):
+
+    async def _drain(self, source: Source, ended: Checkpoint) -> Drained:
+        """Each batch in a turn of its own: a call in this process has its records in the ledger meanwhile."""
+        drain, done, more, forgot = None, Drained(), True, False
+        while more:
+            async with self.turn() as connection:
+                if drain is None or drain.connection is not connection:
+                    drain = SpoolDrain(self.folder, source, connection, piece=_DRAIN_BYTES, logs=self.terms.logs)
+                more = await drain.drain_piece(done, ended=ended, replay_seconds=self.terms.replay_seconds)
+                forgot = forgot or connection.forgot(source.id)
+        if forgot:
             self._remove()  # somebody is erased who still stands in it
-        else:
+        elif drain is not None:
             self._forget_if_past(drain.acknowledged)
+        return done
 
     def _forget_if_past(self, noted: replay.Acknowledged) -> None:
-        if replay.is_past(self.folder, noted, time.time(), self.replay_seconds):
+        if replay.is_past(self.folder, noted, time.time(), self.terms.replay_seconds):
             self._remove()
 
     def _remove(self) -> None:

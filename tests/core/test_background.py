@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import errno
 import os
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from livekit_tokens.core import background, spool
+from livekit_tokens.core import background, spool, takeover
 from livekit_tokens.core.background import Background
 from livekit_tokens.core.chores import Chores
 from livekit_tokens.core.health import faults_in
@@ -59,7 +60,7 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Any], tu
 
     def started(ledger: Any) -> tuple[Recorder, Background]:
         recorder = a_recorder(tmp_path)
-        made = Background(recorder, ledger, Chores(recorder.source, ledger, lambda: [tmp_path]))
+        made = Background(recorder, ledger, Chores(recorder.source, lambda: [tmp_path]))
         made.start()
         return recorder, made
 
@@ -112,7 +113,7 @@ async def test_a_flush_waits_for_nothing_of_the_hosts(start, full_executor: None
 async def test_a_flush_of_a_background_that_was_never_started_is_false_at_once(tmp_path: Path) -> None:
     """A child that was forked while its parent had the ledger open has none; its spool waits for the next process."""
     recorder, ledger = a_recorder(tmp_path), MemoryLedger()
-    own = Background(recorder, ledger, Chores(recorder.source, ledger, lambda: [tmp_path]))
+    own = Background(recorder, ledger, Chores(recorder.source, lambda: [tmp_path]))
     async with asyncio.timeout(10):
         assert await own.flush(60) is False
     assert own.flush_blocking(60) is False
@@ -238,7 +239,7 @@ def test_days_are_rolled_up_and_old_records_removed_piece_by_piece_and_a_drain_c
     """What a call writes meanwhile does not wait for the end of it."""
     monkeypatch.setattr(background, "GATHER_SECONDS", 0.01)
     ledger, recorder = LedgerWithChores(), a_recorder(tmp_path)
-    own = Background(recorder, ledger, Chores(recorder.source, ledger, lambda: [tmp_path], retention_days=30))
+    own = Background(recorder, ledger, Chores(recorder.source, lambda: [tmp_path], retention_days=30))
 
     def come() -> None:
         recorder.record(a_record())
@@ -322,7 +323,7 @@ def test_orphans_are_looked_for_wherever_spools_can_be(monkeypatch: pytest.Monke
     monkeypatch.setattr(background, "GATHER_SECONDS", 0.01)
     own_root, fallback = tmp_path / "own", tmp_path / "fallback"
     recorder, ledger = a_recorder(own_root), MemoryLedger()
-    chores = Chores(recorder.source, ledger, lambda: [root for root in (own_root, fallback) if root.exists()])
+    chores = Chores(recorder.source, lambda: [root for root in (own_root, fallback) if root.exists()])
     own = Background(recorder, ledger, chores)
     dead = a_recorder(fallback)
     dead.record(a_record())
@@ -331,6 +332,74 @@ def test_orphans_are_looked_for_wherever_spools_can_be(monkeypatch: pytest.Monke
     recorder.record(a_record())
     own.written()
     assert arrived(ledger, 2)
+
+
+class ClosingLedger(MemoryLedger):
+    """Each connection is its own, and takes nothing any more once it is closed."""
+
+    is_open = True
+
+    async def connect(self) -> MemoryLedger:
+        return copy.copy(self)
+
+    def stale(self) -> bool:
+        return not self.is_open
+
+    async def apply(self, batch: Batch) -> bool:
+        assert self.is_open
+        return await super().apply(batch)
+
+    async def aclose(self) -> None:
+        self.is_open = False
+
+
+@pytest.fixture
+def dead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Recorder:
+    """What a killed process left: some thirty batches, between which everybody has time."""
+    monkeypatch.setattr(takeover, "_DRAIN_BYTES", 1000)
+    monkeypatch.setattr(background, "PAUSE_SECONDS", 0.5)
+    left = a_recorder(tmp_path)
+    for _ in range(100):
+        left.record(a_record())
+    left.disown()
+    return left
+
+
+def test_a_drain_comes_between_the_batches_of_a_takeover(
+    start, dead: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The calls of the process that takes over are in the ledger as soon as if there were nothing to take."""
+    ledger = ClosingLedger()
+    recorder, own = start(ledger)
+
+    def there(source: str) -> int:
+        return sum(of == source for of, _ in list(ledger.records))
+
+    for count in range(1, 4):
+        recorder.record(a_record())
+        own.written()
+        wait_until(lambda count=count: there(recorder.source.id) == count)
+        wait_until(lambda: there(dead.source.id))
+        assert there(dead.source.id) < 100
+    monkeypatch.setattr(background, "PAUSE_SECONDS", 0.0)
+    wait_until(lambda: there(dead.source.id) == 100)
+
+
+def test_a_fork_comes_between_the_batches_of_a_takeover(start, dead: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is let go of for it, and the takeover goes on over another connection where it was."""
+    ledger = ClosingLedger()
+    recorder, own = start(ledger)
+    recorder.record(a_record())
+    own.written()
+    for count in (2, 10):
+        wait_until(lambda count=count: len(ledger.records) >= count)
+        assert own.hold(PATIENCE_SECONDS)
+        assert own._connection is None
+        held = len(ledger.records)
+        own.go_on()
+        assert held < 101
+    monkeypatch.setattr(background, "PAUSE_SECONDS", 0.0)
+    assert arrived(ledger, 101)
 
 
 class ScarceLedger(MemoryLedger):

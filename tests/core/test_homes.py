@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -122,23 +123,23 @@ async def test_a_process_says_once_that_spools_lie_elsewhere(
     """Every five minutes would be a nuisance; never would be silence."""
     silence(killed.folder)
     ledger = MemoryLedger()
-    chores = Chores(Source("own", POD, 1, 0), ledger, list, others=lambda: [killed.folder.parent])
+    chores = Chores(Source("own", POD, 1, 0), list, others=lambda: [killed.folder.parent])
     with caplog.at_level(logging.WARNING):
-        await chores.take_over()
-        await chores.take_over()
+        await chores.take_over(lambda: nullcontext(ledger))
+        await chores.take_over(lambda: nullcontext(ledger))
     assert caplog.text.count(OLD_POD) == 1
 
 
 async def test_the_folder_of_a_pod_that_has_left_nothing_is_removed(on: On, killed: Recorder, tmp_path: Path) -> None:
     """Each start makes one. Not one of which the host may be just beginning, and not our own."""
     root, ledger = killed.folder.parent, MemoryLedger()
-    chores = Chores(Source("own", POD, 1, 0), ledger, lambda: [root])
-    await chores.take_over(spool.NO_REPLAY)
+    chores = Chores(Source("own", POD, 1, 0), lambda: [root])
+    await chores.take_over(lambda: nullcontext(ledger), spool.NO_REPLAY)
     assert (len(ledger.records), root.exists(), killed.folder.exists()) == (1, True, False)
     silence(root)
-    await Chores(Source("own", OLD_POD, 1, 0), ledger, lambda: [root]).take_over()
+    await Chores(Source("own", OLD_POD, 1, 0), lambda: [root]).take_over(lambda: nullcontext(ledger))
     assert root.exists()
     silence(root)
-    await chores.take_over()
+    await chores.take_over(lambda: nullcontext(ledger))
     assert not root.exists()
-    await chores.take_over()
+    await chores.take_over(lambda: nullcontext(ledger))

@@ -413,9 +413,9 @@ async def test_a_child_that_was_forked_during_a_takeover_hinders_none_after_it(
     inherited: list[int] = []
     finish = takeover._Taking._finish
 
-    async def forking(taking: takeover._Taking, connection: object) -> None:
+    async def forking(taking: takeover._Taking) -> None:
         inherited.extend(_inherited(tmp_path))
-        await finish(taking, connection)
+        await finish(taking)
 
     monkeypatch.setattr(takeover._Taking, "_finish", forking)
     await take_over([tmp_path], MemoryLedger())
@@ -432,7 +432,7 @@ from pathlib import Path
 from livekit_tokens.core import takeover
 from tests.core.memory_ledger import MemoryLedger
 
-async def forking_and_killed(taking, connection):
+async def forking_and_killed(taking):
     if (child := os.fork()) == 0:
         print(os.getpid(), flush=True)
         time.sleep(60)

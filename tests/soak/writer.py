@@ -145,9 +145,7 @@ class Writer:
             if writing.tells_of_drains
             else _WatchedLedger(world, teller, self._phases, writing.death)
         )
-        self._background = Background(
-            self._recorder, ledger, Chores(self._recorder.source, ledger, lambda: [world.root])
-        )
+        self._background = Background(self._recorder, ledger, Chores(self._recorder.source, lambda: [world.root]))
         self._background.start()
         self.load = Load(self._recorder, teller, writing.seed, writing.pause_s, writing.behind_s)
 

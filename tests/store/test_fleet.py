@@ -63,7 +63,7 @@ def test_more_processes_than_connections_all_bring_what_they_have(crowded_url, p
         key = f"{number:032x}"
         recorder = a_recorder(tmp_path / str(number))
         ledger = StoreLedger(crowded_url)
-        own = Background(recorder, ledger, Chores(recorder.source, ledger, list))
+        own = Background(recorder, ledger, Chores(recorder.source, list))
         recorder.put_part(a_part(key))
         recorder.record(a_record(key=key))
         own.start()
