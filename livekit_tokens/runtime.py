@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livekit_tokens.capture.wire import counting
@@ -190,15 +191,23 @@ class UnopenedLedger(Ledger):
 def _recorder(settings: Settings, prices: Prices, on_written: Callable[[], None]) -> Recorder | None:
     ledger = ledger_id(settings.database_url)
     source = Source(secrets.token_hex(16), homes.host(settings.spool_host), os.getpid(), now(), ledger)
+    failed: list[tuple[Path, OSError]] = []
+    recorder = None
+    instead = "and no other"
     for home in homes.homes(settings.spool_dir):
         try:
             root = home / source.host
             make_folder(root)
             homes.check_home(home, settings.spool_dir)
-            return Recorder(root, source, now, on_written, prices=prices)
+            recorder = Recorder(root, source, now, on_written, prices=prices)
         except OSError as error:
-            faults.note(f"the spool folder {home} cannot be written; set SPOOL_DIR to a folder that can", error)
-    return None
+            failed.append((home, error))
+        else:
+            instead = f"and {home} is taken"
+            break
+    for home, why in failed:
+        faults.note(f"the spool folder {home} cannot be written, {instead}; set SPOOL_DIR to one that can", why)
+    return recorder
 
 
 _runtime: Runtime | None = None

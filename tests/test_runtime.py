@@ -88,12 +88,13 @@ else:
 
 
 def test_a_spool_folder_that_cannot_be_written_falls_back_with_one_warning(tmp_path: Path) -> None:
-    """The system's temporary folder is taken; the line says which folder was wrong and what to do."""
+    """The system's temporary folder is taken; the line says which folder was wrong, where it is, and what to do."""
     (tmp_path / "file").write_text("in the way")
     done = run(tmp_path, RECORD + "record('a')", LIVEKIT_TOKENS_SPOOL_DIR=str(tmp_path / "file" / "spool"))
     warnings = [line for line in done.stderr.splitlines() if "WARNING" in line]
     assert len(warnings) == 1
     assert str(tmp_path / "file" / "spool") in warnings[0]
+    assert f", and {tmp_path / 'livekit-tokens-'}" in warnings[0]
     assert "SPOOL_DIR" in warnings[0]
     assert sessions(tmp_path) == ["a closed 1"]
 
@@ -347,7 +348,7 @@ def test_records_that_no_folder_could_take_are_told_as_lost(tmp_path: Path) -> N
     )
     told = run(tmp_path, code, **env).stdout
     assert told.startswith("2 2 ")
-    assert "cannot be written; set SPOOL_DIR to a folder that can" in told
+    assert "cannot be written, and no other; set SPOOL_DIR to one that can" in told
 
 
 def test_a_process_that_ends_by_itself_finds_a_ledger_by_its_hosts_name(tmp_path: Path, postgres_url: str) -> None:

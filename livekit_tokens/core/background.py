@@ -6,6 +6,7 @@ A call's loop is never used for it. Everything here can fail and be tried again:
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import socket
 import threading
@@ -26,6 +27,8 @@ from livekit_tokens.domain.errors import LedgerCrowded, LedgerTooNew
 
 if TYPE_CHECKING:
     from livekit_tokens.core.daily_logs import DailyLogs
+
+logger = logging.getLogger("livekit_tokens")
 
 GATHER_SECONDS = 0.5
 """How long lines are gathered before a drain: the ledger follows the call at about this distance."""
@@ -223,12 +226,19 @@ class Background:
                 await self._disconnect()
                 self._ask_again()
                 return False
-            self.last_error = None
-            self._used_at = time.monotonic()
-            if self._recorder.waiting_bytes:  # for the disk: it is tried again, and nothing is "in the ledger" yet
-                self._ask_again()
-                return False
-            return True
+            return self._has_drained()
+
+    def _has_drained(self) -> bool:
+        """The ledger could be written. False: some of it waits for the spool's disk, and is not in the ledger yet."""
+        if self.last_error is not None:
+            again = "the ledger is written again, after %.0f s; records that waited for it: %d"
+            logger.info(again, self.lag_seconds, self.behind)
+        self.last_error = None
+        self._used_at = time.monotonic()
+        if self._recorder.waiting_bytes:
+            self._ask_again()
+            return False
+        return True
 
     def _tell_faults(self) -> None:
         """Where `doctor` looks for the faults of a living process."""

@@ -252,6 +252,20 @@ def test_days_are_rolled_up_and_old_records_removed_piece_by_piece_and_a_drain_c
     assert ledger.seen == {"roll_up": [1, 2, 2], "retain": [2, 3, 3]}
 
 
+def test_a_ledger_that_can_be_written_again_is_told_of_once(start, caplog: pytest.LogCaptureFixture) -> None:
+    """Who was alarmed by the warning hears that it is over, what had waited, and for how long."""
+    caplog.set_level("INFO", "livekit_tokens")
+    ledger = MemoryLedger()
+    recorder, own = start(ledger)
+    ledger.fail_next = 1
+    recorder.record(a_record())
+    own.written()
+    for _ in range(3):
+        own.flush_blocking(PATIENCE_SECONDS)
+    told = [record.getMessage() for record in caplog.records if "written again" in record.getMessage()]
+    assert told == ["the ledger is written again, after 0 s; records that waited for it: 1"]
+
+
 def test_what_is_not_in_the_ledger_yet_is_told_and_for_how_long(start) -> None:
     """While the ledger is away the distance grows; when it is back there is none."""
     ledger = MemoryLedger()

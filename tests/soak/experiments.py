@@ -106,7 +106,7 @@ EXPERIMENTS = (
     Experiment("database restored", _database(faults.restored), full=10, short=2),
     Experiment("yesterday's backup restored", _yesterdays_backup, full=10, short=3),
     Experiment("spools' disk full", full_under_spools, full=10, short=2),
-    Experiment("spools' disk full, database locked", full_and_locked, full=60_000, short=25_000),
+    Experiment("spools' disk full, database locked", full_and_locked, full=60_000, short=40_000),
     Experiment("spool folder read-only", _database(read_only_spools), full=10, short=2),
     Experiment("spool folder removed", removed_spools, full=10, short=2),
     Experiment("nothing can be opened", _database(no_descriptors), full=10, short=2),

@@ -90,6 +90,8 @@ def _write_into_nothing(world: World, disk: SmallDisk, result: Result, records: 
     for said in told.said:
         grown, unkept = said.get("grown_mb", 0), said.get("unkept", 0)
         result.notes.append(f"{unkept:,} records could not be kept; the process grew by {grown} MB")
+        if not unkept:
+            result.faults.append("nothing was dropped: the bound of what waits in memory was not reached")
         if unkept != result.lost:
             result.faults.append(f"the process counted {unkept} lost")
         if grown > _MOST_MEMORY_MB:
