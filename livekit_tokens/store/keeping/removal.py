@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.domain.periods import DAY, HOUR
 from livekit_tokens.domain.times import MINUTE, QUARTER, Micros, quarter_of
-from livekit_tokens.store.schema import idempotency, parts, prunings, records, stays, sums
+from livekit_tokens.store.schema import idempotency, late_figures, parts, prunings, records, stays, sums
 
 BATCH = 2000
 """Rows a transaction: about 20 ms of SQLite's write lock."""
@@ -131,7 +131,11 @@ async def remove_some(
     if table is parts and rows:
         for dependent in (stays, idempotency):
             await conn.execute(sa.delete(dependent).where(dependent.c.part.in_([row.key for row in rows])))
-    return len(rows), max(row[0] for row in rows) if len(rows) == BATCH else None
+    if len(rows) == BATCH:
+        return BATCH, max(row[0] for row in rows)
+    if table is records and asked.tenant is None:  # they say whose they are no more than by their record
+        await conn.execute(sa.delete(late_figures).where(late_figures.c.at < asked.until))
+    return len(rows), None
 
 
 def old(table: sa.Table, asked: Pruning, *, would: bool = False) -> list[sa.ColumnElement[bool]]:

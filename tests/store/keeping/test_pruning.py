@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 
 from livekit_tokens.core import clock
 from livekit_tokens.core.ledger import Checkpoint, Source
+from livekit_tokens.core.lines import Late
 from livekit_tokens.core.reports import open_reports
 from livekit_tokens.domain.errors import UnknownName
 from livekit_tokens.domain.periods import DAY, Period, as_kept
@@ -21,7 +23,7 @@ from livekit_tokens.store.keeping.erasing import erase
 from livekit_tokens.store.keeping.pruning import prune, would_prune
 from livekit_tokens.store.keeping.removal import Pruning, older_than
 from livekit_tokens.store.queries import StoredUsage
-from livekit_tokens.store.schema import parts, prunings, records, stays, sums
+from livekit_tokens.store.schema import late_figures, parts, prunings, records, stays, sums
 from tests.store.batches import KEY, OTHER_KEY, START, batch, part, record
 
 BEGIN = START - START % QUARTER
@@ -54,6 +56,32 @@ async def tokens(ledger: StoreLedger, since: int, until: int, **filters: str) ->
 async def rows(ledger: StoreLedger, table: sa.Table) -> int:
     async with ledger.reader() as conn:
         return (await conn.execute(sa.select(sa.func.count()).select_from(table))).scalar_one()
+
+
+async def test_late_figures_go_with_the_records_that_they_are_of(ledger, connection):
+    """There is nothing left to compare them with; a tenant's pruning cannot tell whose they are, and leaves them."""
+    late = tuple(Late(of=seq, at=BEGIN + seq * DAY, units={"input_text": 1}) for seq in (1, 2, 3))
+    made = [record(at=BEGIN + seq * DAY - 1, provenance="estimated") for seq in (1, 2, 3)]
+    assert await connection.apply(replace(batch(*made, parts=[part(tenant="acme")]), late=late))
+
+    await prune(ledger, Pruning(BEGIN + 2 * DAY, "acme"), clock.now, told)
+    assert await rows(ledger, late_figures) == 3
+    await prune(ledger, Pruning(BEGIN + 3 * DAY), clock.now, told)
+    async with ledger.reader() as conn:
+        assert (await conn.execute(sa.select(late_figures.c.seq))).scalars().all() == [3]
+
+
+async def test_an_idempotency_key_outlives_its_record(ledger, connection):
+    """Who repeats it after the record was pruned is counted no second time: it stays as long as the sum does."""
+    keyed = record(at=BEGIN, idempotency_key="order-7")
+    first = batch(keyed, parts=[part()])
+    assert await connection.apply(first)
+    await prune(ledger, Pruning(BEGIN + DAY), clock.now, told)
+
+    assert await connection.apply(batch(replace(keyed, at=BEGIN + 2 * DAY), before=first.after))
+    assert await rows(ledger, records) == 0
+    async with ledger.reader() as conn:
+        assert (await conn.execute(sa.select(sums.c.requests))).scalars().all() == [1]
 
 
 def edges() -> Iterator[tuple[int, int]]:
