@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from livekit_tokens.core.reports import Question
 from livekit_tokens.domain.sessions import SILENT
@@ -14,6 +17,22 @@ from livekit_tokens.store.grouping import matching_parts
 from livekit_tokens.store.schema import parts
 
 
+class _ByBytes(FunctionElement[str]):
+    """A text to be put in order by its bytes, as SQLite does; PostgreSQL would ask the locale about each two."""
+
+    inherit_cache = True
+
+
+@compiles(_ByBytes)
+def _as_it_is(text: _ByBytes, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(text.clauses, **options)
+
+
+@compiles(_ByBytes, "postgresql")
+def _without_locale(text: _ByBytes, compiler: SQLCompiler, **options: Any) -> str:
+    return f'{compiler.process(text.clauses, **options)} COLLATE "C"'
+
+
 def calls(question: Question, now: Micros) -> sa.Select[Any]:
     """How many sessions have a matching record; how long their calls went on, `domain.sessions.call_time` of each; and
     how many of their parts are no call's."""
@@ -21,7 +40,8 @@ def calls(question: Question, now: Micros) -> sa.Select[Any]:
     each = _lengths(question, now).subquery("each")
     # Where an earlier part of the session reaches into this one, it is counted already. Of those that begin together
     # any may be the earlier one: there is less to sort by without their keys, a tenth of what this takes.
-    reached = sa.func.max(each.c.ended).over(partition_by=each.c.session_id, order_by=each.c.started, rows=(None, -1))
+    session = _ByBytes(each.c.session_id)
+    reached = sa.func.max(each.c.ended).over(partition_by=session, order_by=each.c.started, rows=(None, -1))
     told = sa.select(each, reached.label("reached")).subquery("told")
     # The first part of each session is the session: counting different ids would be another sort.
     first = sa.case((told.c.reached.is_(None), 1), else_=0)

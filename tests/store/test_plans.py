@@ -171,6 +171,12 @@ async def test_the_calls_of_a_period_are_put_in_order_once(conn):
     assert len(re.findall(r"WindowAgg|TEMP B-TREE FOR ORDER BY", await plan_of(conn, statement))) == 1
 
 
+async def test_calls_are_put_in_the_order_of_bytes(conn):
+    """A locale's order costs a tenth of a month's report, and is of no use: sessions are only told apart."""
+    plan = await plan_of(conn, calls(asked(()), NOW))
+    assert ('COLLATE "C"' in plan) == (conn.dialect.name == "postgresql"), plan
+
+
 async def test_open_calls_are_found_without_reading_the_ended_ones(conn):
     """`live` asks every second: the index holds only what is open."""
     seen = []
