@@ -53,9 +53,11 @@ def create(root: Path, source: str) -> tuple[Path, int]:
 
     The folder appears under its name only when the lock is held: nobody can take over a source that is being born.
     """
-    make_folder(root)
     unborn = root / f".new-{source}"
-    unborn.mkdir(mode=0o700, exist_ok=True)
+    try:
+        make_folder(unborn)
+    except FileNotFoundError:  # another process has just removed the host's folder, in which nothing was for an hour
+        make_folder(unborn)
     lock = _locked(unborn / _LOCK, os.O_CREAT)
     folder = root / source
     try:

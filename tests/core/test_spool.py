@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from livekit_tokens.core import spool
 from livekit_tokens.core.lines import from_bytes, to_bytes
+from livekit_tokens.core.takeover import remove_left
 from tests.core.makers import a_use
 
 
@@ -31,6 +32,25 @@ def test_a_line_with_one_flipped_byte_is_refused(place: int, flip: int) -> None:
     damaged = from_bytes(bytes(raw))
     # A digit may change its case, and the space after the checksum may be any byte, without changing what is said.
     assert damaged is None or (place <= 8 and damaged == a_use(7))
+
+
+def test_a_source_is_born_where_its_hosts_folder_is_just_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was empty for an hour, so another process tidies it away, between two steps of this one."""
+    root = tmp_path / "host"
+    root.mkdir()
+    os.utime(root, (0, 0))
+    really_mkdir = Path.mkdir
+
+    def mkdir(folder: Path, **named: object) -> None:
+        remove_left(root)
+        really_mkdir(folder, **named)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    folder, lock = spool.create(root, "abc")
+    os.close(lock)
+    assert spool.sources_of(root) == [folder]
 
 
 def test_a_source_is_born_locked(tmp_path: Path) -> None:
