@@ -22,7 +22,7 @@ from livekit_tokens.domain.identity import IDENTITY, Identities, Kept, Source, r
 from livekit_tokens.domain.misnamed import Misnamed, misnamed
 from livekit_tokens.domain.periods import read_zone
 from livekit_tokens.domain.times import SECOND, Micros
-from livekit_tokens.store.address import address_of
+from livekit_tokens.store.address import ACCEPTED, address_of
 
 FILE = Path("livekit-tokens.toml")
 PREFIX = "LIVEKIT_TOKENS_"
@@ -30,6 +30,7 @@ OTHER_NAMES = {"enabled": "USAGE_TRACKING_ENABLED"}
 """Names that users of other trackers have in their environments; ours goes first where both are set."""
 
 _ACCEPTED = {
+    "database_url": ACCEPTED,
     "spool_dir": "a folder's path",
     "spool_host": "a name of letters, digits, '.', '-' and '_'",
     "enabled": "true or false",
@@ -264,9 +265,11 @@ def _lines(faults: ValidationError, given: Mapping[str, Any]) -> list[str]:
     for fault in faults.errors():
         name = str(fault["loc"][0])
         reason = fault["msg"].removeprefix("Value error, ")
-        if name in _SECRET:
+        if name in _SECRET and fault["type"] == "value_error":
             # Not the value: it holds a password. The address says by itself what it accepts.
             line = f"{_written(name, given)} {reason.removeprefix('DATABASE_URL ')}"
+        elif name in _SECRET:
+            line = f"{_written(name, given)} is no text; accepted: {_ACCEPTED[name]}"
         else:
             value = repr(fault["input"])[:80]
             line = f"{_written(name, given)} is {value}: {reason.partition(';')[0]}; accepted: {_ACCEPTED[name]}"

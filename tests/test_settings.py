@@ -131,6 +131,19 @@ def test_a_value_that_cannot_be_used_is_one_line(monkeypatch, name, value, line)
     assert getattr(settings, name.lower()) == Settings.model_fields[name.lower()].get_default(call_default_factory=True)
 
 
+def test_a_value_of_the_file_that_is_no_text_is_told_what_is_accepted():
+    """The value is not told: what stands there may be secret."""
+    Path("livekit-tokens.toml").write_text("database_url = 3\nuser_identity_key = 77\n")
+    _, warnings = load_settings()
+    assert warnings == [
+        (
+            "database_url in livekit-tokens.toml is no text; accepted: sqlite:///relative/path, "
+            "sqlite:////absolute/path or postgresql://user:password@host:5432/database"
+        ),
+        "user_identity_key in livekit-tokens.toml is no text; accepted: a secret text",
+    ]
+
+
 def test_several_unusable_values_are_a_line_each(monkeypatch):
     """And the usable ones stay."""
     monkeypatch.setenv("LIVEKIT_TOKENS_ENABLED", "perhaps")
