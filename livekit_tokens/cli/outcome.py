@@ -8,6 +8,7 @@ ended by Ctrl-C.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -49,10 +50,25 @@ def of(app: typer.Typer, name: str) -> int:
         code = _run(app, name)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # the latter is click's word for the former
-        # The reader (head, less) has seen enough. Python would complain once more when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()  # the reader (head, less) has seen enough
         return 0
+    except OSError as fault:
+        if not _is_full(fault):
+            raise
+        _let_go_of_stdout()
+        return _say(
+            name, "the output cannot be written: no space left where it goes; free some, or give another place", FAILED
+        )
     return code
+
+
+def _is_full(fault: Exception) -> bool:
+    return isinstance(fault, OSError) and fault.errno == errno.ENOSPC
+
+
+def _let_go_of_stdout() -> None:
+    """Python would complain once more when it flushes it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(app: typer.Typer, name: str) -> int:
@@ -71,7 +87,7 @@ def _run(app: typer.Typer, name: str) -> int:
             # No command at all: the help is printed already, and there is nothing to add.
             where = getattr(getattr(fault, "ctx", None), "command_path", None) or _command(app, name)
             return _say(name, f"{text} (see {where} --help)" if (text := str(message())) else "", code)
-        if os.environ.get("LIVEKIT_TOKENS_LOG_LEVEL", "").upper() == "DEBUG":
+        if _is_full(fault) or os.environ.get("LIVEKIT_TOKENS_LOG_LEVEL", "").upper() == "DEBUG":
             raise
         told = f"unexpected {type(fault).__name__}: {fault}; LIVEKIT_TOKENS_LOG_LEVEL=DEBUG shows where"
         return _say(name, told, FAILED)

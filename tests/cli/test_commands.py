@@ -344,6 +344,16 @@ class TestEnds:
         os.close(writing)
         assert (done.returncode, done.stderr) == (0, "")
 
+    def test_a_disk_that_is_full_where_the_output_goes_is_one_line(self, filled, tmp_path):
+        """Ours or a redirection's: what could not be written is said, and the exit code is no success."""
+        command = f"{sys.executable} -m livekit_tokens report > /dev/full"
+        done = subprocess.run(command, shell=True, check=False, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr == (
+            "livekit-tokens: the output cannot be written: no space left where it goes; free some, or give another "
+            "place\n"
+        )
+
     def test_ctrl_c_ends_with_130_and_one_line(self, filled, tmp_path):
         """Also while the database is being asked."""
         code = (
