@@ -31,7 +31,6 @@ from livekit_tokens.capture.nodes import Reply
 from livekit_tokens.capture.session_time import SessionTime
 from livekit_tokens.capture.spending import Payer, Spending
 from livekit_tokens.capture.utterances import Utterance
-from livekit_tokens.core import faults
 
 _KINDS = {"llm": (llm.LLM, "agent"), "stt": (stt.STT, "transcriber"), "tts": (tts.TTS, "tts")}
 """What an owner of components calls them, their class, and the service that they are."""
@@ -95,7 +94,7 @@ class ComponentWitness:
         ears.RealtimeEar(self, session)
 
     def stop(self) -> None:
-        """The session is over: listen no more."""
+        """The session is over: what is still told of it, in its context, is spent afterwards."""
         for time in self.times:
             time.end()
         self.times.clear()
@@ -108,9 +107,6 @@ class ComponentWitness:
     def write(self, fields: Fields | None, agent: str | None = None) -> None:
         """Record what an event told, if it was a request; by the agent that speaks now where no other is named."""
         if fields is None:
-            return
-        if self.over:
-            faults.note("a component told its usage after its call was over; not counted")
             return
         writer = self.payer.writer
         writer.write(writer.new_record(**fields, **({"agent": agent} if agent is not None else {})))

@@ -45,10 +45,11 @@ def listen(component: Any, service: str, witness: ComponentWitness) -> None:
 
 
 def forget(witness: ComponentWitness) -> None:
-    """The call is over: listen for it no more."""
+    """The call is over: what is told without a context is not its any more. A component is listened to for as long as
+    it lives: a shutdown callback may ask it for more, in its call's context."""
     with _attaching:
         for ear in list(_ears.values()):
-            ear.forget(witness)
+            ear.witnesses.discard(witness)
 
 
 class _Ear:
@@ -60,25 +61,11 @@ class _Ear:
         self._streams: deque[TTSMetrics] = deque(maxlen=32)
         # A FallbackAdapter's own error is no request: it only says that all of its components have failed.
         fallback = next((event for kind, event in _FALLBACKS.items() if isinstance(component, kind)), None)
-        self._listeners = {
-            "metrics_collected": listener(self._on_metrics, "a component's metrics could not be read"),
-            fallback or "error": listener(
-                self._on_unavailable if fallback else self._on_error, "a component's error could not be read"
-            ),
-        }
-        for event, handler in self._listeners.items():
-            component.on(event, handler)
-
-    def forget(self, witness: ComponentWitness) -> None:
-        """Listen no more for this call; for the last one, no more at all."""
-        if witness not in self.witnesses:
-            return
-        self.witnesses.discard(witness)
-        component = self._component()
-        if not self.witnesses and component is not None:
-            for event, handler in self._listeners.items():
-                component.off(event, handler)
-            _ears.pop(component, None)
+        component.on("metrics_collected", listener(self._on_metrics, "a component's metrics could not be read"))
+        component.on(
+            fallback or "error",
+            listener(self._on_unavailable if fallback else self._on_error, "a component's error could not be read"),
+        )
 
     def _on_metrics(self, event: Any) -> None:
         if any(event is seen for seen in list(_lately)):
@@ -118,11 +105,9 @@ class _Ear:
             reply.utterance.told |= fields["service"] == "tts"
         if told is not None and (witness := self._witness_of(told.payer)) is not None:
             witness.write(fields, None if heard else told.agent)
-        elif told is not None and told.payer.by_hand:
+        elif (whose := spending.whose()) is not None and (whose.payer.by_hand or whose.payer.over):
             if (spender := spending.current()) is not None:
                 spender.writer.write(spender.new_record(**fields))
-        elif told is not None and told.payer.over:
-            faults.note("a component told its usage after its call was over; not counted")
         elif (witness := self._only_witness()) is not None:
             witness.write(fields)
 

@@ -24,21 +24,21 @@ NO_WAIT = APIConnectOptions(max_retry=2, retry_interval=0.01)
 class Call:
     """A tracked AgentSession without a room, and the records that were written for it."""
 
-    def __init__(self, **components: Any) -> None:
+    def __init__(self, ctx: Any = None, **components: Any) -> None:
         # Otherwise what the microphone says is answered too, ahead of time and up to three times a turn.
         self.session: AgentSession[Any] = AgentSession(**{"turn_handling": {"turn_detection": "manual"}} | components)
         self.records: list[UsageRecord] = []
         self.mic = Microphone()
         self.session.input.audio = self.mic
         self.session.output.audio = Speaker()
-        self.tracking = self._track()
+        self.tracking = self._track(ctx)
 
-    def _track(self) -> Tracking:
+    def _track(self, ctx: Any = None) -> Tracking:
         async def flush(_: float) -> bool:
             return True
 
         process = Process(Unrecorded(), flush, now, new_key)
-        return tracking.begin(self.session, None, lambda: process, Given(on_usage=self.records.append))
+        return tracking.begin(self.session, ctx, lambda: process, Given(on_usage=self.records.append))
 
     async def start(self, agent: Agent) -> Call:
         await self.session.start(agent)

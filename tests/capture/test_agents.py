@@ -14,6 +14,7 @@ from livekit import rtc
 from livekit.agents import Agent, AgentSession, AgentTask, RunContext, function_tool, inference, llm, stt, tts
 from livekit.agents.llm import RealtimeModelFallbackAdapter
 from livekit.agents.metrics import LLMMetrics, STTMetrics, TTSMetrics
+from livekit.agents.testing import fake_job_context
 from livekit.plugins import openai
 
 from livekit_tokens import feature
@@ -311,14 +312,40 @@ async def test_a_session_started_again_is_heard_again() -> None:
     assert len({record.part for record in call.records}) == 2
 
 
-async def test_after_its_end_a_call_hears_its_components_no_more() -> None:
-    """They may serve others."""
+async def test_what_its_components_spend_after_a_calls_end_is_still_its_own() -> None:
+    """A summary that a shutdown callback asks for, in the call's context or in its job: a part that is closed from the
+    start, so the receipt stays true."""
+    script = Script()
+
+    async def in_its_job() -> None:
+        with fake_job_context(job_id="afterwards"):
+            await asked(script)
+
+    with fake_job_context(job_id="afterwards") as ctx:
+        call = await Call(ctx, llm=script).start(Greeter())
+        await call.say()
+        await call.end()
+        await asked(script)
+    await asyncio.create_task(in_its_job(), context=contextvars.Context())
+    assert len(call.records) == len(script.bill) == 3
+    assert len({record.part for record in call.records}) == 2
+    assert call.tracking.summary().totals.requests == 1
+
+
+async def test_what_a_calls_components_spend_for_others_is_not_its_own() -> None:
+    """Nor after its end, when nobody else listens to them."""
     script = Script()
     call = await Call(llm=script).start(Greeter())
     await call.say()
     await call.end()
-    await script.chat(chat_ctx=llm.ChatContext.empty()).collect()
+    await asyncio.create_task(asked(script), context=contextvars.Context())
     assert (len(call.records), len(script.bill)) == (1, 2)
+
+
+async def asked(model: llm.LLM) -> None:
+    """By code of the app's own; the request's metrics have been told when it returns."""
+    async with model.chat(chat_ctx=llm.ChatContext.empty()) as stream:
+        await stream.collect()
 
 
 # -- several calls in one process -------------------------------------------------------------------------------------
@@ -519,6 +546,18 @@ async def test_what_goes_over_the_wire_is_of_the_agent_that_asked(chat: ChatProv
         ("agent", "gpt-4.1-mini", "closer", "unknown"),
     ]
     await client.close()
+
+
+async def test_what_goes_over_the_wire_after_the_end_is_counted_once(chat: ChatProvider) -> None:
+    """By the wire; the component, which is still listened to, tells it in vain."""
+    model = openai_llm(chat)
+    call = await Call(llm=model).start(Greeter())
+    await call.say()
+    await call.end()
+    await asked(model)
+    await until(lambda: len(call.records) == 2)
+    await asyncio.sleep(0.2)  # shows that nothing more comes
+    assert len(call.records) == len(chat.bill) == 2
 
 
 async def test_a_refused_and_a_cut_chat_completion(chat: ChatProvider) -> None:
