@@ -244,9 +244,11 @@ class Witnessed:
 
 
 def _shown(session: str, record: UsageRecord) -> _Shown:
-    said = [record.metadata.get(name) for name in ("deployment", "served_model")]
-    models = [sys.intern(str(name)) for name in (record.model, *said) if name]  # a few, of thousands of records
-    return _Shown(record, session, 0, record.units, record.provenance, tuple(models))
+    models: tuple[str, ...] = (sys.intern(str(record.model)),)  # a few, of thousands of records
+    for name in ("deployment", "served_model"):
+        if name in record.metadata:
+            models += (sys.intern(str(record.metadata[name])),)
+    return _Shown(record, session, 0, record.units, record.provenance, models)
 
 
 def _is_more(told: _Shown, seen: _Shown) -> bool:
