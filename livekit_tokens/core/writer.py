@@ -75,7 +75,7 @@ class SpoolWriter:
             self._write_waiting()
         if not self._waiting and self._write_in_turn(encoded):
             return True
-        if self._waiting_bytes >= patience * WAITING_BYTES:
+        if self._fd < 0 or self._waiting_bytes >= patience * WAITING_BYTES:  # let go of: no disk will be back for it
             return False
         self._wait(encoded)
         return True
@@ -126,6 +126,7 @@ class SpoolWriter:
             if fd >= 0:
                 os.close(fd)
         self._fd = self._lock_fd = -1
+        self._size = 0  # no new segment: this one and its successors are the owner's
         self._unsynced = []
 
     # -- with the lock held ---------------------------------------------------------------------------------------

@@ -35,6 +35,19 @@ def test_the_live_sums_are_those_of_the_records(tmp_path: Path) -> None:
     assert (totals.requests, totals.unknown_requests, totals.unpriced_requests) == (2, 1, 2)
 
 
+def test_what_is_let_go_of_takes_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a forked child the parent's: a record is dropped and counted, it does not wait for a disk; nor is a segment
+    begun in a folder that is another's."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 1)
+    recorder = a_recorder(tmp_path)
+    recorder.record(a_record())
+    segments = spool.segments_of(recorder.folder)
+    recorder.disown()
+    recorder.record(a_record())
+    assert (recorder.unkept, recorder.waiting_bytes) == (1, 0)
+    assert spool.segments_of(recorder.folder) == segments
+
+
 def test_a_new_segment_begins_with_all_that_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who reads only the newest segment finds the open parts and the requests in flight with their latest counts."""
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 3000)
