@@ -118,9 +118,8 @@ class StoreLedger:
         """One transaction that may change the ledger (reprice, prune, erase): committed at the end, or not at all."""
         connection = await self.connect()
         try:
-            with driver_told(self.address):
-                async with connection.transaction() as conn:
-                    yield conn
+            async with connection.transaction() as conn:
+                yield conn
         finally:
             await connection.aclose()
 

@@ -20,7 +20,7 @@ from livekit_tokens.store import ingest
 from livekit_tokens.store.address import Address, SqliteAddress
 from livekit_tokens.store.durable import make_durable
 from livekit_tokens.store.engines import Identity, identity_of
-from livekit_tokens.store.faults import Unstorable, told
+from livekit_tokens.store.faults import Unstorable, driver_told, told
 from livekit_tokens.store.keeping import removal
 from livekit_tokens.store.rolling_up import RollUp
 from livekit_tokens.store.rows import Numbered
@@ -96,10 +96,11 @@ class StoreConnection:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        async with self._conn.begin():
-            if self._statements.begin_sql:
-                await self._conn.exec_driver_sql(self._statements.begin_sql)
-            yield self._conn
+        with driver_told(self._address):
+            async with self._conn.begin():
+                if self._statements.begin_sql:
+                    await self._conn.exec_driver_sql(self._statements.begin_sql)
+                yield self._conn
 
     @property
     def is_scarce(self) -> bool:

@@ -9,7 +9,6 @@ from types import ModuleType
 import asyncpg
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import exc as sa_exc
 
 from livekit_tokens.core.ledger import Batch, Source
 from livekit_tokens.core.repricing import Asked
@@ -19,6 +18,8 @@ from livekit_tokens.store import connection as connection_module
 from livekit_tokens.store import engines, ingest, locks, once, schema
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping.erasing import erase
+from livekit_tokens.store.keeping.pruning import prune
+from livekit_tokens.store.keeping.removal import Pruning
 from livekit_tokens.store.named import _lock_of
 from livekit_tokens.store.repricing import Audit, priced_ledger
 from livekit_tokens.store.writing import StoreConnection
@@ -210,7 +211,7 @@ async def test_a_writer_that_falls_silent_in_its_transaction_loses_its_locks(pos
     monkeypatch.setattr(engines, "SILENT_SECONDS", 1)
     lost, ledger = StoreLedger(postgres_url), StoreLedger(postgres_url)
     connection = await lost.connect()
-    with suppress(sa_exc.DBAPIError):
+    with suppress(LedgerUnavailable):
         async with connection.transaction() as silent:
             await silent.execute(sa.text("LOCK TABLE sources IN ACCESS EXCLUSIVE MODE"))
             other = await ledger.connect()
@@ -242,6 +243,8 @@ async def test_a_table_that_is_held_is_one_line_to_who_reads_and_who_writes(post
         with pytest.raises(LedgerUnavailable, match=r"lock timeout .*held a table .* 20 s; find it in pg_stat"):
             async with opened() as conn:
                 await conn.execute(sa.select(schema.sums))
+    with pytest.raises(LedgerUnavailable, match="lock timeout"):
+        await prune(ledger, Pruning(START, sums=True), lambda: START, lambda _: None)
     await lost.close()
     await ledger.aclose()
 
