@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
 from operator import is_
 from typing import NamedTuple
 
@@ -21,19 +21,16 @@ from livekit_tokens.core.estimates.conversation import (
 from livekit_tokens.core.estimates.output import Answer, Answers, Usual, usual_of
 from livekit_tokens.core.estimates.output import with_answer as with_one_more
 from livekit_tokens.core.estimates.prompt import Figures, Reading
+from livekit_tokens.core.lines import Done
+from livekit_tokens.domain.errors import ImpossibleUsage
+from livekit_tokens.domain.splitting import split_realtime_usage
 from livekit_tokens.domain.units import Units
 
 _READ = 4
 """So many prompts are kept to see what of the next one may be cached."""
 
-
-@dataclass(slots=True, eq=False)
-class _Lesson:
-    """A response whose real figures have come."""
-
-    flight: Flight
-    units: Units
-    cut: bool
+_Lesson = tuple[Flight, Done]
+"""A response whose real figures have come. No class: one is made at each of them."""
 
 
 class _Ready(NamedTuple):
@@ -57,9 +54,10 @@ class Expectations:
         self._figures = Figures()
         self._read: tuple[prompt.Prompt, ...] = ()
         self._answers = Answers()
-        self._basis: tuple[object, ...] = (None,) * 6
         self._reading: Reading
         self._usual: Usual
+        self._basis: tuple[object, ...] = (None,) * 6
+        """What these follow from: conversation, connections, round trip, figures, prompts that were read, `own`."""
         self._noticed: Trimming | None = None
         self._unlearned: list[_Lesson] = []
         self._ready: _Ready | None = None
@@ -78,16 +76,21 @@ class Expectations:
 
         The same ones as the last time, if nothing has changed that they follow from.
         """
-        if self._unlearned or not all(map(is_, self._basis_of(own), self._basis)):
+        told = self._conversation
+        now, connections, round_trip_ms, figures, read, before = self._basis
+        if (
+            self._unlearned
+            or told.now is not now
+            or told.connections is not connections
+            or told.round_trip_ms is not round_trip_ms
+            or self._figures is not figures
+            or self._read is not read
+            or own is not before
+        ):
             self._catch_up()
             self._work_out(own)
-            self._basis = self._basis_of(own)
+            self._basis = (told.now, told.connections, told.round_trip_ms, self._figures, self._read, own)
         return self._reading, self._usual
-
-    def _basis_of(self, own: Own) -> tuple[object, ...]:
-        """What these follow from."""
-        told = self._conversation
-        return told.now, told.connections, told.round_trip_ms, self._figures, self._read, own
 
     def _work_out(self, own: Own) -> None:
         told = self._conversation
@@ -110,11 +113,11 @@ class Expectations:
         """The next response reads what this one put out."""
         self._conversation.now = _going_on(self._conversation.now, flight, output)
 
-    def learn(self, flight: Flight, units: Units, *, cut: bool) -> None:
+    def learn(self, flight: Flight, done: Done) -> None:
         """The real figures of a response. What they teach is worked out aside by `prepare`, or when the next one
         begins, whichever comes first."""
         if flight.in_conversation:
-            self._unlearned.append(_Lesson(flight, units, cut))
+            self._unlearned.append((flight, done))
 
     def learn_of_unannounced(self, item_id: str, units: Units) -> None:
         """The same of a response that was never announced: nothing of its output can have been deleted meanwhile."""
@@ -135,11 +138,12 @@ class Expectations:
         figures, answers, conversation, connections, round_trip_ms, read = before
         if not lessons or connections != self._connection:
             return
-        for lesson in lessons:
-            if figures.seen and left_out.is_surprise(lesson.flight.reading, lesson.units):
-                return
-            figures, answers = _learned(figures, answers, lesson, lesson.flight.reading)
-            conversation = _going_on(conversation, lesson.flight, output_of(lesson.units))
+        for flight, done in lessons:
+            if units := _units_of(done):
+                if figures.seen and left_out.is_surprise(flight.reading, units):
+                    return
+                figures, answers = _learned(figures, answers, (flight, done), units, flight.reading)
+            conversation = _going_on(conversation, flight, output_of(units))
         reading = prompt.reading_of(figures, prompt.prompt_of(conversation), read)
         usual = usual_of(answers, round_trip_ms)
         self._ready = _Ready(lessons, before, figures, answers, conversation, reading, usual)
@@ -162,10 +166,11 @@ class Expectations:
 
     def _catch_up(self) -> None:
         self._take_ready()
-        for lesson in self._unlearned:
-            reading = self._leave_out(lesson.flight.reading, lesson.units)
-            self._figures, self._answers = _learned(self._figures, self._answers, lesson, reading)
-            self.keep(lesson.flight, output_of(lesson.units))
+        for flight, done in self._unlearned:
+            if units := _units_of(done):
+                reading = self._leave_out(flight.reading, units)
+                self._figures, self._answers = _learned(self._figures, self._answers, (flight, done), units, reading)
+            self.keep(flight, output_of(units))
         self._unlearned.clear()
 
     def _leave_out(self, reading: Reading, units: Units) -> Reading:
@@ -185,9 +190,11 @@ class Expectations:
         return reading
 
 
-def _learned(figures: Figures, answers: Answers, lesson: _Lesson, reading: Reading) -> tuple[Figures, Answers]:
-    answer = _answer(lesson.flight, lesson.units, cut=lesson.cut)
-    return prompt.taught(figures, reading, lesson.units), with_one_more(answers, answer)
+def _units_of(done: Done) -> Units:
+    """Nothing where they contradict each other, which is said where they are recorded."""
+    with suppress(ImpossibleUsage):
+        return split_realtime_usage(done.usage)
+    return {}
 
 
 def _going_on(conversation: Conversation, flight: Flight, output: Units) -> Conversation:
@@ -195,16 +202,20 @@ def _going_on(conversation: Conversation, flight: Flight, output: Units) -> Conv
     return with_answer(conversation, flight.items, output) if flight.in_conversation else conversation
 
 
-def _answer(flight: Flight, units: Units, *, cut: bool) -> Answer:
-    return Answer(
+def _learned(
+    figures: Figures, answers: Answers, lesson: _Lesson, units: Units, reading: Reading
+) -> tuple[Figures, Answers]:
+    flight, done = lesson
+    answer = Answer(
         flight.more(0).arrived,
         first_piece_ms=flight.first_piece,
         first_ms=flight.first_ms,
         span_ms=flight.span_ms,
         output_text=units.get("output_text", 0) + units.get("output_reasoning", 0),
         output_audio=units.get("output_audio", 0),
-        cut=cut,
+        cut=done.status != "completed",
     )
+    return prompt.taught(figures, reading, units), with_one_more(answers, answer)
 
 
 def output_of(units: Units) -> Units:

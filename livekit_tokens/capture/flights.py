@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from livekit_tokens.capture.raw import Recent
+from livekit_tokens.capture.raw import Event, Recent, text
 from livekit_tokens.core.estimates.framing import PCM16_BYTES_PER_MS
 from livekit_tokens.core.estimates.output import Usual, generated_ahead, generated_by, generated_unheard
 from livekit_tokens.core.estimates.prompt import Reading
@@ -24,7 +24,8 @@ NO_OWN: Own = (None, None)
 class Flight:
     """A response whose figures have not come: what it reads, and what has arrived of it.
 
-    `request_id`: it was announced under that id since `pend` was written; empty: under none.
+    `request_id`: it was announced under that id since `pend` was written; empty: under none. `labels`: the metadata
+    that the client has given it.
     """
 
     pend: Pend
@@ -33,6 +34,7 @@ class Flight:
     began: float
     announced: float = 0.0
     own: Own = NO_OWN
+    labels: Event = field(default_factory=dict)
     request_id: str | None = None
     in_conversation: bool = True
     first_output: float | None = None
@@ -119,12 +121,21 @@ class Flights:
         """Whether it was settled. A response is billed once, however often its end is told."""
         return response_id is not None and response_id in self._over
 
-    def take(self, asked: str | None) -> Flight | None:
-        """The flight of a response that is told of for the first time: by what the client calls it, else that which
-        the provider was expected to begin by itself."""
-        if asked is not None:
+    def take(self, labels: Event) -> Flight | None:
+        """The flight of a response that is told of for the first time, by the metadata that it was asked for with.
+
+        LiveKit gives it the asking event's id, which an app's own `response.create` does not: its metadata is told
+        back as it was. Where there is none, it is the one that has waited longest, the one that the provider was
+        expected to begin by itself among them.
+        """
+        if labels and (asked := text(labels.get("client_event_id"))) is not None:
             return self.asked.pop(asked, None)
-        expected, self.expected = self.expected, None
+        asked = next((asked for asked, flight in self.asked.items() if flight.labels == labels), None)
+        expected = None if labels else self.expected
+        if asked is not None and (expected is None or self.asked[asked].began < expected.began):
+            return self.asked.pop(asked)
+        if expected is not None:
+            self.expected = None
         return expected
 
     def announce(self, response_id: str | None, flight: Flight) -> None:
@@ -133,8 +144,8 @@ class Flights:
 
     def of(self, response_id: str | None) -> Flight | None:
         """The announced flight of that id; without one, the only flight that can be meant."""
-        flight = self.announced.get(response_id) if response_id is not None else None
-        if flight is None and len(self.announced) == 1:
+        flight = self.announced.get(response_id or "")
+        if flight is None and len(self.announced) == 1 and not self.is_over(response_id):
             ((key, only),) = self.announced.items()
             if response_id is None or key == only.pend.id:
                 return only

@@ -178,11 +178,13 @@ class LivePart(PartWriter):
         """What it adds up to now, from memory; after the end, what it was. Where a loop runs, it waits for nothing."""
         if self._final is None and not spending.is_in_loop():
             counting.settle(self.part.key, COUNT_SECONDS)
+        self._recorder.make_records()
         return self._final or self._summary(self.part)
 
     def fix(self, reason: str | None, at: Micros | None = None) -> SessionSummary:
         """End the part, now or at a time that has passed: from here on its summary does not change, but for prices
         that were not at hand yet. What is in flight goes on in a part of its own. Idempotent."""
+        self._recorder.make_records()
         with self._fixing:
             if self._final is not None:
                 return self._final

@@ -55,6 +55,8 @@ class RealtimeWitness:
 
     def write_to(self, writer: Writer) -> None:
         """Write for another part from now on, also of what is in flight: the call goes on in a new one."""
+        if self._unsettled.writer is writer:
+            return
         self._unsettled.writer = writer
         self._responses.pend_again()
         self._transcriptions.pend_again()

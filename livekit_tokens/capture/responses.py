@@ -7,6 +7,7 @@ What brings none becomes an estimate once the connection can bring nothing more.
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import msgspec
 
@@ -17,6 +18,8 @@ from livekit_tokens.capture.raw import Event, base64_bytes, items, mapping, text
 from livekit_tokens.capture.response_records import ResponseRecords
 from livekit_tokens.capture.unsettled import Unsettled
 from livekit_tokens.core import faults
+from livekit_tokens.core.lines import Done
+from livekit_tokens.core.pending import settled
 from livekit_tokens.core.vocabulary import tokens_in
 from livekit_tokens.domain.errors import ImpossibleUsage
 from livekit_tokens.domain.splitting import split_realtime_usage
@@ -64,6 +67,7 @@ class Responses:
         own = self._conversation.preamble_of(given, "response")
         flight = self._take_off(None, own, self._labels.pop(asked, None))
         flight.in_conversation = given.get("conversation") != "none"
+        flight.labels = mapping(given.get("metadata"))
         self._flights.asked[asked] = flight
 
     def label(self, asked: str, name: str) -> None:
@@ -87,17 +91,18 @@ class Responses:
     def _on_created(self, event: Event) -> None:
         response = mapping(event.get("response"))
         response_id = text(response.get("id"))
-        asked = text(mapping(response.get("metadata")).get("client_event_id"))
         if response_id in self._flights.announced or self._flights.is_over(response_id):
             return
-        self._conversation.answered(asked, begins=True)
-        flight = self._flights.take(asked)
+        labels = mapping(response.get("metadata"))
+        if labels and (asked := text(labels.get("client_event_id"))) is not None:
+            self._conversation.answered(asked, begins=True)
+        flight = self._flights.take(labels)
         if flight is None:
             flight = self._take_off(response_id)
         else:
             self._announce(flight, response_id)
         self._expectations.begun(flight.reading)
-        if flight.in_conversation:
+        if flight.in_conversation and self._flights.announced:
             self._overtake()
         self._flights.announce(response_id, flight)
 
@@ -181,24 +186,32 @@ class Responses:
     def _on_done(self, event: Event) -> None:
         response = mapping(event.get("response"))
         response_id = text(response.get("id"))
+        flight = self._flights.of(response_id)
+        if flight is not None and response.get("usage") is not None:
+            self._billed(flight, self._records.done(response, response_id, flight))
+            return
         if self._flights.is_over(response_id):
             self._come_late(response_id or "", response.get("usage"))
             return
-        flight = self._flights.of(response_id)
-        known = flight
         if flight is None:
-            flight = self._flights.take(text(mapping(response.get("metadata")).get("client_event_id")))
-        record = self._records.ended(response, response_id, flight)
+            flight = self._flights.take(mapping(response.get("metadata")))
+        record = self._records.ended(self._records.done(response, response_id, flight), flight)
         if record.provenance == "reported" and record.units:
-            if known is not None:
-                self._expectations.learn(known, record.units, cut=response.get("status") != "completed")
-                self._unsettled.writer.later(self._expectations.prepare)
-            else:
-                told = (text(mapping(item).get("id")) for item in items(response.get("output")))
-                self._expectations.learn_of_unannounced(next(filter(None, told), response_id or ""), record.units)
+            told = (text(mapping(item).get("id")) for item in items(response.get("output")))
+            self._expectations.learn_of_unannounced(next(filter(None, told), response_id or ""), record.units)
         elif flight is not None:
             self._expectations.keep(flight, output_of(record.units))
         self._settle(response_id, flight, record)
+
+    def _billed(self, flight: Flight, done: Done) -> None:
+        """Its figures have come: what they are and teach is worked out aside, once they are written down."""
+        self._flights.land(done.request_id, flight)
+        self._expectations.learn(flight, done)
+        self._unsettled.done(done, partial(self._made, flight))
+
+    def _made(self, flight: Flight, done: Done) -> UsageRecord:
+        self._unsettled.writer.later(self._expectations.prepare)
+        return settled(flight.pend, done)
 
     def give_up(self, *, broken: bool) -> None:
         """The connection can bring nothing more. `broken`: it did so at once; else what was sent had time to arrive."""

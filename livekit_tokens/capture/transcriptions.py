@@ -6,15 +6,16 @@ when the audio is committed. Source: OpenAI API reference, `conversation.item.in
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from livekit_tokens.capture.conversation import ConversationListener
 from livekit_tokens.capture.raw import Event, Recent, mapping, text, whole
 from livekit_tokens.capture.unsettled import Unsettled
 from livekit_tokens.core import faults, whisper
-from livekit_tokens.core.lines import Pend
-from livekit_tokens.core.pending import transcribed
+from livekit_tokens.core.lines import Done, Pend
+from livekit_tokens.core.pending import settled, transcribed
 from livekit_tokens.core.vocabulary import count_in_call
-from livekit_tokens.core.whisper import Transcription
+from livekit_tokens.core.whisper import Count
 from livekit_tokens.domain.errors import ImpossibleUsage
 from livekit_tokens.domain.splitting import split_transcription_usage
 from livekit_tokens.domain.usage import UsageRecord
@@ -67,30 +68,26 @@ class Transcriptions:
             self._come_late(item, event.get("usage"))
             return
         pend = self._in_flight.pop(item or "", None)
-        begun = self._begun(item) if pend is None else pend.record
-        try:
-            transcription = self._transcription(event, item, begun.model)
-        except ImpossibleUsage as error:
-            faults.note("a transcription holds impossible usage; recorded as unknown", error)
-            transcription = Transcription({}, "unknown", metadata={"fault": str(error)})
-        self._settle(pend, begun, transcription)
-
-    def _transcription(self, event: Event, item: str | None, model: str) -> Transcription:
-        usage, transcript = event.get("usage"), event.get("transcript")
-        spoken_ms = self._conversation.spoken_ms.pop(item, None) if item is not None else None
-        units = split_transcription_usage(usage) if usage is not None else {}
-        if usage is not None and "seconds" not in usage:
-            return Transcription(units, "reported")
-        count = count_in_call(transcript, model) if isinstance(transcript, str) else None
-        return whisper.without_usage(model, count, spoken_ms) if usage is None else whisper.with_duration(units, count)
+        spoken_ms = self._conversation.spoken_ms.pop(item or "", None)
+        done = Done("" if pend is None else pend.id, self._unsettled.writer.now(), event.get("usage"), request_id=item)
+        if pend is None:
+            pend = Pend("", done.at, self._begun(item))
+        transcript = event.get("transcript")
+        if done.usage is None:
+            told = whisper.without_usage(pend.record.model, _counted(pend, transcript), spoken_ms)
+            self._settle(pend, replace(pend.record, at=done.at, **told._asdict()))
+        elif pend.id:
+            self._unsettled.done(done, partial(_made, pend, transcript))
+        else:
+            self._settle(pend, _made(pend, transcript, done))
 
     def _on_failed(self, event: Event) -> None:
         error = text(mapping(event.get("error")).get("code")) or "transcription_failed"
         item = text(event.get("item_id"))
         if self._is_first(item, event):
-            pend = self._in_flight.pop(item or "", None)
-            begun = self._begun(item) if pend is None else pend.record
-            self._settle(pend, begun, Transcription({}, "reported"), error[:100])
+            at = self._unsettled.writer.now()
+            pend = self._in_flight.pop(item or "", None) or Pend("", at, self._begun(item))
+            self._settle(pend, settled(pend, Done(pend.id, at, error=error[:100], request_id=item)))
 
     def _is_first(self, item: str | None, event: Event) -> bool:
         """Each item's content is transcribed and billed once, however often that is told."""
@@ -143,25 +140,15 @@ class Transcriptions:
             request_id=item,
         )
 
-    def _settle(self, pend: Pend | None, begun: UsageRecord, told: Transcription, error: str | None = None) -> None:
-        writer = self._unsettled.writer
-        record = UsageRecord(
-            part=writer.part.key,
-            at=writer.now(),
-            service=begun.service,
-            provider=begun.provider,
-            model=begun.model,
-            operation=begun.operation,
-            units=told.units,
-            provenance=told.provenance,
-            informational=told.informational,
-            low=told.low,
-            high=told.high,
-            agent=writer.agent(),
-            feature=writer.feature(),
-            success=error is None,
-            error=error,
-            request_id=begun.request_id,
-            metadata=told.metadata,
-        )
-        self._unsettled.settle(pend.id if pend is not None else None, record)
+    def _settle(self, pend: Pend, record: UsageRecord) -> None:
+        self._unsettled.settle(pend.id or None, record)
+
+
+def _made(pend: Pend, transcript: object, done: Done) -> UsageRecord:
+    """The transcript is counted and dropped, and only where its tokens inform."""
+    by_duration = isinstance(done.usage, dict) and "seconds" in done.usage
+    return settled(pend, done, _counted(pend, transcript) if by_duration else None)
+
+
+def _counted(pend: Pend, transcript: object) -> Count | None:
+    return count_in_call(transcript, pend.record.model) if isinstance(transcript, str) else None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from livekit_tokens.capture.spending import Writer
 from livekit_tokens.core.estimates.output import Usual
 from livekit_tokens.core.estimates.prompt import Expected
-from livekit_tokens.core.lines import Late, Pend
+from livekit_tokens.core.lines import Done, Late, Pend
 from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -69,6 +69,11 @@ class Unsettled:
             self._estimates[record.request_id] = seq
             if len(self._estimates) > _MOST_ESTIMATES:
                 del self._estimates[next(iter(self._estimates))]
+
+    def done(self, done: Done, make: Callable[[Done], UsageRecord]) -> None:
+        """The provider has told the figures of a request in flight; its record is made of them aside."""
+        self.writer.done(done, make)
+        self.await_no_more(done.id)
 
     def come_late(self, request_id: str, units: Units) -> None:
         """Figures of a request that was estimated: kept beside the estimate, to check it by, and not summed."""

@@ -14,7 +14,7 @@ import msgspec
 
 from livekit_tokens.capture import spending
 from livekit_tokens.core import faults
-from livekit_tokens.core.lines import Late, More, Pend
+from livekit_tokens.core.lines import Done, Late, More, Pend
 from livekit_tokens.domain.sessions import BY_HAND, Part, of_session, suffix
 from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.units import Units
@@ -79,6 +79,7 @@ class PartWriter:
 
     def tell(self, record: UsageRecord) -> UsageRecord:
         """Record for good what the app tells by hand, unless it has been seen; answers the record that counts."""
+        self._recorder.make_records()  # they have been seen
         counts, is_new = self.put_told(record)
         if is_new:  # and not before: whoever `on_usage` waits for may record by hand, too
             self._count(counts)
@@ -156,6 +157,17 @@ class PartWriter:
 
     def more(self, more: More) -> None:
         self._recorder.more(more)
+
+    def done(self, done: Done, make: Callable[[Done], UsageRecord]) -> None:
+        """A pending request has ended so. Its record is made aside, unless somebody hears of each as it is written."""
+        if self._on_usage is None:
+            self.counted += 1
+            self._recorder.done(done, make, self._put_made)
+        else:
+            self.write(make(done), done.id)
+
+    def _put_made(self, record: UsageRecord, settles: str) -> None:
+        self.put(record, settles, None)
 
     def _adopted(self, record: UsageRecord) -> UsageRecord:
         return record if record.part == self.part.key else replace(record, part=self.part.key)

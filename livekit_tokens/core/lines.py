@@ -20,7 +20,7 @@ from livekit_tokens.domain.times import Micros
 from livekit_tokens.domain.units import Units
 from livekit_tokens.domain.usage import UsageRecord
 
-FORMAT = 1
+FORMAT = 2
 """Of what is written here. A version that writes what this one would take for damage counts on, in segments of its
 own: a spool with such a head is left alone."""
 
@@ -105,6 +105,23 @@ class More(msgspec.Struct, tag="more", frozen=True, omit_defaults=True):
         return Arrived(self.audio_ms, self.tokens, self.ahead, self.whole)
 
 
+class Done(msgspec.Struct, tag="done", frozen=True, omit_defaults=True):
+    """The end of a pending request as the provider has told it, `usage` in the provider's own counts.
+
+    Its record follows in a line of its own, made of this (`pending.settled`) by whoever comes first: the background of
+    its owner, or, where that was killed before, the taker.
+    """
+
+    id: str
+    at: Micros
+    usage: object = None
+    status: str | None = None
+    error: str | None = None
+    processing_ms: int | None = None
+    first_output_ms: int | None = None
+    request_id: str | None = None
+
+
 class Unpend(msgspec.Struct, tag="unpend", frozen=True):
     """A request that was expected and never began: it is in flight no more, and nothing is recorded of it."""
 
@@ -138,7 +155,7 @@ _Written = msgspec.defstruct(
 )
 """A UsageRecord as it is written: without what it has nothing for, a third of its bytes and a half of its time."""
 
-Line: TypeAlias = Head | PartLine | StayLine | Use | Pend | More | Unpend | Late
+Line: TypeAlias = Head | PartLine | StayLine | Use | Pend | More | Done | Unpend | Late
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Line).decode

@@ -1,15 +1,56 @@
-"""Requests in flight, when their figures can come no more."""
+"""Requests in flight, when their figures have come, or can come no more."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from livekit_tokens.core import cut_requests
+from livekit_tokens.core import cut_requests, faults
 from livekit_tokens.core.estimates.output import Usual, generated_unheard, output_of
 from livekit_tokens.core.estimates.prompt import estimate_of
-from livekit_tokens.core.lines import More, Pend
-from livekit_tokens.core.whisper import unheard
+from livekit_tokens.core.lines import Done, More, Pend
+from livekit_tokens.core.whisper import Count, Transcription, unheard, with_duration
+from livekit_tokens.domain.errors import ImpossibleUsage
+from livekit_tokens.domain.splitting import split_realtime_usage, split_transcription_usage
 from livekit_tokens.domain.usage import UsageRecord
+
+
+def settled(pend: Pend, done: Done, transcript: Count | None = None) -> UsageRecord:
+    """The record of a realtime session's request by what the provider has told of its end.
+
+    `unknown`, and without units, where the figures contradict each other, or there are none. Those of a request that
+    has failed are none: it was refused before anything was generated, and nothing is billed. `transcript`: its tokens,
+    which inform where it is billed by duration.
+    """
+    metadata = {} if done.status is None else {"status": done.status}
+    try:
+        told = _told(pend.record.operation, done, transcript)
+    except ImpossibleUsage as fault:
+        faults.note("a request's figures are impossible; recorded as unknown", fault)
+        told = Transcription({}, "unknown", metadata={"fault": str(fault)})
+    return replace(
+        pend.record,
+        at=done.at,
+        units=told.units,
+        provenance=told.provenance,
+        informational=told.informational,
+        success=done.error is None,
+        error=done.error,
+        processing_ms=done.processing_ms,
+        first_output_ms=done.first_output_ms,
+        request_id=done.request_id,
+        metadata={**metadata, **told.metadata},
+    )
+
+
+def _told(operation: str, done: Done, transcript: Count | None) -> Transcription:
+    if done.usage is None:
+        return Transcription({}, "unknown" if done.error is None else "reported")
+    if operation != "transcription":
+        return Transcription(split_realtime_usage(done.usage), "reported")
+    units = split_transcription_usage(done.usage)
+    by_duration = isinstance(done.usage, Mapping) and "seconds" in done.usage
+    return with_duration(units, transcript) if by_duration else Transcription(units, "reported")
 
 
 def estimated(pend: Pend, progress: More | None = None) -> UsageRecord:

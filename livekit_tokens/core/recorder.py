@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -14,7 +15,7 @@ import msgspec
 from livekit_tokens.core import faults
 from livekit_tokens.core.charges import charges_of
 from livekit_tokens.core.ledger import Checkpoint, Source
-from livekit_tokens.core.lines import FORMAT, Head, Late, Line, More, PartLine, Pend, StayLine, Unpend, Use
+from livekit_tokens.core.lines import FORMAT, Done, Head, Late, Line, More, PartLine, Pend, StayLine, Unpend, Use
 from livekit_tokens.core.tally import NO_PRICES, Tally
 from livekit_tokens.core.writer import SpoolWriter
 from livekit_tokens.domain.pricing import Prices
@@ -26,6 +27,11 @@ logger = logging.getLogger("livekit_tokens")
 
 _MOST_LATER = 64
 
+Make = Callable[[Done], UsageRecord]
+"""Answers the record that the end of a request comes to."""
+Write = Callable[[UsageRecord, str], object]
+"""Takes the record that a pending request has come to, and the request's id."""
+
 
 class Recording(Protocol):
     """What capture needs of a recorder."""
@@ -35,6 +41,8 @@ class Recording(Protocol):
     def record(self, record: UsageRecord, settles: str | None = None) -> int: ...
     def pend(self, pend: Pend) -> None: ...
     def more(self, more: More) -> None: ...
+    def done(self, done: Done, make: Make, write: Write) -> None: ...
+    def make_records(self) -> None: ...
     def unpend(self, pending: str) -> None: ...
     def in_flight(self, part: str) -> list[Micros]: ...
     def hand_over(self, part: str, to: str) -> None: ...
@@ -69,6 +77,11 @@ class Unrecorded:
     def pend(self, pend: Pend) -> None: ...
 
     def more(self, more: More) -> None: ...
+
+    def done(self, done: Done, make: Make, write: Write) -> None:
+        write(make(done), done.id)
+
+    def make_records(self) -> None: ...
 
     def unpend(self, pending: str) -> None: ...
 
@@ -117,7 +130,9 @@ class Recorder:
         self._stays: dict[tuple[str, str], Stay] = {}
         self._tallies: dict[str, Tally] = {}
         self._pending: dict[str, Pend] = {}
-        self._progress: dict[str, More] = {}
+        self._progress: dict[str, More | Done] = {}
+        self._unmade: deque[tuple[Done, Make, Write]] = deque()
+        self._making = threading.RLock()
         self._later: deque[Callable[[], None]] = deque(maxlen=_MOST_LATER)
         self.unkept = 0
         self._writer = SpoolWriter(root, source.id, self._carried)
@@ -186,6 +201,26 @@ class Recorder:
             if more.id in self._pending:
                 self._progress[more.id] = more
                 self._writer.append(more, patience=0)
+
+    def done(self, done: Done, make: Make, write: Write) -> None:
+        """The provider has told the figures of a request in flight. They survive the process from now on; the record
+        that they come to is made and given to `write` aside, or when somebody asks for what is recorded."""
+        with self._lock:
+            if done.id in self._pending:  # else it has been told by hand, and ended
+                self._progress[done.id] = done
+                self._writer.append(done)
+        self._unmade.append((done, make, write))
+        self._on_written()
+
+    def make_records(self) -> None:
+        """Have the records of all that is done."""
+        with self._making:  # who asks waits for the one that another thread has just begun, too
+            while self._unmade:
+                done, make, write = self._unmade.popleft()
+                try:
+                    write(make(done), done.id)
+                except Exception as error:  # noqa: BLE001 - it stays in flight: the taker makes it
+                    faults.note("a record could not be made of its figures", error)
 
     def unpend(self, pending: str) -> None:
         """A request that was expected never began."""
@@ -260,6 +295,7 @@ class Recorder:
         """
         self._writer.tend()
         self._prices.look()
+        self.make_records()
         with self._lock:
             tallies = list(self._tallies.values())
         for tally in tallies:
@@ -273,8 +309,8 @@ class Recorder:
 
     @property
     def records(self) -> int:
-        """How many were recorded, those that could not be kept included."""
-        return self._seq
+        """How many were recorded, those that are about to be and those that could not be kept included."""
+        return self._seq + len(self._unmade)
 
     @property
     def waiting_bytes(self) -> int:
@@ -288,6 +324,7 @@ class Recorder:
 
     def disown(self) -> None:
         """Let go of the files as they are: in a forked child the parent's, whose lock is not touched."""
+        self._unmade.clear()
         self._writer.let_go()
 
     # -- with the lock held --------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from livekit_tokens.core import charges, spool
 from livekit_tokens.core.ledger import START, Checkpoint, Source
 from livekit_tokens.core.lines import (
     FORMAT,
+    Done,
     Head,
     Line,
     More,
@@ -25,7 +26,7 @@ from livekit_tokens.core.lines import (
     number_in,
     to_bytes,
 )
-from livekit_tokens.core.pending import estimated
+from livekit_tokens.core.pending import estimated, settled
 from livekit_tokens.core.reading import Reading, head_of, readings
 from livekit_tokens.domain.pricing import SessionCharges, no_charges
 from livekit_tokens.domain.sessions import Part, Stay, ended, left
@@ -53,8 +54,16 @@ class Remains:
     active_at: dict[str, Micros] = field(default_factory=dict)
     stays: dict[tuple[str, str], Stay] = field(default_factory=dict)
     pending: dict[str, Pend] = field(default_factory=dict)
-    progress: dict[str, More] = field(default_factory=dict)
+    progress: dict[str, More | Done] = field(default_factory=dict)
     charged: set[tuple[str, str | None]] = field(default_factory=set)
+
+    @property
+    def untold(self) -> int:
+        """Records that no number tells of: damaged at the end, or known by their figures alone, whose request's own
+        line cannot be read."""
+        return self.damaged + sum(
+            isinstance(told, Done) and told.id not in self.pending for told in self.progress.values()
+        )
 
     @property
     def place(self) -> Checkpoint:
@@ -114,18 +123,25 @@ def _fold(remains: Remains, line: Line) -> None:
         case Use():
             _active(remains, line.record.part, line.record.at)
             remains.pending.pop(line.settles or "", None)
+            remains.progress.pop(line.settles or "", None)
             if line.record.operation == charges.OPERATION:
                 remains.charged.add((line.record.part, line.record.idempotency_key))
         case Pend():
-            remains.pending[line.id] = line
-            remains.progress.pop(line.id, None)
-            _active(remains, line.record.part, line.at)
+            _begin(remains, line)
         case Unpend():
             remains.pending.pop(line.id, None)
-        case More():
+        case More() | Done():
             remains.progress[line.id] = line
             if line.id in remains.pending:
                 _active(remains, remains.pending[line.id].record.part, line.at)
+
+
+def _begin(remains: Remains, pend: Pend) -> None:
+    """It may be told again, by a segment's beginning that a kill has cut: its end stands."""
+    remains.pending[pend.id] = pend
+    if not isinstance(remains.progress.get(pend.id), Done):
+        remains.progress.pop(pend.id, None)
+    _active(remains, pend.record.part, pend.at)
 
 
 def _active(remains: Remains, part: str, at: Micros) -> None:
@@ -133,13 +149,15 @@ def _active(remains: Remains, part: str, at: Micros) -> None:
 
 
 def missing_end(remains: Remains, session_charges: SessionCharges = no_charges) -> list[Line]:
-    """The lines that the dead owner could not write: estimates for what was in flight, what its parts' minutes cost,
-    and their end."""
+    """The lines that the dead owner could not write: the records of what was in flight, by its figures or estimated,
+    what its parts' minutes cost, and their end."""
     end: list[Line] = []
     seq = remains.seq
     for pend in remains.pending.values():
         seq += 1
-        end.append(Use(seq, estimated(pend, remains.progress.get(pend.id)), settles=pend.id))
+        told = remains.progress.get(pend.id)
+        record = settled(pend, told) if isinstance(told, Done) else estimated(pend, told)
+        end.append(Use(seq, record, settles=pend.id))
     for part in remains.parts.values():
         if part.status != "open":
             continue

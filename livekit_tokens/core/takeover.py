@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from livekit_tokens.core import faults, replay, spool
 from livekit_tokens.core.drain import Drained, SpoolDrain
 from livekit_tokens.core.ledger import Checkpoint, Ledger, LedgerConnection, Source
-from livekit_tokens.core.lines import FORMAT, PartLine, Use
+from livekit_tokens.core.lines import FORMAT, Line, PartLine, Use
 from livekit_tokens.core.remains import append, finish_line, missing_end, newest_format, read_remains
 from livekit_tokens.domain.errors import LedgerTooNew, LedgerUnavailable
 from livekit_tokens.domain.pricing import SessionCharges, no_charges
@@ -211,7 +211,7 @@ class _Taking:
         if self.terms.ledger_id and remains.source.ledger not in ("", self.terms.ledger_id):
             self.recovered.elsewhere += 1
             return
-        damaged, remains.seq = remains.damaged, remains.seq + remains.damaged
+        untold, remains.seq = remains.untold, remains.seq + remains.untold
         if self.known is not None:
             # The last records' lines may have been damaged since they were drained.
             remains.seq = max(remains.seq, self.known.seq)
@@ -219,10 +219,10 @@ class _Taking:
                 remains.pending.clear()  # their records may be in the ledger already
         end = missing_end(remains, self.terms.session_charges)
         ended = remains.place
-        if end or damaged:
+        if end or untold:
             ended = append(self.folder, remains, end, self.known)
             self.recovered.parts += sum(isinstance(line, PartLine) for line in end)
-            self.recovered.estimated += sum(isinstance(line, Use) and line.settles is not None for line in end)
+            self.recovered.estimated += sum(map(_is_guessed, end))
         done = await self._drain(remains.source, ended)
         self.recovered.sources += bool(end or done.records or done.lost)
         self.recovered.records += done.records
@@ -261,3 +261,8 @@ class _Taking:
         else:
             self.recovered.unreadable.append(str(self.folder))
             faults.note("a spool has no readable line; it is left where it is", source=self.folder.name)
+
+
+def _is_guessed(line: Line) -> bool:
+    """Whether it is of a request of which its provider had told nothing."""
+    return isinstance(line, Use) and line.settles is not None and line.record.provenance != "reported"

@@ -70,14 +70,15 @@ class SpoolWriter:
 
     def append(self, line: Line, patience: int = 1) -> bool:
         """Write a line, or let it wait while `patience` x WAITING_BYTES are not there yet; False: it is dropped."""
-        encoded = _encoded(line)
+        raw, seq = to_bytes(line), line.seq if type(line) is Use else 0
         if self._waiting and time.monotonic() >= self._retry_at:
             self._write_waiting()
-        if not self._waiting and self._write_in_turn(encoded):
+        if not self._waiting and self._write_in_turn(raw, seq):
             return True
         if self._fd < 0 or self._waiting_bytes >= patience * WAITING_BYTES:  # let go of: no disk will be back for it
             return False
-        self._wait(encoded)
+        self._waiting.append((raw, seq))
+        self._waiting_bytes += len(raw)
         return True
 
     def write_on_behind(self, segment: int, seq: int) -> None:
@@ -131,13 +132,10 @@ class SpoolWriter:
 
     # -- with the lock held ---------------------------------------------------------------------------------------
 
-    def _write_in_turn(self, encoded: _Encoded) -> bool:
-        if self._size >= spool.SEGMENT_BYTES and not self._rotate():
-            return False
-        return self._write(encoded)
+    def _write_in_turn(self, raw: bytes, seq: int) -> bool:
+        return (self._size < spool.SEGMENT_BYTES or self._rotate()) and self._write(raw, seq)
 
-    def _write(self, encoded: _Encoded) -> bool:
-        raw, seq = encoded
+    def _write(self, raw: bytes, seq: int) -> bool:
         if self._torn:
             raw = b"\n" + raw
         try:
@@ -159,13 +157,9 @@ class SpoolWriter:
         self._seq = seq or self._seq
         return True
 
-    def _wait(self, encoded: _Encoded) -> None:
-        self._waiting.append(encoded)
-        self._waiting_bytes += len(encoded[0])
-
     def _write_waiting(self) -> None:
         for _ in range(_AT_ONCE):
-            if not self._waiting or not self._write_in_turn(self._waiting[0]):
+            if not self._waiting or not self._write_in_turn(*self._waiting[0]):
                 return
             self._waiting_bytes -= len(self._waiting.popleft()[0])
 
@@ -193,7 +187,8 @@ class SpoolWriter:
         self._fd, self._size, self._torn = fd, 0, False
         self._segment = segment
         # Before all that waits: what it begins with must stand at its beginning.
-        refused = list(dropwhile(self._write, map(_encoded, self._begin(self._segment, self._seq))))
+        begins = ((to_bytes(line), 0) for line in self._begin(self._segment, self._seq))
+        refused = list(dropwhile(lambda encoded: self._write(*encoded), begins))
         self._waiting.extendleft(reversed(refused))
         self._waiting_bytes += sum(len(raw) for raw, _ in refused)
         self._is_fresh, self._begun_at = True, time.monotonic()
@@ -279,7 +274,3 @@ class SpoolWriter:
 
     def _is_there(self) -> bool:
         return spool.is_at(self._fd, self._path(self._segment))
-
-
-def _encoded(line: Line) -> _Encoded:
-    return to_bytes(line), line.seq if type(line) is Use else 0

@@ -79,7 +79,7 @@ def test_what_was_stopped_before_its_announcement_was_stopped_then(clock: Clock)
     under.asked["create_1"] = flight
     under.stop(None)
     clock.passes(180)
-    under.announce("resp_1", under.take("create_1"))
+    under.announce("resp_1", under.take({"client_event_id": "create_1"}))
     flight.announced = clock.now
     under.stop("resp_1")
     flight.usual = replace(USUAL, round_trip_ms=170.0)
@@ -101,3 +101,33 @@ def test_a_stop_without_an_id_means_what_is_under_way(clock: Clock) -> None:
     assert under.stop(None) == [now]
     assert under.stop(None) == under.stop("resp_2") == under.stop("resp_3") == []
     assert under.stop("resp_1") == [past]
+
+
+def asked(under: Flights, name: str, began: float, **labels: str) -> Flight:
+    reading = reading_of(Figures(), prompt_of(Conversation()))
+    flight = Flight(a_pend(name, 1), reading, USUAL, began, began, labels=labels)
+    under.asked[name] = flight
+    return flight
+
+
+def test_a_response_is_that_which_was_asked_for_with_its_metadata() -> None:
+    """By LiveKit's own mark; else by all of it, the one that has waited longest first."""
+    under = Flights()
+    mine, livekits, second = (
+        asked(under, "a", 1, topic="classify"),
+        asked(under, "b", 2, client_event_id="b"),
+        asked(under, "c", 3, topic="classify"),
+    )
+    assert under.take({"client_event_id": "b"}) is livekits
+    assert under.take({"topic": "classify"}) is mine
+    assert under.take({"topic": "classify"}) is second
+    assert under.take({"topic": "classify"}) is None
+
+
+def test_a_response_without_metadata_is_what_has_waited_longest() -> None:
+    """The one that the provider begins by itself among them."""
+    under = Flights()
+    first, last = asked(under, "a", 1), asked(under, "b", 3)
+    under.expected = expected = asked(under, "x", 2)
+    del under.asked["x"]
+    assert [under.take({}) for _ in range(4)] == [first, expected, last, None]

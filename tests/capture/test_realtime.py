@@ -17,7 +17,7 @@ from livekit.rtc import EventEmitter
 from livekit_tokens.capture import conversation, expectations, flights, responses
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.core import faults
-from livekit_tokens.core.lines import Late, More, Pend
+from livekit_tokens.core.lines import Done, Late, More, Pend
 from livekit_tokens.core.pending import estimated
 from livekit_tokens.core.vocabulary import tokens_in
 from livekit_tokens.domain.sessions import Part
@@ -66,6 +66,9 @@ class Paper:
 
     def more(self, more: More) -> None:
         self.mores.append(more)
+
+    def done(self, done: Done, make: Callable[[Done], UsageRecord]) -> None:
+        self.write(make(done), done.id)
 
     def left(self) -> list[UsageRecord]:
         """What a kill at this moment leaves of what is in flight."""
@@ -785,3 +788,24 @@ def test_late_figures_of_an_estimate_that_was_not_written_are_kept_for_nothing(
     emit.witness.give_up()
     done(emit)
     assert paper.lates == []
+
+
+@pytest.mark.parametrize("metadata", [None, {"topic": "classify"}])
+def test_a_response_that_the_app_asks_for_with_metadata_of_its_own_is_one_record(
+    paper: Paper, emit: Callable[..., None], metadata: dict[str, str] | None
+) -> None:
+    """OpenAI's way to ask beside the conversation. LiveKit's mark is not in it: nothing is awaited, nor estimated."""
+    ask(emit, "event_of_the_app", conversation="none", metadata=metadata)
+    emit("response.created", response={"id": "resp_1", "metadata": metadata})
+    done(emit, metadata=metadata)
+    assert emit.witness.awaited == 0
+    emit.witness.give_up()
+    assert [(record.provenance, record.request_id) for record, _ in paper.records] == [("reported", "resp_1")]
+
+
+def test_who_writes_on_for_the_same_part_writes_nothing_again(paper: Paper, emit: Callable[..., None]) -> None:
+    """A socket asks at every message for whom it is heard."""
+    emit("response.created", response={"id": "resp_1"})
+    written = len(paper.pending), len(paper.mores)
+    emit.witness.write_to(paper)
+    assert (len(paper.pending), len(paper.mores)) == written

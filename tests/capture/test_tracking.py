@@ -68,6 +68,7 @@ def realtime(provider: Provider, model: str = "gpt-realtime") -> openai.realtime
 
 
 def uses(recorder: Recorder) -> list[Use]:
+    recorder.make_records()
     return [line for line in lines_in(recorder.folder) if isinstance(line, Use)]
 
 

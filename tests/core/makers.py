@@ -8,7 +8,8 @@ from pathlib import Path
 from livekit_tokens.core.estimates.output import Usual
 from livekit_tokens.core.estimates.prompt import Expected
 from livekit_tokens.core.ledger import Source
-from livekit_tokens.core.lines import Line, Pend, Use
+from livekit_tokens.core.lines import Done, Line, Pend, Use
+from livekit_tokens.core.pending import settled
 from livekit_tokens.core.reading import readings
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.sessions import Part
@@ -41,6 +42,24 @@ def a_record(at: int = 5_000_000, key: str = KEY, **fields: object) -> UsageReco
 def a_pend(name: str = "r1.1", at: int = 6_000_000) -> Pend:
     read = Expected((40, 60, 0), (0, 0, 0), (0, 0, 0), (1.0, 0.0, 1.0), calibrated=True)
     return Pend(name, at, a_record(at, units={}, provenance="estimated", request_id="resp_1"), read, Usual())
+
+
+def a_done(name: str = "r1.1", at: int = 8_000_000, **fields: object) -> Done:
+    """What the provider tells of `a_pend`'s end: 100 text tokens in, 40 of them cached, and 50 of audio out."""
+    read = {"text_tokens": 100, "audio_tokens": 0, "cached_tokens_details": {"text_tokens": 40}}
+    usage = {
+        "input_tokens": 100,
+        "output_tokens": 50,
+        "input_token_details": read,
+        "output_token_details": {"audio_tokens": 50},
+    }
+    given = {"usage": usage, "status": "completed", "processing_ms": 2000, "request_id": "resp_1"} | fields
+    return Done(name, at, **given)
+
+
+def a_made_record(done: Done) -> UsageRecord:
+    """What that comes to."""
+    return settled(a_pend(done.id), done)
 
 
 def lines_in(folder: Path, segment: int = 1) -> list[Line]:

@@ -10,7 +10,7 @@ import pytest
 
 from livekit_tokens.core.lines import Line, Use, from_bytes, to_bytes
 from livekit_tokens.domain.usage import UsageRecord
-from tests.core.makers import a_pend, a_record
+from tests.core.makers import a_done, a_pend, a_record
 
 FULL = UsageRecord(
     part="0f" * 16,
@@ -54,6 +54,11 @@ def test_what_is_written_is_read_again(line: Line) -> None:
     raw = to_bytes(line)
     assert from_bytes(raw[:-1]) == line
     assert from_bytes(whole(line)[:-1]) == line
+
+
+def test_an_end_is_read_again_with_the_providers_own_counts() -> None:
+    """As it told them: they are read only when its record is made."""
+    assert from_bytes(to_bytes(a_done())[:-1]) == a_done()
 
 
 def whole(line: Line) -> bytes:

@@ -14,7 +14,7 @@ from livekit_tokens.core import faults, spool, writer
 from livekit_tokens.core.lines import Head, More, PartLine, Pend, StayLine, Use, to_bytes
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.sessions import Stay, ended
-from tests.core.makers import KEY, a_part, a_pend, a_record, a_recorder, lines_in
+from tests.core.makers import KEY, a_done, a_made_record, a_part, a_pend, a_record, a_recorder, lines_in
 
 
 def test_a_record_is_in_the_spool_when_record_returns(tmp_path: Path) -> None:
@@ -81,6 +81,55 @@ def test_an_announcement_is_carried_over_before_anything_has_arrived(
     while len(spool.segments_of(recorder.folder)) < 2:
         recorder.record(a_record())
     assert More("r1.1", 7_000_000, request_id="resp_1") in lines_in(recorder.folder, 2)
+
+
+def test_figures_are_on_the_disk_when_the_handler_returns_and_their_record_follows(tmp_path: Path) -> None:
+    """A call's loop writes them down as they were told; the background makes the record, under the next number."""
+    recorder = a_recorder(tmp_path)
+    recorder.put_part(a_part())
+    recorder.pend(a_pend())
+    recorder.done(a_done(), a_made_record, recorder.record)
+    assert lines_in(recorder.folder)[-1] == a_done()
+    recorder.tend()
+    assert lines_in(recorder.folder)[-1] == Use(1, a_made_record(a_done()), "r1.1")
+    recorder.tend()
+    assert recorder.records == 1
+
+
+def test_figures_whose_record_is_not_made_yet_are_carried_over(tmp_path: Path) -> None:
+    """Who has only the newest segment makes it of them."""
+    recorder = a_recorder(tmp_path)
+    recorder.pend(a_pend())
+    recorder.done(a_done(), a_made_record, recorder.record)
+    recorder.begin_segment()
+    assert lines_in(recorder.folder, 2)[1:] == [a_pend(), a_done()]
+
+
+def test_one_record_that_cannot_be_made_keeps_no_other_from_being_made(tmp_path: Path) -> None:
+    """What went wrong is said."""
+    before = faults.counts().get("a record could not be made of its figures", 0)
+    recorder = a_recorder(tmp_path)
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("no")
+
+    for name, write in (("r1.1", fails), ("r1.2", recorder.record)):
+        recorder.pend(a_pend(name))
+        recorder.done(a_done(name), a_made_record, write)
+    recorder.make_records()
+    assert recorder.records == 1
+    assert faults.counts()["a record could not be made of its figures"] == before + 1
+
+
+def test_a_forked_child_makes_no_record_of_what_its_parent_was_told(tmp_path: Path) -> None:
+    """The parent does."""
+    recorder = a_recorder(tmp_path)
+    recorder.pend(a_pend())
+    made: list[object] = []
+    recorder.done(a_done(), a_made_record, lambda *told: made.append(told))
+    recorder.disown()
+    recorder.make_records()
+    assert not made
 
 
 def test_a_settled_request_is_carried_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

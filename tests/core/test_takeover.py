@@ -26,7 +26,7 @@ from livekit_tokens.core.remains import ABANDONED, missing_end, read_remains
 from livekit_tokens.core.takeover import take_over
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.sessions import IN_A_GAP, Stay, ended
-from tests.core.makers import KEY, a_part, a_pend, a_record, a_recorder, lines_in
+from tests.core.makers import KEY, a_done, a_made_record, a_part, a_pend, a_record, a_recorder, lines_in
 from tests.core.memory_ledger import MemoryLedger
 
 
@@ -62,6 +62,58 @@ async def test_a_killed_call_is_finished_by_the_next_process(tmp_path: Path) -> 
     assert estimate.low is not None
     assert estimate.high is not None
     assert estimate.low["output_audio"] <= 6 <= estimate.high["output_audio"]
+
+
+async def test_figures_that_had_come_are_recorded_although_their_process_was_killed_at_once(tmp_path: Path) -> None:
+    """It had not made their record yet: the provider's own figures stand there, once, and no estimate."""
+    recorder = a_call(tmp_path)
+    recorder.done(a_done(), a_made_record, recorder.record)
+    killed(recorder)
+    ledger = MemoryLedger()
+    recovered = await take_over([tmp_path], ledger)
+    assert (recovered.estimated, recovered.records, ledger.parts[KEY].ended_at) == (0, 2, 8_000_000)
+    record = next(record for (_, seq), record in ledger.records.items() if seq == 2)
+    assert record == a_made_record(a_done())
+    assert record.units == {"input_text": 60, "cached_input_text": 40, "output_audio": 50}
+    assert (record.provenance, record.request_id, record.at) == ("reported", "resp_1", 8_000_000)
+
+
+async def test_a_record_made_of_figures_is_not_made_again(tmp_path: Path) -> None:
+    """Its owner wrote it, and then was killed."""
+    recorder = a_call(tmp_path)
+    recorder.done(a_done(), a_made_record, recorder.record)
+    recorder.make_records()
+    killed(recorder)
+    await take_over([tmp_path], ledger := MemoryLedger())
+    assert [record.units for record in ledger.records.values()] == [a_record().units, a_made_record(a_done()).units]
+
+
+async def test_figures_stand_although_their_process_was_killed_while_it_told_again_what_is_in_flight(
+    tmp_path: Path,
+) -> None:
+    """A new segment begins with the requests, and only then with what is known of their ends."""
+    recorder = a_call(tmp_path)
+    recorder.done(a_done(), a_made_record, recorder.record)
+    recorder.begin_segment()
+    killed(recorder)
+    path = spool.segment_path(recorder.folder, 2)
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert b'"type":"pend"' in lines[-2]
+    path.write_bytes(b"".join(lines[:-1]))
+    await take_over([tmp_path], ledger := MemoryLedger())
+    assert a_made_record(a_done()) in ledger.records.values()
+
+
+async def test_figures_whose_requests_own_line_is_damaged_are_a_record_lost_and_counted(tmp_path: Path) -> None:
+    """Nobody knows any more whose they are."""
+    recorder = a_call(tmp_path)
+    recorder.done(a_done(), a_made_record, recorder.record)
+    killed(recorder)
+    path = spool.segment_path(recorder.folder, 1)
+    path.write_bytes(path.read_bytes().replace(b'"type":"pend"', b'"type":"p\0nd"'))
+    recovered = await take_over([tmp_path], ledger := MemoryLedger())
+    assert (len(ledger.records), recovered.lost) == (1, 1)
+    assert (await take_over([tmp_path], ledger)).lost == 0
 
 
 async def test_a_response_killed_between_its_announcement_and_its_first_delta_is_known_by_its_id(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from livekit_tokens.capture.realtime import RealtimeWitness
 from livekit_tokens.core import vocabulary, whisper
-from livekit_tokens.core.lines import Late, More, Pend
+from livekit_tokens.core.lines import Done, Late, More, Pend
 from livekit_tokens.core.whisper import Count, audio_ms_of, count_by_words, with_duration, without_usage
 from livekit_tokens.domain import units as u
 from livekit_tokens.domain.pricing import Price
@@ -159,6 +159,10 @@ class Paper:
 
     def pend(self, pend: Pend) -> None: ...
     def more(self, more: More) -> None: ...
+
+    def done(self, done: Done, make: Callable[[Done], UsageRecord]) -> None:
+        self.write(make(done), done.id)
+
     def unpend(self, pending: str) -> None: ...
     def late(self, late: Late) -> None: ...
 

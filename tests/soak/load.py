@@ -11,11 +11,13 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from zlib import crc32
 
 from livekit_tokens.core.estimates.output import Usual
 from livekit_tokens.core.estimates.prompt import Expected
-from livekit_tokens.core.lines import More, Pend
+from livekit_tokens.core.lines import Done, More, Pend
+from livekit_tokens.core.pending import settled
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.sessions import Part, Stay, ended
 from livekit_tokens.domain.usage import UsageRecord
@@ -32,6 +34,13 @@ def units_of(request: str) -> dict[str, int]:
     return {"input_text": 1 + number % 997, "output_audio": 1 + (number >> 10) % 97}
 
 
+def usage_of(request: str) -> dict[str, object]:
+    """The same as a provider tells it."""
+    units = units_of(request)
+    details = {"output_token_details": {"audio_tokens": units["output_audio"]}}
+    return {"input_tokens": units["input_text"], "output_tokens": units["output_audio"], **details}
+
+
 def now() -> int:
     return time.time_ns() // 1000
 
@@ -45,12 +54,22 @@ class _Flight:
 class Load:
     """Puts a seeded load on a recorder and tells each thing when the recorder has returned from it."""
 
-    def __init__(self, recorder: Recorder, teller: Teller, seed: int, pause: float, behind_s: int = 0) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        teller: Teller,
+        seed: int,
+        pause: float,
+        behind_s: int = 0,
+        *,
+        figures: bool = True,
+    ) -> None:
         self._recorder = recorder
         self._teller = teller
         self._rng = random.Random(seed)
         self._pause = pause
         self._behind_us = behind_s * 1_000_000
+        self._figures = figures
         self._source = recorder.source.id
         self._numbers = itertools.count(1)
         self._parts: list[Part] = []
@@ -117,9 +136,16 @@ class Load:
             self._settle_one(self._rng.choice(self._flights))
 
     def _settle_one(self, flight: _Flight) -> None:
+        """By a record, or, as a realtime session does, by the figures that one is made of aside."""
         self._flights.remove(flight)
         record = flight.pend.record
-        self._write(self._record(record.request_id or "", record.part), flight.pend.id)
+        request = record.request_id or ""
+        if not self._figures or self._rng.random() < 0.5:
+            self._write(self._record(request, record.part), flight.pend.id)
+        else:
+            done = Done(flight.pend.id, self._now(), usage_of(request), request_id=request)
+            make = partial(settled, flight.pend)
+            self._timed(request, lambda: self._recorder.done(done, make, self._recorder.record))
 
     def _move(self) -> None:
         part = self._rng.choice(self._parts)
@@ -138,6 +164,7 @@ class Load:
 
     def _close(self, part: Part) -> None:
         self._parts.remove(part)
+        self._recorder.make_records()
         self._recorder.put_part(ended(part, self._now(), "participant_disconnected"))
         self._teller.part_closed(part.key)
 
@@ -147,11 +174,14 @@ class Load:
     # -- one record -----------------------------------------------------------------------------------------------
 
     def _write(self, record: UsageRecord, settles: str | None) -> None:
-        self._teller.emitted(record.request_id or "")
+        self._timed(record.request_id or "", lambda: self._recorder.record(record, settles))
+
+    def _timed(self, request: str, write: Callable[[], object]) -> None:
+        self._teller.emitted(request)
         began = time.perf_counter()
-        self._recorder.record(record, settles)
+        write()
         self.longest_s = max(self.longest_s, time.perf_counter() - began)
-        self._teller.recorded(record.request_id or "")
+        self._teller.recorded(request)
         self.written += 1
 
     def next_record(self) -> UsageRecord:

@@ -56,6 +56,8 @@ class Writing:
     """Calls end (parts close, sync, flush) about so often."""
     replay_bytes: int | None = None
     """How much of what is in the ledger the spool keeps; None: as in production."""
+    figures: bool = True
+    """Some requests end by their figures, of which the background makes the record."""
     wait_for_go: bool = False
     """Open a first part, and begin to write only when the parent says so."""
     as_anybody: bool = False
@@ -147,7 +149,9 @@ class Writer:
         )
         self._background = Background(self._recorder, ledger, Chores(self._recorder.source, lambda: [world.root]))
         self._background.start()
-        self.load = Load(self._recorder, teller, writing.seed, writing.pause_s, writing.behind_s)
+        self.load = Load(
+            self._recorder, teller, writing.seed, writing.pause_s, writing.behind_s, figures=writing.figures
+        )
 
     def sync(self) -> bool:
         return self._recorder.sync()

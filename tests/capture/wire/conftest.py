@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import wave
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from io import BytesIO
 from typing import Any
 
@@ -15,7 +15,7 @@ from livekit_tokens.capture.spending import Payer, Spending
 from livekit_tokens.capture.wire import account, counting, exchange, watch
 from livekit_tokens.core import faults, vocabulary
 from livekit_tokens.core.calibration import Calibration
-from livekit_tokens.core.lines import Late, More, Pend
+from livekit_tokens.core.lines import Done, Late, More, Pend
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.runtime import new_key
@@ -54,6 +54,9 @@ class Paper:
 
     def more(self, more: More) -> None:
         self.progress[more.id] = more
+
+    def done(self, done: Done, make: Callable[[Done], UsageRecord]) -> None:
+        self.write(make(done), done.id)
 
     def late(self, late: Late) -> None:
         self.told_late.append(late)
