@@ -44,6 +44,7 @@ async def be_alone(conn: AsyncConnection, tables: str) -> None:
 @asynccontextmanager
 async def briefly(conn: AsyncConnection) -> AsyncIterator[None]:
     """No lock is waited for longer in here. Raises LedgerUnavailable; the transaction or savepoint has failed then."""
+    before = (await conn.execute(sa.select(sa.func.current_setting("lock_timeout")))).scalar_one()
     await conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{BRIEF_SECONDS:g}s'")
     try:
         yield
@@ -51,7 +52,8 @@ async def briefly(conn: AsyncConnection) -> AsyncIterator[None]:
         if not _is_lock_timeout(fault):
             raise
         raise _held(BRIEF_SECONDS) from fault
-    await conn.execute(sa.text("SET LOCAL lock_timeout TO DEFAULT"))
+    # DEFAULT would be the server's, which waits for ever, not what this session has set.
+    await conn.execute(sa.select(sa.func.set_config("lock_timeout", before, True)))
 
 
 def _held(seconds: float) -> LedgerUnavailable:

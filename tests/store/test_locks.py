@@ -232,6 +232,16 @@ async def test_a_writer_tells_the_server_how_long_it_may_be_silent(postgres_url,
     await ledger.aclose()
 
 
+async def test_what_is_waited_for_briefly_leaves_the_sessions_own_patience_as_it_was(postgres_url):
+    """The server's own is without an end: the rest of a batch would wait for a table until its answer is overdue."""
+    ledger = StoreLedger(postgres_url)
+    async with ledger.writer() as conn:
+        async with locks.briefly(conn):
+            assert (await conn.exec_driver_sql("SHOW lock_timeout")).scalar_one() == "1s"
+        assert (await conn.exec_driver_sql("SHOW lock_timeout")).scalar_one() == "20s"
+    await ledger.aclose()
+
+
 async def test_a_table_that_is_held_is_one_line_to_who_reads_and_who_writes(postgres_url, monkeypatch):
     """VACUUM FULL, or an ALTER TABLE that waits: what is waited for, for how long, and what is to be done."""
     monkeypatch.setattr(engines, "LOCK_SECONDS", 0.2)
