@@ -242,34 +242,41 @@ def _settings() -> Settings:
     return settings
 
 
+class _Fork(threading.local):
+    """What a thread that forks tells itself, in the parent and in the child; others may fork at the same time."""
+
+    is_held = False
+    has_let_go = True
+
+
 def _before_fork() -> None:
-    global _is_held  # noqa: PLW0603 - told to `_after_fork_in_parent`
-    _is_held = _making.acquire(timeout=_HOLD_SECONDS)  # a Runtime that is half made has files that nobody lets go of
-    global _has_let_go  # noqa: PLW0603 - told to the child
+    _fork.is_held = _making.acquire(timeout=_HOLD_SECONDS)  # what is half made has files that nobody lets go of
     background = _runtime.background if _runtime is not None else None
-    _has_let_go = background is None or background.hold(_HOLD_SECONDS)
-    if not _has_let_go:
+    # Who has not the lock may meet another thread's fork, which goes on with the ledger when it is over.
+    _fork.has_let_go = background is None or (_fork.is_held and background.hold(_HOLD_SECONDS))
+    if not _fork.has_let_go:
         faults.note("the process forks while the ledger is being written; the child must not open it")
 
 
 def _after_fork_in_parent() -> None:
-    if _is_held:
-        _making.release()
+    if not _fork.is_held:
+        return
     if _runtime is not None and _runtime.background is not None:
-        _runtime.background.go_on()
+        _runtime.background.go_on()  # before the next fork, whose hold this must not end
+    _making.release()
 
 
 def _after_fork_in_child() -> None:
     global _runtime, _making, _may_open  # noqa: PLW0603 - the child's own
     _making = threading.Lock()
-    _may_open = _may_open and _has_let_go
+    _may_open = _may_open and _fork.has_let_go
     parents, _runtime = _runtime, None
     if parents is not None:
         with suppress(OSError):
             parents.disown()
 
 
-_is_held, _has_let_go = False, True
+_fork = _Fork()
 _may_open = True
 """False in a child that was forked while its parent had the ledger open, and in those that it forks itself: what they
 record waits in their spools."""

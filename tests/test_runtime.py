@@ -434,6 +434,47 @@ os._exit(0)
     assert run(tmp_path, RECORD + code).stdout.split() == ["0", "1"]
 
 
+def test_of_two_threads_that_fork_at_once_each_gives_back_what_it_held(tmp_path: Path) -> None:
+    """One waits in vain for the other: its child must not open the ledger, and the parent records and drains on."""
+    code = """
+import threading
+from livekit_tokens.core import background
+from livekit_tokens.core.background import Background
+background._LONGEST_HOLD_SECONDS, process._HOLD_SECONDS = 60, 60
+def fork():
+    child = os.fork()
+    if child == 0:
+        record('child')
+        os._exit(runtime().background._loop is not None)
+    may_open.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+record('parent')
+assert runtime().background.flush_blocking(60)
+may_open, has_let_go, is_over, hold, go_on = [], threading.Event(), threading.Event(), Background.hold, Background.go_on
+def hold_for_long(own, seconds):
+    answer = hold(own, seconds)
+    has_let_go.set()
+    is_over.wait()
+    return answer
+def go_on_alone(own):
+    assert process._making.locked()
+    go_on(own)
+Background.hold, Background.go_on = hold_for_long, go_on_alone
+first = threading.Thread(target=fork)
+first.start()
+has_let_go.wait()
+Background.hold, process._HOLD_SECONDS = hold, 0.01
+fork()
+is_over.set()
+first.join()
+assert not process._making.locked()
+record('parent')
+assert runtime().background.flush_blocking(30)
+print(may_open)
+"""
+    ran = run(tmp_path, RECORD + code)
+    assert (ran.stdout.strip(), "Error" in ran.stderr) == ("[0, 1]", False)
+
+
 def test_a_spool_folder_that_may_not_be_looked_into_does_not_hide_the_other(tmp_path: Path) -> None:
     """What is in the fallback folder is brought home, and the folder that is closed is named."""
     blocked = tmp_path / "file"
