@@ -120,26 +120,35 @@ class _Mark:
     async def take(self) -> bool:
         """False: the day is rolled up, or somebody is about it."""
         now = self._clock()
+        # Also one of the future: its process's clock was ahead.
+        stale = ~rolled_days.c.taken_at.between(now - _STALE, now + _STALE)
+        if await self._committed(self._change(stale, taken_by=self._by, taken_at=now)):
+            return True
         insert = (postgresql if self._conn.dialect.name == "postgresql" else sqlite).insert(rolled_days)
-        taken = insert.on_conflict_do_update(
-            index_elements=[rolled_days.c.day],
-            set_={"taken_by": insert.excluded.taken_by, "taken_at": insert.excluded.taken_at},
-            # Also one of the future: its process's clock was ahead.
-            where=~rolled_days.c.taken_at.between(now - _STALE, now + _STALE),
-        )
-        return await self._committed(taken.values(day=self._day, taken_by=self._by, taken_at=now))
+        values = (sa.literal(value, sa.BigInteger) for value in (self._day, self._by, now))
+        # By a conflict alone it would be known only when who is just removing the row has ended.
+        absent = sa.select(*values).where(~sa.exists().where(rolled_days.c.day == self._day))
+        taken = insert.from_select(["day", "taken_by", "taken_at"], absent)
+        return await self._committed(taken.on_conflict_do_nothing())
 
     async def renew(self) -> bool:
         """False: it has been ended."""
-        return await self._committed(sa.update(rolled_days).where(*self._ours()).values(taken_at=self._clock()))
+        return await self._committed(self._change(self._is_ours(), taken_at=self._clock()))
 
     async def end(self) -> bool:
         """The day is rolled up, once the caller's transaction is committed. False: the mark has been ended before."""
-        done = sa.update(rolled_days).where(*self._ours()).values(taken_by=None, taken_at=None)
-        return (await self._conn.execute(done)).rowcount == 1
+        return (await self._conn.execute(self._change(self._is_ours(), taken_by=None, taken_at=None))).rowcount == 1
 
-    def _ours(self) -> tuple[sa.ColumnElement[bool], ...]:
-        return rolled_days.c.day == self._day, rolled_days.c.taken_by == self._by
+    def _is_ours(self) -> sa.ColumnElement[bool]:
+        return rolled_days.c.taken_by == self._by
+
+    def _change(self, condition: sa.ColumnElement[bool], **values: int | None) -> sa.Update:
+        """Of the day's row, if it is so. One that somebody holds counts as ended: they have changed the day, and may
+        go on for long.
+        """
+        free = sa.select(rolled_days.c.day).where(rolled_days.c.day == self._day, condition)
+        free = free.with_for_update(skip_locked=True)
+        return sa.update(rolled_days).where(rolled_days.c.day == free.scalar_subquery()).values(**values)
 
     async def _committed(self, change: sa.Insert | sa.Update) -> bool:
         changed = (await self._conn.execute(change)).rowcount == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.periods import DAY, HOUR
-from livekit_tokens.store import rolling_up
+from livekit_tokens.store import engines, rolling_up
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.rolling import rolled_in, session_digest
 from livekit_tokens.store.rolling_up import pieces
@@ -173,6 +173,27 @@ async def test_a_transaction_that_was_under_way_before_is_waited_for(postgres_ur
             assert await other.roll_up(0.1) is True
         assert await other.roll_up(PATIENCE_SECONDS) is False
         assert await rolled(ledger) == says
+
+
+@pytest.mark.parametrize("piece", [2, 4])
+async def test_a_transaction_that_changes_the_day_and_goes_on_is_not_waited_for(
+    postgres_url, clock, monkeypatch, piece
+):
+    """A repricing of a month, say: the process's drain would wait with its roll-up, and so would all others'."""
+    monkeypatch.setattr(engines, "LOCK_SECONDS", 1.0)  # a wait would fail soon
+    async with a_day(postgres_url, clock) as (ledger, one, other), AsyncExitStack() as changing:
+
+        async def change() -> None:
+            await (await changing.enter_async_context(ledger.writer())).execute(LATE)
+
+        in_the_middle(monkeypatch, change, piece)
+        assert await one.roll_up(PATIENCE_SECONDS) is False
+        clock.now += MINUTE + 1
+        assert await other.roll_up(PATIENCE_SECONDS) is False
+        assert await rolled(ledger) is None
+        await changing.aclose()
+        assert await other.roll_up(PATIENCE_SECONDS) is False
+        assert await rolled(ledger) == (5, session_digest("call_1"))
 
 
 async def test_a_transaction_that_goes_on_and_on_is_not_waited_for_longer_than_a_drain_may_take(
