@@ -286,9 +286,11 @@ class Background:
             await self._let_a_call_on()
 
     async def _let_a_call_on(self) -> None:
-        """Between two pieces of a chore: it has the processor, and what it has written meanwhile is brought."""
+        """Between two pieces of a chore: it has the processor, and what it has written meanwhile is brought; who erases
+        somebody waits no longer for this process than for a quiet one.
+        """
         await asyncio.sleep(PAUSE_SECONDS)
-        if self._dirty:
+        if self._dirty or spool.is_asked_to_let_go(self._recorder.folder):
             await self._drain_once()
 
     @asynccontextmanager

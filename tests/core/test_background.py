@@ -252,6 +252,32 @@ def test_days_are_rolled_up_and_old_records_removed_piece_by_piece_and_a_drain_c
     assert ledger.seen == {"roll_up": [1, 2, 2], "retain": [2, 3, 3]}
 
 
+@pytest.mark.parametrize("chore", ["roll_up", "retain"])
+def test_who_is_asked_to_let_go_does_so_between_two_pieces_of_a_chore(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chore: str
+) -> None:
+    """Who erases somebody does not wait for a year of days, although the process that rolls them up writes nothing."""
+    monkeypatch.setattr(background, "GATHER_SECONDS", 0.01)
+    ledger, recorder = LedgerWithChores(), a_recorder(tmp_path)
+    own = Background(recorder, ledger, Chores(recorder.source, lambda: [tmp_path], retention_days=30))
+    asked: list[bool] = []
+
+    def do(name: str) -> bool:
+        if name != chore:
+            return False
+        if not asked:
+            spool.ask_to_let_go(recorder.folder)
+        asked.append(spool.is_asked_to_let_go(recorder.folder))
+        return len(asked) < 3
+
+    monkeypatch.setattr(ledger, "_do", do)
+    own.start()
+    recorder.record(a_record())
+    own.written()
+    wait_until(lambda: len(asked) == 3)
+    assert asked == [True, False, False]
+
+
 def test_a_ledger_that_can_be_written_again_is_told_of_once(start, caplog: pytest.LogCaptureFixture) -> None:
     """Who was alarmed by the warning hears that it is over, what had waited, and for how long."""
     caplog.set_level("INFO", "livekit_tokens")
@@ -414,6 +440,18 @@ def test_a_fork_comes_between_the_batches_of_a_takeover(start, dead: Recorder, m
         assert held < 101
     monkeypatch.setattr(background, "PAUSE_SECONDS", 0.0)
     assert arrived(ledger, 101)
+
+
+def test_who_is_asked_to_let_go_does_so_between_two_batches_of_a_takeover(start, dead: Recorder) -> None:
+    """The same: a host's power cut leaves hundreds of spools."""
+    ledger = ClosingLedger()
+    recorder, own = start(ledger)
+    recorder.record(a_record())
+    own.written()
+    wait_until(lambda: len(ledger.records) > 1)
+    spool.ask_to_let_go(recorder.folder)
+    wait_until(lambda: not spool.is_asked_to_let_go(recorder.folder))
+    assert len(ledger.records) < 101
 
 
 class ScarceLedger(MemoryLedger):
