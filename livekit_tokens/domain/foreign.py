@@ -23,7 +23,7 @@ from livekit_tokens.domain.identity import PLAIN, Identities
 from livekit_tokens.domain.periods import DAY
 from livekit_tokens.domain.sessions import Part, suffix
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.domain.units import Units, input_tokens, make_units, output_tokens
+from livekit_tokens.domain.units import MOST_HELD, Units, input_tokens, make_units, output_tokens
 from livekit_tokens.domain.usage import EXPORTED_KEY, PROVENANCES, UNKNOWN_FEATURE, Provenance, UsageRecord
 
 Row = Mapping[str, object]
@@ -167,7 +167,8 @@ def _own_figures(model: str, found: Row) -> tuple[Units, Units, Provenance]:
     """Of a row that our own export wrote; one of before it told units is read as any other."""
     if (told := json_object(found["units"])) is None:
         return _figures(model, found)
-    units, informational = make_units(told), make_units(json_object(found["informational"]) or {})
+    units = make_units(told, MOST_HELD)
+    informational = make_units(json_object(found["informational"]) or {}, MOST_HELD)
     for name, sum_of in (("input", input_tokens), ("output", output_tokens)):
         tokens, whole = count(f"{name}_tokens", found[name]), sum_of(units) + sum_of(informational)
         if tokens not in (None, whole):

@@ -24,6 +24,10 @@ A sum of 64 bits holds nine billion such requests."""
 MOST_SECONDS = LARGEST // 1000
 """The same of what is told in seconds."""
 
+MOST_HELD = 10**14
+"""What our own export may tell of a request: records of older versions have up to 10**12, and a call's length is no
+provider's figure, so that it is bounded by its times alone (milliseconds from 1970 to 2999)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -62,17 +66,17 @@ CACHED = tuple(u.name for u in REGISTRY.values() if u.cached)
 TOKENS = INPUT + OUTPUT
 
 
-def make_units(quantities: Mapping[str, object]) -> Units:
+def make_units(quantities: Mapping[str, object], largest: int = LARGEST) -> Units:
     """Check quantities from outside and keep those above zero.
 
     Raises ImpossibleUsage for a unit that the registry does not know and for a quantity that is not a
-    whole number from 0 to LARGEST.
+    whole number from 0 to the largest.
     """
     units: Units = {}
     for name, quantity in quantities.items():
         if name not in REGISTRY:
             raise ImpossibleUsage(f"unknown unit {name!r}; known units: {', '.join(REGISTRY)}")
-        if checked := quantity_of(name, quantity):
+        if checked := quantity_of(name, quantity, largest):
             units[name] = checked
     return units
 

@@ -9,8 +9,9 @@ import pytest
 from livekit_tokens.domain.foreign import Terms, foreign
 from livekit_tokens.domain.foreign_cells import Unmapped
 from livekit_tokens.domain.identity import Identities
-from livekit_tokens.domain.periods import DAY
+from livekit_tokens.domain.periods import DAY, LAST
 from livekit_tokens.domain.times import to_micros
+from livekit_tokens.domain.units import MOST_HELD
 
 AT = to_micros(datetime(2025, 6, 27, 15, 30, 15, tzinfo=UTC))
 LOG = {
@@ -102,9 +103,18 @@ def test_a_row_that_cost_something_and_tells_no_tokens_is_unknown(model):
     assert (free.units, free.provenance) == ({}, "reported")
 
 
+@pytest.mark.parametrize("quantity", [12 * DAY // 1000, LAST // 1000])
+def test_what_a_ledger_held_it_can_hold_again(quantity):
+    """A call of twelve days is billed as such, and one of a host whose clock began in 1970: no provider told of it."""
+    row = {**LOG, "prompt_tokens": 0, "units": {"session_ms": quantity}, "provenance": "estimated"}
+
+    assert foreign({**row, "id": OURS}, 1).record.units == {"session_ms": quantity}
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
+        ({"units": {"input_text": MOST_HELD + 1}}, f"input_text is {MOST_HELD + 1}; expected .* from 0 to {MOST_HELD}"),
         ({"units": '{"input_text": -1}', "provenance": "reported"}, "input_text is -1; expected a whole number from 0"),
         ({"units": {"minutes": 1}, "provenance": "reported"}, "unknown unit 'minutes'"),
         ({"units": {"input_text": 1}}, "its provenance is 'None'; expected reported, estimated, unknown"),
