@@ -19,7 +19,7 @@ _HOMES = {
     "usage_session": "livekit_tokens.recording",
     "track_usage": "livekit_tokens.recording",
     "metered": "livekit_tokens.recording",
-    "feature": "livekit_tokens.capture.spending",
+    "feature": "livekit_tokens.capture.labels",
     "Tracking": "livekit_tokens.capture.tracking",
     "LiveKitTokens": "livekit_tokens.capture.plugin",
     "SessionSummary": "livekit_tokens.domain.summary",
@@ -52,8 +52,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from livekit_tokens.bootstrap import active_sessions, track
+    from livekit_tokens.capture.labels import feature
     from livekit_tokens.capture.plugin import LiveKitTokens
-    from livekit_tokens.capture.spending import feature
     from livekit_tokens.capture.tracking import Tracking
     from livekit_tokens.core.vocabulary import count_tokens
     from livekit_tokens.domain.summary import SessionSummary

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from livekit_tokens.capture import spending
+from livekit_tokens.capture.labels import labelled
 from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.spending import Payer, Spender, Spending
 from livekit_tokens.core import faults
@@ -155,7 +156,7 @@ class ByHand:
                     session_id,
                 )
         user = process.naming.identities.identity(self._user)
-        return Spender(process.closed_parts.of(session_id, user, process), None, spending.labelled()), False
+        return Spender(process.closed_parts.of(session_id, user, process), None, labelled()), False
 
     def _whose(self, alone: Payer | None) -> Spending | None:
         found = spending.whose() or (Spending(alone) if alone is not None else None)

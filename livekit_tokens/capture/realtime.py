@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from typing import Any
 
-from livekit_tokens.capture import spending
 from livekit_tokens.capture.conversation import ConversationListener
 from livekit_tokens.capture.expectations import Expectations
+from livekit_tokens.capture.labels import labelled
 from livekit_tokens.capture.listening import listener
 from livekit_tokens.capture.raw import Event, mapping, text
 from livekit_tokens.capture.responses import Responses
@@ -81,7 +81,7 @@ class RealtimeWitness:
         return send_event
 
     def _note_feature(self, event: Any) -> None:
-        if (name := spending.labelled()) is None:
+        if (name := labelled()) is None:
             return
         told = event.get if isinstance(event, dict) else partial(getattr, event)
         if told("type", None) == "response.create" and (asked := text(told("event_id", None))) is not None:

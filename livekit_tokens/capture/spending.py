@@ -25,12 +25,12 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Collection
-from contextvars import ContextVar
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Protocol
 from weakref import WeakSet, WeakValueDictionary
 
+from livekit_tokens.capture.labels import labelled
+from livekit_tokens.capture.nested import Nested
 from livekit_tokens.core.lines import Done, Late, More, Pend
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.domain.times import Micros
@@ -107,13 +107,16 @@ class Payer:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What a context says: who pays, which agent asked, and whether that is within a call; `around`: what it said
-    before, and says again when a `usage_session` is left."""
+    """What a context says: who pays, which agent asked, and whether that is within a call."""
 
     payer: Payer
     agent: str | None = None
     in_call: bool = True
-    around: Spending | None = None
+
+    @property
+    def over(self) -> bool:
+        """For good: a call that is over may begin anew."""
+        return self.payer.by_hand and self.payer.over
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +133,7 @@ class Spender:
         return self.writer.new_record(**told | fields)
 
 
-_context: ContextVar[Spending | None] = ContextVar("livekit_tokens_spending", default=None)
-_feature: ContextVar[_Label | None] = ContextVar("livekit_tokens_feature", default=None)
+_context: Nested[Spending] = Nested("livekit_tokens_spending")
 _payers: WeakSet[Payer] = WeakSet()
 _of_session: WeakValueDictionary[str, WeakSet[Payer]] = WeakValueDictionary()
 """Each session's payers, who hold their entry: a process may serve many sessions at once, and more in its life."""
@@ -154,7 +156,7 @@ def may_be_spent() -> bool:
 
     Where it answers False, `current` answers None; where True, `current` says whose, if anybody's.
     """
-    found = _context.get()
+    found = _context.innermost()
     return found.in_call if found is not None else current() is not None
 
 
@@ -216,71 +218,24 @@ def _first_of(found: list[Payer]) -> Spending | None:
 
 def told() -> Spending | None:
     """Only what the context says."""
-    found = _context.get()
+    found = _context.innermost()
     return found if found is None or found.payer.is_of_this_process else None
 
 
 def spend(spending: Spending | None) -> None:
     """From here on, in this context, that is whose money is spent; None: nobody's that the context says."""
-    _context.set(spending)
+    _context.only(spending)
+
+
+def enter(spending: Spending) -> None:
+    """As `spend`, until it is left."""
+    _context.enter(spending)
 
 
 def leave(payers: Collection[Payer]) -> Payer | None:
-    """In this context, the innermost of these pays no more; answers it, None where none of them has been paying.
-
-    A generator may be entered in one task and closed by another, whose own spending goes on.
-    """
-    found = _context.get()
-    while found is not None and found.payer not in payers:
-        found = found.around
-    if found is None:
-        return None
-    _context.set(found.around)
-    return found.payer
-
-
-def labelled() -> str | None:
-    """What the running code is a part of, if `feature` says so."""
-    label = _feature.get()
-    return None if label is None else label.name
-
-
-class feature:  # noqa: N801 - used as `with feature("introspection"):`
-    """Labels every request that is made inside, sync or async; the innermost counts.
-
-    May be entered again, also while it is entered elsewhere, and left by another task than has entered it.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = str(name)
-
-    def __enter__(self) -> None:
-        _feature.set(_Label(self._name, self, _feature.get()))
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        label = _feature.get()
-        while label is not None and label.by is not self:
-            label = label.around
-        if label is not None:
-            _feature.set(label.around)
-
-    async def __aenter__(self) -> None:
-        self.__enter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, trace)
-
-
-@dataclass(frozen=True, slots=True)
-class _Label:
-    """What a context says of the feature; what it said before stands in the context, too: who leaves may have entered
-    elsewhere, where a token of this context would be refused."""
-
-    name: str
-    by: feature
-    around: _Label | None
+    """In this context, the innermost of these pays no more; answers it, None where none of them has been paying."""
+    left = _context.leave(lambda spending: spending.payer in payers)
+    return None if left is None else left.payer
 
 
 def is_in_loop() -> bool:

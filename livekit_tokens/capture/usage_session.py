@@ -84,8 +84,7 @@ class UsageSession:
         entered = Entered(live, self._process)
         self._entered.append(entered)
         around = spending.whose()
-        in_call = around is not None and around.in_call
-        spending.spend(Spending(entered.payer, in_call=in_call, around=spending.told()))
+        spending.enter(Spending(entered.payer, in_call=around is not None and around.in_call))
         return entered
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livekit_tokens.capture import spending
+from livekit_tokens.capture.labels import labelled
 from livekit_tokens.core import faults
 from livekit_tokens.core.lines import Done, Late, More, Pend
 from livekit_tokens.domain.sessions import BY_HAND, Part, of_session, suffix
@@ -52,7 +52,7 @@ class PartWriter:
 
     def feature(self) -> str:
         """For what it is spent now: as the context says, else the part."""
-        return spending.labelled() or self._part_feature
+        return labelled() or self._part_feature
 
     def new_record(self, **fields: Any) -> UsageRecord:
         """A record of this part: now, by the agent that speaks now, for the feature that the context says."""

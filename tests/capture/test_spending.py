@@ -8,10 +8,9 @@ import multiprocessing
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import copy_context
 from dataclasses import replace
 from weakref import WeakSet
 
@@ -19,8 +18,9 @@ import pytest
 from livekit.agents.testing import fake_job_context
 
 from livekit_tokens.capture import spending
+from livekit_tokens.capture.labels import feature, labelled
 from livekit_tokens.capture.part import LivePart, Process
-from livekit_tokens.capture.spending import Payer, Spending, current, feature
+from livekit_tokens.capture.spending import Payer, Spending, current
 from livekit_tokens.domain.sessions import Part
 from livekit_tokens.runtime import new_key, now
 
@@ -190,7 +190,7 @@ async def test_tasks_and_threads_that_asyncio_starts_inherit_it() -> None:
         assert await asyncio.to_thread(session) == "a"
     with call.context("greeter"), feature("search"):
         assert await asyncio.create_task(asyncio.to_thread(session)) == "a"
-        assert await asyncio.to_thread(spending.labelled) == "search"
+        assert await asyncio.to_thread(labelled) == "search"
 
 
 async def test_a_bare_thread_works_for_the_call_of_its_processs_only_job(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,48 +249,7 @@ async def test_the_innermost_feature_labels_what_is_made_inside() -> None:
         record = inner.new_record(**REQUEST)
         assert (record.feature, record.agent) == ("search", "greeter")
         assert inner.new_record(**REQUEST, feature="own", agent="other").feature == "own"
-        assert spending.labelled() is None
-
-
-async def test_one_feature_labels_several_tasks_at_once() -> None:
-    """Made once, as a module's constant; whoever leaves first is labelled no more, and the others still are."""
-    search, both_in, first_out = feature("search"), asyncio.Barrier(2), asyncio.Event()
-
-    async def short() -> None:
-        async with search:
-            await both_in.wait()
-        assert spending.labelled() is None
-        first_out.set()
-
-    async def long() -> None:
-        with feature("answer"):
-            async with search, search:
-                await both_in.wait()
-                await first_out.wait()
-                assert spending.labelled() == "search"
-            assert spending.labelled() == "answer"
-
-    await asyncio.gather(short(), long())
-
-
-async def test_a_generator_inside_a_feature_may_be_closed_by_another_task() -> None:
-    """A web app's response that streams: neither of the two is disturbed, nor labelled for longer than it says."""
-
-    async def streaming() -> AsyncGenerator[str | None]:
-        with feature("stream"):
-            yield spending.labelled()
-
-    async def closing(stream: AsyncGenerator[str | None]) -> None:
-        with feature("web"):
-            await stream.aclose()
-            assert spending.labelled() == "web"
-
-    elsewhere = copy_context()
-    with feature("answer"):
-        stream = streaming()
-        assert await anext(stream) == "stream"
-        await asyncio.create_task(closing(stream), context=elsewhere)
-    assert spending.labelled() is None
+        assert labelled() is None
 
 
 @pytest.mark.parametrize("part", ["spending", "part"])

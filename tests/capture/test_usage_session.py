@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import nullcontext
 from contextvars import copy_context
 from pathlib import Path
+from weakref import ref
 
 import openai as sdk
 import pytest
 from livekit.agents.testing import fake_job_context
 
 from livekit_tokens.capture import spending
+from livekit_tokens.capture.part import LivePart
 from livekit_tokens.capture.who import Naming
 from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.identity import Identities
@@ -118,6 +121,30 @@ async def test_a_generator_inside_may_be_closed_by_another_task(world: World) ->
     assert {part.status for part in world.parts.values()} == {"closed"}
 
 
+@pytest.mark.parametrize("overlapping", [False, True])
+async def test_a_session_that_another_task_has_left_is_let_go_of(world: World, overlapping: bool) -> None:
+    """A worker begins streams for weeks in one context, and others close them: each part would live as long as it."""
+    parts: list[ref[LivePart]] = []
+
+    async def streaming() -> AsyncGenerator[None]:
+        async with world.session("stream") as entered:
+            parts.append(ref(entered.live))
+            yield
+
+    async def closing(stream: AsyncGenerator[None]) -> None:
+        await stream.aclose()
+
+    streams: list[AsyncGenerator[None]] = []
+    for _ in range(20):
+        streams.append(streaming())
+        await anext(streams[-1])
+        if len(streams) > overlapping:
+            await asyncio.create_task(closing(streams.pop(0)))
+    gc.collect()
+    assert len(parts) == 20
+    assert sum(part() is not None for part in parts) <= 4
+
+
 def test_the_innermost_is_the_one_and_the_outer_goes_on(world: World) -> None:
     """Nested sessions."""
     with world.session("outer"):
@@ -152,6 +179,23 @@ async def test_what_a_task_spends_when_the_session_is_over_is_still_the_sessions
     await task
     part = world.part_of(world.records[0])
     assert (part.session_id, part.user, part.close_reason) == ("thread-1", "ada", "afterwards")
+
+
+async def test_it_is_still_the_sessions_after_another_session_inside_the_task(world: World) -> None:
+    """Which began when the first was over already."""
+    go_on = asyncio.Event()
+
+    async def later() -> None:
+        await go_on.wait()
+        with world.session("inner"), world.session("innermost"):
+            pass
+        world.record_usage(model="gpt-4.1", input_tokens=1)
+
+    with world.session("thread-1"):
+        task = asyncio.create_task(later())
+    go_on.set()
+    await task
+    assert world.part_of(world.records[0]).session_id == "thread-1"
 
 
 def test_the_person_is_kept_as_the_settings_say(world: World) -> None:
