@@ -198,6 +198,9 @@ class _Taking:
                 self.recovered.newer += 1
                 faults.note(f"a spool is in format {written}; this version reads up to {FORMAT}, and leaves it")
             else:
+                # Its owner may have lived, and drained on, until long after all checkpoints were read.
+                async with self.turn() as connection:
+                    self.known = await connection.checkpoint(self.folder.name)
                 await self._finish()
         finally:
             spool.unlock(lock)

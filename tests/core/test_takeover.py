@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ import pytest
 
 from livekit_tokens.core import remains, replay, spool, takeover
 from livekit_tokens.core.drain import SpoolDrain
-from livekit_tokens.core.ledger import Batch, Source
+from livekit_tokens.core.ledger import Batch, Checkpoint, Source
 from livekit_tokens.core.lines import FORMAT, Head, More, Use, from_bytes, to_bytes
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.remains import ABANDONED, missing_end, read_remains
@@ -211,6 +211,32 @@ async def test_a_number_that_is_in_the_ledger_is_not_given_again(tmp_path: Path)
     path.write_bytes(path.read_bytes().replace(b'"seq":2', b'"seq":7'))
     await take_over([tmp_path], ledger)
     assert ledger.seqs() == [1, 2, 3]
+
+
+class DrainedMeanwhile(MemoryLedger):
+    """Once it has told how far all sources are, the owner of one goes on, and dies; its spool loses what came then."""
+
+    def __init__(self, owner: Recorder) -> None:
+        super().__init__()
+        self.owner = owner
+
+    async def checkpoints(self, sources: Iterable[str]) -> Mapping[str, Checkpoint]:
+        told = await super().checkpoints(sources)
+        path = spool.segment_path(self.owner.folder, 1)
+        kept = path.read_bytes()
+        self.owner.record(a_record(), settles="r1.1")
+        await SpoolDrain(self.owner.folder, self.owner.source, self).drain()
+        killed(self.owner)
+        path.write_bytes(kept)
+        return told
+
+
+async def test_what_an_owner_drained_before_its_spools_own_turn_is_known(tmp_path: Path) -> None:
+    """It lived when the takeover began: its last response is in the ledger, and is neither estimated nor lost."""
+    ledger = DrainedMeanwhile(a_call(tmp_path))
+    recovered = await take_over([tmp_path], ledger)
+    assert (recovered.estimated, recovered.lost, ledger.lost) == (0, 0, 0)
+    assert (ledger.seqs(), ledger.parts[KEY].status) == ([1, 2], "abandoned")
 
 
 async def test_a_taker_killed_between_commit_and_anything_else_repeats_harmlessly(tmp_path: Path) -> None:
