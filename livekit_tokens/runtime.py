@@ -156,6 +156,7 @@ class Runtime:
         if not isinstance(recorder, Recorder) or self.background is None:
             return
         counting.settle(None, counting.SETTLE_SECONDS)
+        recorder.make_records()
         for part in recorder.open_parts():
             ended = sessions.ended(part, now(), "process_exit")
             for charge in recorder.charges(ended):

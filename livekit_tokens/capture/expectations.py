@@ -6,6 +6,8 @@ from contextlib import suppress
 from operator import is_
 from typing import NamedTuple
 
+import msgspec
+
 from livekit_tokens.capture.conversation import ConversationListener
 from livekit_tokens.capture.flights import NO_OWN, Flight, Own
 from livekit_tokens.core.estimates import left_out, prompt
@@ -193,7 +195,7 @@ class Expectations:
 def _units_of(done: Done) -> Units:
     """Nothing where they contradict each other, which is said where they are recorded."""
     with suppress(ImpossibleUsage):
-        return split_realtime_usage(done.usage)
+        return split_realtime_usage(msgspec.to_builtins(done.counts))
     return {}
 
 

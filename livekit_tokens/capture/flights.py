@@ -125,18 +125,16 @@ class Flights:
         """The flight of a response that is told of for the first time, by the metadata that it was asked for with.
 
         LiveKit gives it the asking event's id, which an app's own `response.create` does not: its metadata is told
-        back as it was. Where there is none, it is the one that has waited longest, the one that the provider was
-        expected to begin by itself among them.
+        back as it was. Where there is none, it is the one that the provider was expected to begin by itself, or the
+        one that has waited longest.
         """
         if labels and (asked := text(labels.get("client_event_id"))) is not None:
             return self.asked.pop(asked, None)
+        if not labels and self.expected is not None:
+            expected, self.expected = self.expected, None
+            return expected
         asked = next((asked for asked, flight in self.asked.items() if flight.labels == labels), None)
-        expected = None if labels else self.expected
-        if asked is not None and (expected is None or self.asked[asked].began < expected.began):
-            return self.asked.pop(asked)
-        if expected is not None:
-            self.expected = None
-        return expected
+        return None if asked is None else self.asked.pop(asked)
 
     def announce(self, response_id: str | None, flight: Flight) -> None:
         flight.key = response_id or flight.pend.id

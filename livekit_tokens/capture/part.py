@@ -178,7 +178,6 @@ class LivePart(PartWriter):
         """What it adds up to now, from memory; after the end, what it was. Where a loop runs, it waits for nothing."""
         if self._final is None and not spending.is_in_loop():
             counting.settle(self.part.key, COUNT_SECONDS)
-        self._recorder.make_records()
         return self._final or self._summary(self.part)
 
     def fix(self, reason: str | None, at: Micros | None = None) -> SessionSummary:

@@ -9,7 +9,7 @@ import msgspec
 from livekit_tokens.capture.flights import Flight
 from livekit_tokens.capture.raw import Event, mapping, text
 from livekit_tokens.capture.unsettled import Unsettled
-from livekit_tokens.core.lines import Done, Pend
+from livekit_tokens.core.lines import Done, Pend, counts_in
 from livekit_tokens.core.pending import estimated, settled
 from livekit_tokens.domain.usage import UsageRecord
 
@@ -46,7 +46,7 @@ class ResponseRecords:
         return Done(
             "" if flight is None else flight.pend.id,
             self._unsettled.writer.now(),
-            response.get("usage"),
+            counts_in(response.get("usage")),
             status,
             _error_of(response) if status == "failed" else None,
             processing_ms,
@@ -54,15 +54,15 @@ class ResponseRecords:
             response_id,
         )
 
-    def ended(self, done: Done, flight: Flight | None) -> UsageRecord:
+    def ended(self, done: Done, usage: object, flight: Flight | None) -> UsageRecord:
         """By what its end tells, else estimated."""
         if flight is None:
-            return settled(Pend("", done.at, self.begun(done.request_id)), done)
-        if done.usage is None and done.error is None:
+            return settled(Pend("", done.at, self.begun(done.request_id)), done, usage)
+        if usage is None and done.error is None:
             record = self.given_up(flight, broken=False)
             metadata = {**record.metadata, "status": done.status}
             return replace(record, request_id=done.request_id, metadata=metadata)
-        return settled(flight.pend, done)
+        return settled(flight.pend, done, usage)
 
     def refused(self, flight: Flight, code: str) -> UsageRecord:
         """The server has refused to begin it: a failed request, which is not billed."""

@@ -187,15 +187,16 @@ class Responses:
         response = mapping(event.get("response"))
         response_id = text(response.get("id"))
         flight = self._flights.of(response_id)
-        if flight is not None and response.get("usage") is not None:
-            self._billed(flight, self._records.done(response, response_id, flight))
+        if flight is not None and (done := self._records.done(response, response_id, flight)).counts is not None:
+            self._billed(flight, done)
             return
         if self._flights.is_over(response_id):
             self._come_late(response_id or "", response.get("usage"))
             return
         if flight is None:
             flight = self._flights.take(mapping(response.get("metadata")))
-        record = self._records.ended(self._records.done(response, response_id, flight), flight)
+        done = self._records.done(response, response_id, flight)
+        record = self._records.ended(done, response.get("usage"), flight)
         if record.provenance == "reported" and record.units:
             told = (text(mapping(item).get("id")) for item in items(response.get("output")))
             self._expectations.learn_of_unannounced(next(filter(None, told), response_id or ""), record.units)

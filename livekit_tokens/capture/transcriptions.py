@@ -12,7 +12,7 @@ from livekit_tokens.capture.conversation import ConversationListener
 from livekit_tokens.capture.raw import Event, Recent, mapping, text, whole
 from livekit_tokens.capture.unsettled import Unsettled
 from livekit_tokens.core import faults, whisper
-from livekit_tokens.core.lines import Done, Pend
+from livekit_tokens.core.lines import Done, Pend, counts_in
 from livekit_tokens.core.pending import settled, transcribed
 from livekit_tokens.core.vocabulary import count_in_call
 from livekit_tokens.core.whisper import Count
@@ -69,17 +69,18 @@ class Transcriptions:
             return
         pend = self._in_flight.pop(item or "", None)
         spoken_ms = self._conversation.spoken_ms.pop(item or "", None)
-        done = Done("" if pend is None else pend.id, self._unsettled.writer.now(), event.get("usage"), request_id=item)
+        usage, transcript = event.get("usage"), event.get("transcript")
+        at = self._unsettled.writer.now()
+        done = Done("" if pend is None else pend.id, at, counts_in(usage), request_id=item)
         if pend is None:
-            pend = Pend("", done.at, self._begun(item))
-        transcript = event.get("transcript")
-        if done.usage is None:
+            pend = Pend("", at, self._begun(item))
+        if usage is None:
             told = whisper.without_usage(pend.record.model, _counted(pend, transcript), spoken_ms)
-            self._settle(pend, replace(pend.record, at=done.at, **told._asdict()))
-        elif pend.id:
-            self._unsettled.done(done, partial(_made, pend, transcript))
+            self._settle(pend, replace(pend.record, at=at, **told._asdict()))
+        elif pend.id and done.counts is not None:
+            self._unsettled.done(done, partial(_made, pend, transcript if done.is_by_duration else None))
         else:
-            self._settle(pend, _made(pend, transcript, done))
+            self._settle(pend, settled(pend, done, usage, _counted(pend, transcript)))
 
     def _on_failed(self, event: Event) -> None:
         error = text(mapping(event.get("error")).get("code")) or "transcription_failed"
@@ -145,9 +146,8 @@ class Transcriptions:
 
 
 def _made(pend: Pend, transcript: object, done: Done) -> UsageRecord:
-    """The transcript is counted and dropped, and only where its tokens inform."""
-    by_duration = isinstance(done.usage, dict) and "seconds" in done.usage
-    return settled(pend, done, _counted(pend, transcript) if by_duration else None)
+    """The transcript is counted and dropped."""
+    return settled(pend, done, transcript=_counted(pend, transcript))
 
 
 def _counted(pend: Pend, transcript: object) -> Count | None:

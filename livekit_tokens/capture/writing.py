@@ -159,8 +159,9 @@ class PartWriter:
         self._recorder.more(more)
 
     def done(self, done: Done, make: Callable[[Done], UsageRecord]) -> None:
-        """A pending request has ended so. Its record is made aside, unless somebody hears of each as it is written."""
-        if self._on_usage is None:
+        """A pending request has ended so. Its record is made aside, unless somebody hears of each as it is written, or
+        something that was told by hand may be the same."""
+        if self._on_usage is None and not self._process.witnessed.has_told:
             self.counted += 1
             self._recorder.done(done, make, self._put_made)
         else:

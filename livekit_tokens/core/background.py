@@ -204,9 +204,10 @@ class Background:
 
     async def _try_to_drain(self) -> bool:
         async with self._turn:
-            self._dirty = False  # before reading: what is written from now on asks again
             try:
+                self._dirty = True  # what is written here is read below, and asks for no other drain
                 self._recorder.tend()
+                self._dirty = False  # before reading: what is written from now on asks again
                 _, drain = await self._connect()
                 await drain.drain()
                 if self._recorder.disk_full:

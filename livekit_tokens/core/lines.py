@@ -105,8 +105,54 @@ class More(msgspec.Struct, tag="more", frozen=True, omit_defaults=True):
         return Arrived(self.audio_ms, self.tokens, self.ahead, self.whole)
 
 
+Number: TypeAlias = int | float | None
+
+
+class CachedCounts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Of an input's cached tokens, by modality."""
+
+    text_tokens: Number = None
+    audio_tokens: Number = None
+    image_tokens: Number = None
+
+
+class DetailCounts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Of an input or an output, by modality."""
+
+    text_tokens: Number = None
+    audio_tokens: Number = None
+    image_tokens: Number = None
+    reasoning_tokens: Number = None
+    cached_tokens: Number = None
+    cached_tokens_details: CachedCounts | None = None
+
+
+class Counts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A usage object's own counts, and nothing else of it: what else a server tells may be anything.
+
+    Source: OpenAI API reference, Realtime server events, `response.done` and
+    `conversation.item.input_audio_transcription.completed`.
+    """
+
+    input_tokens: Number = None
+    output_tokens: Number = None
+    input_token_details: DetailCounts | None = None
+    output_token_details: DetailCounts | None = None
+    seconds: Number = None
+
+
+def counts_in(usage: object) -> Counts | None:
+    """None where there is no usage, or what should be a count is none."""
+    if usage is None:
+        return None
+    try:
+        return msgspec.convert(usage, Counts)
+    except msgspec.ValidationError:
+        return None
+
+
 class Done(msgspec.Struct, tag="done", frozen=True, omit_defaults=True):
-    """The end of a pending request as the provider has told it, `usage` in the provider's own counts.
+    """The end of a pending request as the provider has told it, in the provider's own counts.
 
     Its record follows in a line of its own, made of this (`pending.settled`) by whoever comes first: the background of
     its owner, or, where that was killed before, the taker.
@@ -114,12 +160,17 @@ class Done(msgspec.Struct, tag="done", frozen=True, omit_defaults=True):
 
     id: str
     at: Micros
-    usage: object = None
+    counts: Counts | None = None
     status: str | None = None
     error: str | None = None
     processing_ms: int | None = None
     first_output_ms: int | None = None
     request_id: str | None = None
+
+    @property
+    def is_by_duration(self) -> bool:
+        """Whether a transcription is billed by its length, and its tokens only inform."""
+        return self.counts is not None and self.counts.seconds is not None
 
 
 class Unpend(msgspec.Struct, tag="unpend", frozen=True):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
+
+import msgspec
 
 from livekit_tokens.core import cut_requests, faults
 from livekit_tokens.core.estimates.output import Usual, generated_unheard, output_of
@@ -15,16 +16,16 @@ from livekit_tokens.domain.splitting import split_realtime_usage, split_transcri
 from livekit_tokens.domain.usage import UsageRecord
 
 
-def settled(pend: Pend, done: Done, transcript: Count | None = None) -> UsageRecord:
+def settled(pend: Pend, done: Done, usage: object = None, transcript: Count | None = None) -> UsageRecord:
     """The record of a realtime session's request by what the provider has told of its end.
 
     `unknown`, and without units, where the figures contradict each other, or there are none. Those of a request that
-    has failed are none: it was refused before anything was generated, and nothing is billed. `transcript`: its tokens,
-    which inform where it is billed by duration.
+    has failed are none: it was refused before anything was generated, and nothing is billed. `usage`: what the provider
+    has told where that are no counts. `transcript`: its tokens, which inform where it is billed by duration.
     """
     metadata = {} if done.status is None else {"status": done.status}
     try:
-        told = _told(pend.record.operation, done, transcript)
+        told = _told(pend.record.operation, done, usage, transcript)
     except ImpossibleUsage as fault:
         faults.note("a request's figures are impossible; recorded as unknown", fault)
         told = Transcription({}, "unknown", metadata={"fault": str(fault)})
@@ -43,14 +44,14 @@ def settled(pend: Pend, done: Done, transcript: Count | None = None) -> UsageRec
     )
 
 
-def _told(operation: str, done: Done, transcript: Count | None) -> Transcription:
-    if done.usage is None:
+def _told(operation: str, done: Done, usage: object, transcript: Count | None) -> Transcription:
+    counts = usage if done.counts is None else msgspec.to_builtins(done.counts)
+    if counts is None:
         return Transcription({}, "unknown" if done.error is None else "reported")
     if operation != "transcription":
-        return Transcription(split_realtime_usage(done.usage), "reported")
-    units = split_transcription_usage(done.usage)
-    by_duration = isinstance(done.usage, Mapping) and "seconds" in done.usage
-    return with_duration(units, transcript) if by_duration else Transcription(units, "reported")
+        return Transcription(split_realtime_usage(counts), "reported")
+    units = split_transcription_usage(counts)
+    return with_duration(units, transcript) if done.is_by_duration else Transcription(units, "reported")
 
 
 def estimated(pend: Pend, progress: More | None = None) -> UsageRecord:

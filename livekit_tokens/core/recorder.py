@@ -33,6 +33,24 @@ Write = Callable[[UsageRecord, str], object]
 """Takes the record that a pending request has come to, and the request's id."""
 
 
+_MOST_UNMADE = 16
+"""Ends whose record is not made yet: the background makes it twice a second; where it does not, each end makes one."""
+
+
+class _Unmade(msgspec.Struct):
+    """The end of a request, and the record that it comes to, made once."""
+
+    done: Done
+    make: Make
+    write: Write
+    made: UsageRecord | None = None
+
+    def record(self) -> UsageRecord:
+        if self.made is None:
+            self.made = self.make(self.done)
+        return self.made
+
+
 class Recording(Protocol):
     """What capture needs of a recorder."""
 
@@ -131,7 +149,9 @@ class Recorder:
         self._tallies: dict[str, Tally] = {}
         self._pending: dict[str, Pend] = {}
         self._progress: dict[str, More | Done] = {}
-        self._unmade: deque[tuple[Done, Make, Write]] = deque()
+        self._unmade: deque[_Unmade] = deque()
+        self._tallied: set[str | None] = set()
+        """Pending requests whose figures are summed up, and whose record is not made yet."""
         self._making = threading.RLock()
         self._later: deque[Callable[[], None]] = deque(maxlen=_MOST_LATER)
         self.unkept = 0
@@ -179,8 +199,9 @@ class Recorder:
             if settles is not None:
                 self._pending.pop(settles, None)
                 self._progress.pop(settles, None)
-            tally = self._tallies.get(record.part)
-            if tally is not None:
+            if settles in self._tallied:
+                self._tallied.discard(settles)
+            elif (tally := self._tallies.get(record.part)) is not None:
                 tally.add(record)
         self._on_written()
         if logger.isEnabledFor(logging.DEBUG):
@@ -203,24 +224,43 @@ class Recorder:
                 self._writer.append(more, patience=0)
 
     def done(self, done: Done, make: Make, write: Write) -> None:
-        """The provider has told the figures of a request in flight. They survive the process from now on; the record
-        that they come to is made and given to `write` aside, or when somebody asks for what is recorded."""
+        """The provider has told the end of a request in flight. It survives the process from now on, and counts; the
+        record that it comes to is made, and given to `write`, aside.
+
+        At once where that cannot be written down, or a record that was told by hand has ended the request before.
+        """
+        unmade = _Unmade(done, make, write)
         with self._lock:
-            if done.id in self._pending:  # else it has been told by hand, and ended
+            pend = self._pending.get(done.id)
+            is_aside = pend is not None and self._writer.append(done)
+            if pend is not None and is_aside:
                 self._progress[done.id] = done
-                self._writer.append(done)
-        self._unmade.append((done, make, write))
+                if (tally := self._tallies.get(pend.record.part)) is not None:
+                    tally.add_made(unmade.record)
+                    self._tallied.add(done.id)
+        if not is_aside:
+            write(unmade.record(), done.id)
+            return
+        self._unmade.append(unmade)
+        if len(self._unmade) > _MOST_UNMADE:
+            self._make_one()
         self._on_written()
 
     def make_records(self) -> None:
         """Have the records of all that is done."""
+        while self._make_one():
+            pass
+
+    def _make_one(self) -> bool:
         with self._making:  # who asks waits for the one that another thread has just begun, too
-            while self._unmade:
-                done, make, write = self._unmade.popleft()
-                try:
-                    write(make(done), done.id)
-                except Exception as error:  # noqa: BLE001 - it stays in flight: the taker makes it
-                    faults.note("a record could not be made of its figures", error)
+            if not self._unmade:
+                return False
+            unmade = self._unmade.popleft()
+            try:
+                unmade.write(unmade.record(), unmade.done.id)
+            except Exception as error:  # noqa: BLE001 - it stays in flight: the taker makes it
+                faults.note("a record could not be made of its figures", error)
+            return True
 
     def unpend(self, pending: str) -> None:
         """A request that was expected never began."""
@@ -325,6 +365,7 @@ class Recorder:
     def disown(self) -> None:
         """Let go of the files as they are: in a forked child the parent's, whose lock is not touched."""
         self._unmade.clear()
+        self._making = threading.RLock()
         self._writer.let_go()
 
     # -- with the lock held --------------------------------------------------------------------------------------

@@ -57,13 +57,14 @@ class Remains:
     progress: dict[str, More | Done] = field(default_factory=dict)
     charged: set[tuple[str, str | None]] = field(default_factory=set)
 
+    def is_done(self, pending: str) -> bool:
+        """Whether its figures had come."""
+        return isinstance(self.progress.get(pending), Done)
+
     @property
-    def untold(self) -> int:
-        """Records that no number tells of: damaged at the end, or known by their figures alone, whose request's own
-        line cannot be read."""
-        return self.damaged + sum(
-            isinstance(told, Done) and told.id not in self.pending for told in self.progress.values()
-        )
+    def nobodys(self) -> list[str]:
+        """Requests that are known by their figures alone: their own line cannot be read."""
+        return [told.id for told in self.progress.values() if isinstance(told, Done) and told.id not in self.pending]
 
     @property
     def place(self) -> Checkpoint:
@@ -130,6 +131,7 @@ def _fold(remains: Remains, line: Line) -> None:
             _begin(remains, line)
         case Unpend():
             remains.pending.pop(line.id, None)
+            remains.progress.pop(line.id, None)
         case More() | Done():
             remains.progress[line.id] = line
             if line.id in remains.pending:
@@ -139,7 +141,7 @@ def _fold(remains: Remains, line: Line) -> None:
 def _begin(remains: Remains, pend: Pend) -> None:
     """It may be told again, by a segment's beginning that a kill has cut: its end stands."""
     remains.pending[pend.id] = pend
-    if not isinstance(remains.progress.get(pend.id), Done):
+    if not remains.is_done(pend.id):
         remains.progress.pop(pend.id, None)
     _active(remains, pend.record.part, pend.at)
 

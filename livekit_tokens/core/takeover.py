@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from livekit_tokens.core import faults, replay, spool
 from livekit_tokens.core.drain import Drained, SpoolDrain
 from livekit_tokens.core.ledger import Checkpoint, Ledger, LedgerConnection, Source
-from livekit_tokens.core.lines import FORMAT, Line, PartLine, Use
-from livekit_tokens.core.remains import append, finish_line, missing_end, newest_format, read_remains
+from livekit_tokens.core.lines import FORMAT, Line, PartLine, Unpend, Use
+from livekit_tokens.core.remains import Remains, append, finish_line, missing_end, newest_format, read_remains
 from livekit_tokens.domain.errors import LedgerTooNew, LedgerUnavailable
 from livekit_tokens.domain.pricing import SessionCharges, no_charges
 
@@ -214,18 +214,22 @@ class _Taking:
         if self.terms.ledger_id and remains.source.ledger not in ("", self.terms.ledger_id):
             self.recovered.elsewhere += 1
             return
-        untold, remains.seq = remains.untold, remains.seq + remains.untold
+        nobodys = remains.nobodys
+        untold = remains.damaged + len(nobodys)
+        remains.seq += untold
         if self.known is not None:
             # The last records' lines may have been damaged since they were drained.
             remains.seq = max(remains.seq, self.known.seq)
             if self.known > remains.place:
-                remains.pending.clear()  # their records may be in the ledger already
-        end = missing_end(remains, self.terms.session_charges)
+                nobodys += remains.pending  # their records may be in the ledger already
+                remains.pending.clear()
+        # Said, so that whoever takes over again finds neither.
+        end = [*map(Unpend, nobodys), *missing_end(remains, self.terms.session_charges)]
         ended = remains.place
         if end or untold:
             ended = append(self.folder, remains, end, self.known)
             self.recovered.parts += sum(isinstance(line, PartLine) for line in end)
-            self.recovered.estimated += sum(map(_is_guessed, end))
+            self.recovered.estimated += sum(_is_guessed(remains, line) for line in end)
         done = await self._drain(remains.source, ended)
         self.recovered.sources += bool(end or done.records or done.lost)
         self.recovered.records += done.records
@@ -266,6 +270,6 @@ class _Taking:
             faults.note("a spool has no readable line; it is left where it is", source=self.folder.name)
 
 
-def _is_guessed(line: Line) -> bool:
-    """Whether it is of a request of which its provider had told nothing."""
-    return isinstance(line, Use) and line.settles is not None and line.record.provenance != "reported"
+def _is_guessed(remains: Remains, line: Line) -> bool:
+    """Whether it is of a request whose end its provider had not told."""
+    return isinstance(line, Use) and line.settles in remains.pending and not remains.is_done(line.settles)

@@ -66,7 +66,7 @@ class Tally:
     def __init__(self, prices: Prices = NO_PRICES) -> None:
         self._prices = prices
         self._sums: dict[Line, _Sum] = {}
-        self._added: deque[UsageRecord] = deque()
+        self._added: deque[UsageRecord | Callable[[], UsageRecord]] = deque()
         self._waiting: deque[UsageRecord] = deque(maxlen=_MOST_WAITING)
         # Records come from any thread, and a summary that prices what waits is asked for from any other.
         self._lock = threading.Lock()
@@ -76,11 +76,18 @@ class Tally:
         if len(self._added) >= _MOST_ADDED:
             self.sum_up()
 
+    def add_made(self, make: Callable[[], UsageRecord]) -> None:
+        """The same of a record that is made when it is needed."""
+        self._added.append(make)
+        if len(self._added) >= _MOST_ADDED:
+            self.sum_up()
+
     def sum_up(self) -> None:
         """Bring the sums up to what was added; waits for nothing."""
         with self._lock:
             while self._added:
-                record = self._added.popleft()
+                added = self._added.popleft()
+                record = added if isinstance(added, UsageRecord) else added()
                 price = self._prices.price_if_ready(record)
                 found = self._counted(record)
                 if price is None:

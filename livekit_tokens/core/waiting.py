@@ -7,7 +7,7 @@ from pathlib import Path
 
 from livekit_tokens.core import spool
 from livekit_tokens.core.ledger import START, Checkpoint
-from livekit_tokens.core.lines import Head, Use
+from livekit_tokens.core.lines import Done, Head, Use
 from livekit_tokens.core.places import size_text
 from livekit_tokens.core.reading import readings
 from livekit_tokens.domain.receipts import counted
@@ -36,10 +36,15 @@ def waiting_in(folder: Path, checkpoint: Checkpoint | None, *, since: Micros) ->
     at = checkpoint or START
     records, oldest, read, seq, capped = 0, None, 0, at.seq, False
     segment, offset = at.segment, at.offset
+    done: set[str | None] = set()  # whose records are not made yet
     for reading in readings(folder, segment, offset):
         read += max(0, reading.offset - offset) if reading.segment == segment else reading.offset
         segment, offset = reading.segment, reading.offset
         for found in reading.lines:
+            if isinstance(found.line, Done):
+                done.add(found.line.id)
+            if isinstance(found.line, Use):
+                done.discard(found.line.settles)
             if isinstance(found.line, Use) and found.line.seq > seq:
                 seq = found.line.seq
                 records += 1
@@ -49,7 +54,7 @@ def waiting_in(folder: Path, checkpoint: Checkpoint | None, *, since: Micros) ->
                 since = max(since, found.line.started_at)
         if capped := reading.more and read >= _MOST_READ:
             break
-    return Waiting(size_from(folder, at), records, oldest, capped)
+    return Waiting(size_from(folder, at), records + len(done), oldest, capped)
 
 
 def size_from(folder: Path, at: Checkpoint) -> int:

@@ -90,6 +90,11 @@ class Witnessed:
         self._keyed: _Latest[_Known, UsageRecord] = _Latest(most_keys)
         self._asking = threading.Lock()
 
+    @property
+    def has_told(self) -> bool:
+        """Whether anything that was told by hand has not been seen: what is seen now may be that."""
+        return bool(self._told)
+
     def begin(self, session: str, pending: str, model: str) -> bool:
         """A request is in flight, or more of it is known; False if it has been told by hand, and is no longer."""
         with self._asking:

@@ -809,3 +809,16 @@ def test_who_writes_on_for_the_same_part_writes_nothing_again(paper: Paper, emit
     written = len(paper.pending), len(paper.mores)
     emit.witness.write_to(paper)
     assert (len(paper.pending), len(paper.mores)) == written
+
+
+def test_a_transcription_is_the_agents_that_has_listened(
+    paper: Paper, emit: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the next one speaks when it is told."""
+    emit("session.updated", session={"audio": {"input": {"transcription": {"model": "gpt-4o-transcribe"}}}})
+    emit("input_audio_buffer.committed", item_id="item_1")
+    monkeypatch.setattr(paper, "agent", lambda: "billing")
+    usage = {"type": "tokens", "input_tokens": 20, "output_tokens": 4}
+    emit("conversation.item.input_audio_transcription.completed", item_id="item_1", content_index=0, usage=usage)
+    ((record, _),) = paper.records
+    assert record.agent == "greeter"

@@ -8,7 +8,7 @@ from pathlib import Path
 from livekit_tokens.core.estimates.output import Usual
 from livekit_tokens.core.estimates.prompt import Expected
 from livekit_tokens.core.ledger import Source
-from livekit_tokens.core.lines import Done, Line, Pend, Use
+from livekit_tokens.core.lines import Done, Line, Pend, Use, counts_in
 from livekit_tokens.core.pending import settled
 from livekit_tokens.core.reading import readings
 from livekit_tokens.core.recorder import Recorder
@@ -53,7 +53,7 @@ def a_done(name: str = "r1.1", at: int = 8_000_000, **fields: object) -> Done:
         "input_token_details": read,
         "output_token_details": {"audio_tokens": 50},
     }
-    given = {"usage": usage, "status": "completed", "processing_ms": 2000, "request_id": "resp_1"} | fields
+    given = {"counts": counts_in(usage), "status": "completed", "processing_ms": 2000, "request_id": "resp_1"} | fields
     return Done(name, at, **given)
 
 

@@ -20,7 +20,7 @@ from livekit_tokens.core.health import faults_in
 from livekit_tokens.core.ledger import Batch
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.errors import LedgerCrowded
-from tests.core.makers import a_record, a_recorder
+from tests.core.makers import a_done, a_made_record, a_pend, a_record, a_recorder
 from tests.core.memory_ledger import MemoryLedger
 from tests.waiting import PATIENCE_SECONDS, until, wait_until
 
@@ -513,3 +513,15 @@ def test_who_was_refused_a_connection_gives_each_back_at_once(start) -> None:
     ledger.left = 1
     assert arrived(ledger, 1)
     wait_until(lambda: ledger.left == 1)
+
+
+def test_an_end_whose_record_is_made_for_a_drain_asks_for_no_other_one(start, tmp_path: Path) -> None:
+    """Each is a question to the ledger."""
+    recorder, own = start(ledger := MemoryLedger())
+    recorder._on_written = own.written
+    assert own.flush_blocking(PATIENCE_SECONDS)
+    recorder.pend(a_pend())
+    recorder.done(a_done(), a_made_record, recorder.record)
+    assert own.flush_blocking(PATIENCE_SECONDS)
+    assert len(ledger.records) == 1
+    assert not own._dirty

@@ -19,7 +19,7 @@ from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.takeover import take_over
 from livekit_tokens.core.waiting import waiting_in
 from livekit_tokens.domain.times import SECOND, Micros
-from tests.core.makers import a_part, a_record, a_recorder
+from tests.core.makers import a_done, a_made_record, a_part, a_pend, a_record, a_recorder
 from tests.core.memory_ledger import MemoryLedger
 
 
@@ -93,3 +93,14 @@ def test_a_spool_that_is_in_the_ledger_to_its_end_needs_no_line_of_its_own(dead:
     assert found.told.startswith("1 ended process, all in the ledger; ")
     (orphan,) = found_by(tmp_path, MemoryLedger())
     assert orphan.told.startswith("the process is dead; 30 records")
+
+
+def test_ends_whose_records_are_not_made_yet_are_not_in_the_ledger_either(tmp_path: Path) -> None:
+    """Of a process that was killed: `doctor` tells of them."""
+    recorder = a_recorder(tmp_path)
+    for name in ("r1.1", "r1.2"):
+        recorder.pend(a_pend(name))
+        recorder.done(a_done(name), a_made_record, recorder.record)
+    assert waiting_in(recorder.folder, None, since=0).records == 2
+    recorder.make_records()
+    assert waiting_in(recorder.folder, None, since=0).records == 2

@@ -8,7 +8,7 @@ from zlib import crc32
 import msgspec
 import pytest
 
-from livekit_tokens.core.lines import Line, Use, from_bytes, to_bytes
+from livekit_tokens.core.lines import Counts, DetailCounts, Line, Use, counts_in, from_bytes, to_bytes
 from livekit_tokens.domain.usage import UsageRecord
 from tests.core.makers import a_done, a_pend, a_record
 
@@ -59,6 +59,14 @@ def test_what_is_written_is_read_again(line: Line) -> None:
 def test_an_end_is_read_again_with_the_providers_own_counts() -> None:
     """As it told them: they are read only when its record is made."""
     assert from_bytes(to_bytes(a_done())[:-1]) == a_done()
+
+
+def test_of_a_usage_object_only_counts_are_written() -> None:
+    """What else a server tells may be anything that was said; where a count is none, there are none."""
+    told = {"input_tokens": 3, "prompt": "my card number", "input_token_details": {"text_tokens": 3, "said": ["4111"]}}
+    assert counts_in(told) == Counts(input_tokens=3, input_token_details=DetailCounts(text_tokens=3))
+    assert counts_in({"input_tokens": "my card number"}) is None
+    assert counts_in("my card number") is None
 
 
 def whole(line: Line) -> bytes:

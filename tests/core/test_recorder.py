@@ -12,7 +12,7 @@ import pytest
 
 from livekit_tokens.core import faults, spool, writer
 from livekit_tokens.core.lines import Head, More, PartLine, Pend, StayLine, Use, to_bytes
-from livekit_tokens.core.recorder import Recorder
+from livekit_tokens.core.recorder import _MOST_UNMADE, Recorder
 from livekit_tokens.domain.sessions import Stay, ended
 from tests.core.makers import KEY, a_done, a_made_record, a_part, a_pend, a_record, a_recorder, lines_in
 
@@ -103,6 +103,38 @@ def test_figures_whose_record_is_not_made_yet_are_carried_over(tmp_path: Path) -
     recorder.done(a_done(), a_made_record, recorder.record)
     recorder.begin_segment()
     assert lines_in(recorder.folder, 2)[1:] == [a_pend(), a_done()]
+
+
+def test_the_end_of_a_request_that_is_over_by_other_word_is_recorded_at_once(tmp_path: Path) -> None:
+    """What was told by hand has ended it: nobody could make its record of a line without a beginning."""
+    recorder = a_recorder(tmp_path)
+    recorder.pend(a_pend())
+    recorder.record(a_record(), settles="r1.1")
+    recorder.done(a_done(), a_made_record, recorder.record)
+    assert lines_in(recorder.folder)[-1] == Use(2, a_made_record(a_done()), "r1.1")
+
+
+def test_without_a_background_ends_do_not_pile_up(tmp_path: Path) -> None:
+    """As in a child that may not open the ledger: each makes one then, so the call's end has few to make."""
+    recorder = a_recorder(tmp_path)
+    for number in range(3 * _MOST_UNMADE):
+        recorder.pend(a_pend(f"r1.{number}"))
+        recorder.done(a_done(f"r1.{number}"), a_made_record, recorder.record)
+    assert len([line for line in lines_in(recorder.folder) if isinstance(line, Use)]) == 2 * _MOST_UNMADE
+
+
+def test_the_sums_have_an_end_before_its_record_is_made_and_once_after_it(tmp_path: Path) -> None:
+    """And nobody who asks for them waits for the recorder, who may be the one that asks: a log handler, a signal's."""
+    recorder = a_recorder(tmp_path)
+    recorder.put_part(a_part())
+    recorder.pend(a_pend())
+    recorder.done(a_done(), a_made_record, recorder.record)
+    with recorder._lock, recorder._making:
+        ((_, before),) = recorder.tally(KEY).lines()
+    recorder.make_records()
+    ((_, after),) = recorder.tally(KEY).lines()
+    assert before == after
+    assert (after.requests, after.units) == (1, a_made_record(a_done()).units)
 
 
 def test_one_record_that_cannot_be_made_keeps_no_other_from_being_made(tmp_path: Path) -> None:

@@ -116,6 +116,47 @@ async def test_figures_whose_requests_own_line_is_damaged_are_a_record_lost_and_
     assert (await take_over([tmp_path], ledger)).lost == 0
 
 
+async def test_a_taker_that_is_stopped_behind_its_writing_counts_a_loss_once(tmp_path: Path) -> None:
+    """The ledger was away: the next one finds what was said of figures that are nobody's."""
+    recorder = a_call(tmp_path)
+    recorder.done(a_done(), a_made_record, recorder.record)
+    killed(recorder)
+    path = spool.segment_path(recorder.folder, 1)
+    path.write_bytes(path.read_bytes().replace(b'"type":"pend"', b'"type":"p\0nd"'))
+    ledger = MemoryLedger()
+    for _ in range(3):
+        ledger.fail_next = 1
+        with suppress(LedgerUnavailable):
+            await take_over([tmp_path], ledger)
+    await take_over([tmp_path], ledger)
+    assert ledger.lost == 1
+
+
+async def test_an_end_of_what_turned_out_to_be_told_by_hand_is_no_lost_record(tmp_path: Path) -> None:
+    """It was written down, and then taken back."""
+    recorder = a_call(tmp_path)
+    recorder.done(a_done(), a_made_record, recorder.record)
+    recorder.unpend("r1.1")
+    killed(recorder)
+    assert (await take_over([tmp_path], ledger := MemoryLedger())).lost == 0
+    assert len(ledger.records) == 1
+
+
+async def test_a_power_cut_and_a_taker_that_is_killed_count_no_figures_twice(tmp_path: Path) -> None:
+    """The ledger is ahead of the spool: the record may be there already, and stays not to be made."""
+    recorder = a_call(tmp_path)
+    recorder.done(a_done(), a_made_record, recorder.record)
+    ledger = MemoryLedger()
+    source = recorder.source
+    ledger.at[source.id] = Checkpoint(2, 500, 2)
+    killed(recorder)
+    ledger.fail_next = 1
+    with suppress(LedgerUnavailable):
+        await take_over([tmp_path], ledger)
+    await take_over([tmp_path], ledger)
+    assert a_made_record(a_done()) not in ledger.records.values()
+
+
 async def test_a_response_killed_between_its_announcement_and_its_first_delta_is_known_by_its_id(
     tmp_path: Path,
 ) -> None:

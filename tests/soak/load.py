@@ -16,7 +16,7 @@ from zlib import crc32
 
 from livekit_tokens.core.estimates.output import Usual
 from livekit_tokens.core.estimates.prompt import Expected
-from livekit_tokens.core.lines import Done, More, Pend
+from livekit_tokens.core.lines import Done, More, Pend, counts_in
 from livekit_tokens.core.pending import settled
 from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.sessions import Part, Stay, ended
@@ -143,7 +143,7 @@ class Load:
         if not self._figures or self._rng.random() < 0.5:
             self._write(self._record(request, record.part), flight.pend.id)
         else:
-            done = Done(flight.pend.id, self._now(), usage_of(request), request_id=request)
+            done = Done(flight.pend.id, self._now(), counts_in(usage_of(request)), request_id=request)
             make = partial(settled, flight.pend)
             self._timed(request, lambda: self._recorder.done(done, make, self._recorder.record))
 
