@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import sqlalchemy as sa
@@ -23,19 +23,41 @@ _PAUSE_SECONDS = 1.0
 """Between two tries: those that had come to wait behind the first one pass."""
 
 
+class _Held(LedgerUnavailable):
+    """Somebody has held a lock for longer than it is waited for."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"another transaction has held a lock of the ledger for more than {seconds:g} s; nothing is changed. "
+            "Try again; if it stays so, find it in pg_stat_activity and pg_locks, and end it"
+        )
+
+
 async def be_alone(conn: AsyncConnection, tables: str) -> None:
     """Until the commit nobody else writes into these tables; inside of the caller's transaction.
 
     Raises LedgerUnavailable where somebody's transaction does not end.
     """
-    until = time.monotonic() + ALONE_SECONDS
+
+    async def lock() -> None:
+        await conn.exec_driver_sql(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE")
+
+    await in_turns(conn, lock, ALONE_SECONDS)
+
+
+async def in_turns(conn: AsyncConnection, change: Callable[[], Awaitable[object]], seconds: float) -> None:
+    """What waits for locks, in the caller's transaction: tried for so long, and undone between two tries.
+
+    Raises LedgerUnavailable where somebody's transaction does not end.
+    """
+    until = time.monotonic() + seconds
     while True:
         try:
             async with conn.begin_nested(), briefly(conn):
-                await conn.exec_driver_sql(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE")
-        except LedgerUnavailable as fault:
+                await change()
+        except _Held as fault:
             if time.monotonic() > until:
-                raise _held(ALONE_SECONDS) from fault
+                raise _Held(seconds) from fault
         else:
             return
         await asyncio.sleep(_PAUSE_SECONDS)
@@ -51,16 +73,9 @@ async def briefly(conn: AsyncConnection) -> AsyncIterator[None]:
     except sa_exc.DBAPIError as fault:
         if not _is_lock_timeout(fault):
             raise
-        raise _held(BRIEF_SECONDS) from fault
+        raise _Held(BRIEF_SECONDS) from fault
     # DEFAULT would be the server's, which waits for ever, not what this session has set.
     await conn.execute(sa.select(sa.func.set_config("lock_timeout", before, True)))
-
-
-def _held(seconds: float) -> LedgerUnavailable:
-    return LedgerUnavailable(
-        f"another transaction has held a lock of the ledger for more than {seconds:g} s; nothing is changed. "
-        "Try again; if it stays so, find it in pg_stat_activity and pg_locks, and end it"
-    )
 
 
 def _is_lock_timeout(fault: sa_exc.DBAPIError) -> bool:

@@ -8,7 +8,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from livekit_tokens.domain.errors import LedgerTooNew, LedgerUnavailable
+from livekit_tokens.store.engines import LOCK_SECONDS
 from livekit_tokens.store.faults import is_missing_table
+from livekit_tokens.store.locks import in_turns
 from livekit_tokens.store.migrations import HEAD, REVISIONS, upgrade
 from livekit_tokens.store.schema import metadata
 
@@ -67,7 +69,10 @@ async def bring_up_to_date(conn: AsyncConnection, where: object) -> None:
         else:
             await conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         if not is_current(await conn.run_sync(_revision_now), where):
-            await conn.run_sync(_upgrade, where)
+            if sqlite:
+                await conn.run_sync(_upgrade, where)
+            else:  # a reader may go on for hours, and the older version's drains would wait behind who waits for it
+                await in_turns(conn, lambda: conn.run_sync(_upgrade, where), LOCK_SECONDS)
     if sqlite:
         await conn.exec_driver_sql(f"PRAGMA busy_timeout = {patience}")
         await conn.rollback()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from types import ModuleType
 
 import asyncpg
@@ -15,7 +16,7 @@ from livekit_tokens.core.repricing import Asked
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.periods import Period
 from livekit_tokens.store import connection as connection_module
-from livekit_tokens.store import engines, ingest, locks, once, schema
+from livekit_tokens.store import engines, ingest, locks, once, revision, schema
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping.erasing import erase
 from livekit_tokens.store.keeping.pruning import prune
@@ -190,6 +191,51 @@ async def test_drains_pass_an_erasure_that_waits(postgres_url):
     assert (await erasing)[0].parts == 2
     await connection.aclose()
     await ledger.aclose()
+
+
+@asynccontextmanager
+async def an_older_ledger(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """One that an upgrade is due for; and a reader of it, an export's, that has begun."""
+    ledger = StoreLedger(url)
+    connection = await ledger.connect()
+    assert await connection.apply(batch(record(), parts=[part()]))
+    await connection.aclose()
+    await ledger.aclose()
+    reader = await asyncpg.connect(url)
+    await reader.execute(
+        "ALTER TABLE rolled_days DROP COLUMN taken_by, DROP COLUMN taken_at; "
+        "UPDATE alembic_version SET version_num = '0007'"
+    )
+    await reader.execute("BEGIN")
+    await reader.execute("SELECT FROM rolled_days")
+    yield reader
+    await reader.close()
+
+
+async def test_drains_pass_an_upgrade_that_waits(postgres_url):
+    """It waits for a reader; those of the older version do not wait behind it for as long."""
+    async with an_older_ledger(postgres_url) as reader:
+        newer = StoreLedger(postgres_url)
+        upgrading = asyncio.create_task(newer.connect())
+        await blocked_or_done(postgres_url, upgrading)
+        older = await asyncpg.connect(postgres_url)
+        assert await older.execute("UPDATE sums SET requests = 2") == "UPDATE 1"  # its triggers change `rolled_days`
+        assert not upgrading.done()
+        await older.close()
+        await reader.execute("ROLLBACK")
+        await (await upgrading).aclose()
+        await newer.aclose()
+
+
+async def test_an_upgrade_that_waits_in_vain_leaves_the_ledger_as_it_was(postgres_url, monkeypatch):
+    """One line; what waits for it is kept in the spools, and tries again."""
+    monkeypatch.setattr(revision, "LOCK_SECONDS", 0.0)
+    async with an_older_ledger(postgres_url) as reader:
+        newer = StoreLedger(postgres_url)
+        with pytest.raises(LedgerUnavailable, match=r"more than 0 s; nothing is changed.*pg_stat_activity"):
+            await newer.connect()
+        assert await reader.fetchval("SELECT version_num FROM alembic_version") == "0007"
+        await newer.aclose()
 
 
 async def test_an_erasure_that_cannot_be_alone_says_so(postgres_url, monkeypatch):
