@@ -27,7 +27,10 @@ def sound() -> Iterator[tuple[World, Told]]:
     """A world that one writer has lived in, to a good end."""
     worlds = Worlds()
     with worlds.new() as world:
-        yield world, Victim(write, Writing(world, 1, records=60)).end(60)
+        told = Victim(write, Writing(world, 1, records=60)).end(60)
+        with closing(sqlite3.connect(world.database)) as conn:  # its file alone is copied below
+            conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        yield world, told
     worlds.close()
 
 
