@@ -38,7 +38,7 @@ from livekit_tokens.store.keeping.files import (
 from livekit_tokens.store.keeping.tending import vacuum
 from livekit_tokens.store.locks import be_alone
 from livekit_tokens.store.revision import is_current
-from livekit_tokens.store.schema import metadata, parts, sources
+from livekit_tokens.store.schema import metadata, parts, rolled_days, sources
 
 OnRows = Callable[[int], None]
 """Is told how many rows are copied."""
@@ -102,7 +102,9 @@ async def _make_ready(copy: Path, forgotten: Forgotten | None) -> None:
     """Upgrade a backup's copy, and take out of it whom the ledger has forgotten, also from the file's free places."""
     made = StoreLedger(f"sqlite:///{copy}")
     try:
-        await (await made.connect()).aclose()
+        async with made.writer() as conn:
+            # Who was about such a day when the backup was taken may be so still: they would add up two ledgers.
+            await conn.execute(sa.delete(rolled_days).where(rolled_days.c.taken_by.is_not(None)))
         if forgotten is not None and await forget_again(made, forgotten):
             await vacuum(made)
     finally:

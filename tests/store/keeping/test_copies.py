@@ -14,12 +14,13 @@ import sqlalchemy as sa
 
 from livekit_tokens.core.ledger import Checkpoint, Source
 from livekit_tokens.domain.errors import LedgerTooNew, LedgerUnavailable
+from livekit_tokens.domain.periods import DAY
 from livekit_tokens.store.connection import StoreLedger
 from livekit_tokens.store.keeping import copies
 from livekit_tokens.store.keeping.checking import check
 from livekit_tokens.store.keeping.copies import backup, restore
 from livekit_tokens.store.keeping.erasing import erase
-from livekit_tokens.store.schema import metadata, records, sources
+from livekit_tokens.store.schema import metadata, records, rolled_days, sources
 from tests.store.batches import KEY, OTHER_KEY, START, batch, part, record
 from tests.waiting import until
 
@@ -75,6 +76,15 @@ async def test_a_backup_goes_back_as_it_was(filled, tmp_path):
 
     assert done.rows["records"] == 2
     assert await contents(filled) == before
+
+
+async def test_what_was_being_rolled_up_when_a_backup_was_taken_is_not_so_in_the_restored_ledger(filled, tmp_path):
+    """Who was about it would go on, and write down a sum of what was there before the restore."""
+    async with filled.writer() as conn:
+        await conn.execute(sa.insert(rolled_days).values([(0, None, None), (DAY, 7, START)]))
+    await backup(filled, tmp_path / "b.db", 0, told)
+    await restore(filled, tmp_path / "b.db", NOW, told, replace=True)
+    assert (await contents(filled))["rolled_days"] == [(0, None, None)]
 
 
 async def test_a_ledger_moves_from_one_database_to_the_other(sqlite_url, postgres_url, tmp_path):
