@@ -20,7 +20,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from livekit_tokens.domain.periods import DAY
+from livekit_tokens.core import faults
+from livekit_tokens.domain.periods import DAY, HOUR
 from livekit_tokens.domain.times import SECOND, Micros
 from livekit_tokens.store.rolling import due_days, session_digest
 from livekit_tokens.store.schema import ADDED, LABELS, day_sums, parts, rolled_days, sums
@@ -36,7 +37,15 @@ _LONGEST_WAIT_SECONDS = 5.0
 """How long transactions are waited for that were under way when a day was marked; a drain's is shorter. Another time
 is as good."""
 
+_OVERDUE: Micros = 6 * HOUR
+"""Who still keeps a day that has been over for so long from being rolled up is no repricing or import."""
+
 _PAUSE_SECONDS = 0.02
+
+_KEPT_FROM_IT = (
+    "days that are over could not be rolled up, and reports are slower: somebody's transaction goes on and on; "
+    "find it by its xact_start in pg_stat_activity, and end it"
+)
 
 _Moment = Callable[[], Micros]
 
@@ -87,6 +96,8 @@ async def _steps(conn: AsyncConnection, day: Micros, clock: _Moment) -> AsyncGen
     until = time.monotonic() + _LONGEST_WAIT_SECONDS
     while not await _is_passed(conn, fence):
         if time.monotonic() > until:
+            if clock() - (day + DAY) > _OVERDUE:
+                faults.note(_KEPT_FROM_IT)
             raise _Busy
         await asyncio.sleep(_PAUSE_SECONDS)
         yield

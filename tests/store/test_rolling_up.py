@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 import sqlalchemy as sa
 
+from livekit_tokens.core import faults
 from livekit_tokens.core.ledger import Source
 from livekit_tokens.domain.errors import LedgerUnavailable
 from livekit_tokens.domain.periods import DAY, HOUR
@@ -209,6 +210,19 @@ async def test_a_transaction_that_goes_on_and_on_is_not_waited_for_longer_than_a
         clock.now += MINUTE + 1
         assert await one.roll_up(PATIENCE_SECONDS) is False
         assert await rolled(ledger) == (5, session_digest("call_1"))
+
+
+@pytest.mark.parametrize(("hours", "told"), [(2, 0), (12, 1)])
+async def test_who_keeps_days_from_being_rolled_up_for_hours_is_told_of(postgres_url, clock, monkeypatch, hours, told):
+    """A repricing is no fault; a transaction that somebody has forgotten makes each report slower than the last."""
+    monkeypatch.setattr(rolling_up, "_LONGEST_WAIT_SECONDS", 0.05)
+    clock.now = FIRST + DAY + hours * HOUR
+    before = sum(faults.counts().values())
+    async with a_day(postgres_url, clock) as (ledger, one, _), ledger.writer() as conn:
+        await conn.execute(LATE)
+        assert await one.roll_up(PATIENCE_SECONDS) is False
+    assert sum(faults.counts().values()) - before == told
+    assert not told or "xact_start" in (faults.last() or "")
 
 
 async def test_no_lock_on_a_table_keeps_a_day_from_being_rolled_up_nor_does_that_make_anybody_wait(postgres_url, clock):
