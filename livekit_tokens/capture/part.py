@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -178,7 +178,7 @@ class LivePart(PartWriter):
         """What it adds up to now, from memory; after the end, what it was. Where a loop runs, it waits for nothing."""
         if self._final is None and not spending.is_in_loop():
             counting.settle(self.part.key, COUNT_SECONDS)
-        return self._final or self._summary(self.part)
+        return self._final or self._summary(self.part, self._recorder.unmade(self.part.key))
 
     def fix(self, reason: str | None, at: Micros | None = None) -> SessionSummary:
         """End the part, now or at a time that has passed: from here on its summary does not change, but for prices
@@ -280,10 +280,10 @@ class LivePart(PartWriter):
         except Exception as error:  # noqa: BLE001 - the host's callback must not harm other shutdown callbacks
             faults.note("on_end raised", error)
 
-    def _summary(self, part: Part) -> SessionSummary:
+    def _summary(self, part: Part, coming: Collection[UsageRecord] = ()) -> SessionSummary:
         services = (
             ServiceLine(service, provider, model, to_datetime(part.started_at), _datetime(part.ended_at), totals)
-            for (service, provider, model), totals in self._tally.lines()
+            for (service, provider, model), totals in self._tally.lines(coming)
         )
         return summarize([part], services, self._stays.values(), now=self.now())
 

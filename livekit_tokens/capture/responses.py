@@ -193,11 +193,12 @@ class Responses:
         if self._flights.is_over(response_id):
             self._come_late(response_id or "", response.get("usage"))
             return
+        known = flight
         if flight is None:
             flight = self._flights.take(mapping(response.get("metadata")))
         done = self._records.done(response, response_id, flight)
         record = self._records.ended(done, response.get("usage"), flight)
-        if record.provenance == "reported" and record.units:
+        if known is None and record.provenance == "reported" and record.units:
             told = (text(mapping(item).get("id")) for item in items(response.get("output")))
             self._expectations.learn_of_unannounced(next(filter(None, told), response_id or ""), record.units)
         elif flight is not None:

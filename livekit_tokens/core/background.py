@@ -208,6 +208,8 @@ class Background:
                 self._dirty = True  # what is written here is read below, and asks for no other drain
                 self._recorder.tend()
                 self._dirty = False  # before reading: what is written from now on asks again
+                if self._recorder.has_unmade:  # it ended meanwhile, and could ask for nothing
+                    self._ask_again()
                 _, drain = await self._connect()
                 await drain.drain()
                 if self._recorder.disk_full:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import MISSING, Field, fields
+from math import isfinite
 from operator import attrgetter
 from typing import TypeAlias, cast
 from zlib import crc32
@@ -105,7 +106,7 @@ class More(msgspec.Struct, tag="more", frozen=True, omit_defaults=True):
         return Arrived(self.audio_ms, self.tokens, self.ahead, self.whole)
 
 
-Number: TypeAlias = int | float | None
+Number: TypeAlias = int | None
 
 
 class CachedCounts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -138,7 +139,7 @@ class Counts(msgspec.Struct, frozen=True, omit_defaults=True):
     output_tokens: Number = None
     input_token_details: DetailCounts | None = None
     output_token_details: DetailCounts | None = None
-    seconds: Number = None
+    seconds: int | float | None = None
 
 
 def counts_in(usage: object) -> Counts | None:
@@ -146,9 +147,10 @@ def counts_in(usage: object) -> Counts | None:
     if usage is None:
         return None
     try:
-        return msgspec.convert(usage, Counts)
-    except msgspec.ValidationError:
+        counts = msgspec.convert(usage, Counts)
+    except (msgspec.ValidationError, ValueError):  # half a surrogate pair in a name is the latter
         return None
+    return counts if counts.seconds is None or isfinite(counts.seconds) else None
 
 
 class Done(msgspec.Struct, tag="done", frozen=True, omit_defaults=True):

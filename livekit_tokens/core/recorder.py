@@ -43,6 +43,7 @@ class _Unmade(msgspec.Struct):
     done: Done
     make: Make
     write: Write
+    part: str = ""
     made: UsageRecord | None = None
 
     def record(self) -> UsageRecord:
@@ -61,6 +62,7 @@ class Recording(Protocol):
     def more(self, more: More) -> None: ...
     def done(self, done: Done, make: Make, write: Write) -> None: ...
     def make_records(self) -> None: ...
+    def unmade(self, part: str) -> list[UsageRecord]: ...
     def unpend(self, pending: str) -> None: ...
     def in_flight(self, part: str) -> list[Micros]: ...
     def hand_over(self, part: str, to: str) -> None: ...
@@ -100,6 +102,9 @@ class Unrecorded:
         write(make(done), done.id)
 
     def make_records(self) -> None: ...
+
+    def unmade(self, part: str) -> list[UsageRecord]:  # noqa: ARG002 - it leaves nothing for later
+        return []
 
     def unpend(self, pending: str) -> None: ...
 
@@ -150,8 +155,6 @@ class Recorder:
         self._pending: dict[str, Pend] = {}
         self._progress: dict[str, More | Done] = {}
         self._unmade: deque[_Unmade] = deque()
-        self._tallied: set[str | None] = set()
-        """Pending requests whose figures are summed up, and whose record is not made yet."""
         self._making = threading.RLock()
         self._later: deque[Callable[[], None]] = deque(maxlen=_MOST_LATER)
         self.unkept = 0
@@ -199,9 +202,8 @@ class Recorder:
             if settles is not None:
                 self._pending.pop(settles, None)
                 self._progress.pop(settles, None)
-            if settles in self._tallied:
-                self._tallied.discard(settles)
-            elif (tally := self._tallies.get(record.part)) is not None:
+            tally = self._tallies.get(record.part)
+            if tally is not None:
                 tally.add(record)
         self._on_written()
         if logger.isEnabledFor(logging.DEBUG):
@@ -235,13 +237,11 @@ class Recorder:
             is_aside = pend is not None and self._writer.append(done)
             if pend is not None and is_aside:
                 self._progress[done.id] = done
-                if (tally := self._tallies.get(pend.record.part)) is not None:
-                    tally.add_made(unmade.record)
-                    self._tallied.add(done.id)
+                unmade.part = pend.record.part
+                self._unmade.append(unmade)
         if not is_aside:
             write(unmade.record(), done.id)
             return
-        self._unmade.append(unmade)
         if len(self._unmade) > _MOST_UNMADE:
             self._make_one()
         self._on_written()
@@ -251,8 +251,19 @@ class Recorder:
         while self._make_one():
             pass
 
+    def unmade(self, part: str) -> list[UsageRecord]:
+        """What a part's requests come to that are done and not recorded yet.
+
+        Who asks waits for no lock: a log handler may be what asks.
+        """
+        return [unmade.record() for unmade in list(self._unmade) if unmade.part == part]
+
     def _make_one(self) -> bool:
-        with self._making:  # who asks waits for the one that another thread has just begun, too
+        """Made without the lock, as that may say something, and written with it: who asks for all waits for those that
+        another thread has begun to write."""
+        if waits := list(self._unmade)[:1]:
+            waits[0].record()
+        with self._making:
             if not self._unmade:
                 return False
             unmade = self._unmade.popleft()
@@ -351,6 +362,11 @@ class Recorder:
     def records(self) -> int:
         """How many were recorded, those that are about to be and those that could not be kept included."""
         return self._seq + len(self._unmade)
+
+    @property
+    def has_unmade(self) -> bool:
+        """Whether anything is done whose record is not made yet."""
+        return bool(self._unmade)
 
     @property
     def waiting_bytes(self) -> int:

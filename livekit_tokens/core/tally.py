@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from livekit_tokens.domain import units as u
@@ -66,7 +67,7 @@ class Tally:
     def __init__(self, prices: Prices = NO_PRICES) -> None:
         self._prices = prices
         self._sums: dict[Line, _Sum] = {}
-        self._added: deque[UsageRecord | Callable[[], UsageRecord]] = deque()
+        self._added: deque[UsageRecord] = deque()
         self._waiting: deque[UsageRecord] = deque(maxlen=_MOST_WAITING)
         # Records come from any thread, and a summary that prices what waits is asked for from any other.
         self._lock = threading.Lock()
@@ -76,33 +77,26 @@ class Tally:
         if len(self._added) >= _MOST_ADDED:
             self.sum_up()
 
-    def add_made(self, make: Callable[[], UsageRecord]) -> None:
-        """The same of a record that is made when it is needed."""
-        self._added.append(make)
-        if len(self._added) >= _MOST_ADDED:
-            self.sum_up()
-
     def sum_up(self) -> None:
         """Bring the sums up to what was added; waits for nothing."""
         with self._lock:
             while self._added:
-                added = self._added.popleft()
-                record = added if isinstance(added, UsageRecord) else added()
+                record = self._added.popleft()
                 price = self._prices.price_if_ready(record)
-                found = self._counted(record)
+                _add(self._sums, record, price)
                 if price is None:
                     self._waiting.append(record)
-                    found.unpriced += bills(record)
-                else:
-                    _add_price(found, record, price)
 
-    def lines(self) -> list[tuple[Line, Totals]]:
-        """Each line with its totals."""
+    def lines(self, coming: Collection[UsageRecord] = ()) -> list[tuple[Line, Totals]]:
+        """Each line with its totals, and what is `coming` and not added yet."""
         self.sum_up()
         if self._waiting:
             self._price_waiting(self._prices.price_if_ready)
         with self._lock:
-            return [(key, found.totals()) for key, found in self._sums.items()]
+            sums = deepcopy(self._sums) if coming else self._sums
+            for record in coming:
+                _add(sums, record, self._prices.price_if_ready(record))
+            return [(key, found.totals()) for key, found in sums.items()]
 
     @property
     def waits(self) -> bool:
@@ -114,25 +108,6 @@ class Tally:
         """Price what still waits, and wait for the cards: not on a call's loop."""
         self.sum_up()
         self._price_waiting(self._prices.price)
-
-    def _counted(self, record: UsageRecord) -> _Sum:
-        key = (record.service, record.provider, record.model)
-        found = self._sums.get(key)
-        if found is None:
-            found = self._sums[key] = _Sum()
-        found.requests += 1
-        units = found.units
-        for name, quantity in record.units.items():
-            units[name] = units.get(name, 0) + quantity
-        if not record.success:
-            found.failed += 1
-        if record.provenance != "reported":
-            _add_unreported(found, record)
-        if record.informational:
-            for name, quantity in record.informational.items():
-                found.informational[name] = found.informational.get(name, 0) + quantity
-            found.estimated_tokens += u.total(record.informational, u.TOKENS)
-        return found
 
     def _price_waiting(self, pricing: Callable[[UsageRecord], Price | None]) -> None:
         with self._lock:
@@ -146,6 +121,34 @@ class Tally:
                 found = self._sums[record.service, record.provider, record.model]
                 found.unpriced -= bills(record)
                 _add_price(found, record, price)
+
+
+def _add(sums: dict[Line, _Sum], record: UsageRecord, price: Price | None) -> None:
+    found = _counted(sums, record)
+    if price is None:
+        found.unpriced += bills(record)
+    else:
+        _add_price(found, record, price)
+
+
+def _counted(sums: dict[Line, _Sum], record: UsageRecord) -> _Sum:
+    key = (record.service, record.provider, record.model)
+    found = sums.get(key)
+    if found is None:
+        found = sums[key] = _Sum()
+    found.requests += 1
+    units = found.units
+    for name, quantity in record.units.items():
+        units[name] = units.get(name, 0) + quantity
+    if not record.success:
+        found.failed += 1
+    if record.provenance != "reported":
+        _add_unreported(found, record)
+    if record.informational:
+        for name, quantity in record.informational.items():
+            found.informational[name] = found.informational.get(name, 0) + quantity
+        found.estimated_tokens += u.total(record.informational, u.TOKENS)
+    return found
 
 
 def _add_unreported(found: _Sum, record: UsageRecord) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from livekit_tokens.core import spool
 from livekit_tokens.core.ledger import START, Checkpoint
-from livekit_tokens.core.lines import Done, Head, Use
+from livekit_tokens.core.lines import Done, Head, Unpend, Use
 from livekit_tokens.core.places import size_text
 from livekit_tokens.core.reading import readings
 from livekit_tokens.domain.receipts import counted
@@ -36,15 +36,16 @@ def waiting_in(folder: Path, checkpoint: Checkpoint | None, *, since: Micros) ->
     at = checkpoint or START
     records, oldest, read, seq, capped = 0, None, 0, at.seq, False
     segment, offset = at.segment, at.offset
-    done: set[str | None] = set()  # whose records are not made yet
+    done: dict[str | None, Micros] = {}  # when those ended whose records are not made yet
     for reading in readings(folder, segment, offset):
         read += max(0, reading.offset - offset) if reading.segment == segment else reading.offset
         segment, offset = reading.segment, reading.offset
         for found in reading.lines:
-            if isinstance(found.line, Done):
-                done.add(found.line.id)
-            if isinstance(found.line, Use):
-                done.discard(found.line.settles)
+            match found.line:
+                case Done(id=name, at=written):
+                    done[name] = max(since, written)
+                case Use(settles=name) | Unpend(id=name):
+                    done.pop(name, None)
             if isinstance(found.line, Use) and found.line.seq > seq:
                 seq = found.line.seq
                 records += 1
@@ -54,6 +55,7 @@ def waiting_in(folder: Path, checkpoint: Checkpoint | None, *, since: Micros) ->
                 since = max(since, found.line.started_at)
         if capped := reading.more and read >= _MOST_READ:
             break
+    oldest = min((at for at in (oldest, *done.values()) if at is not None), default=None)
     return Waiting(size_from(folder, at), records + len(done), oldest, capped)
 
 

@@ -525,3 +525,22 @@ def test_an_end_whose_record_is_made_for_a_drain_asks_for_no_other_one(start, tm
     assert own.flush_blocking(PATIENCE_SECONDS)
     assert len(ledger.records) == 1
     assert not own._dirty
+
+
+def test_an_end_that_comes_while_others_are_made_is_brought_without_another_word(
+    start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds a drain under way, and asks for none."""
+    recorder, own = start(ledger := MemoryLedger())
+    recorder._on_written = own.written
+    tend = recorder.tend
+
+    def tend_and_more() -> None:
+        tend()
+        monkeypatch.setattr(recorder, "tend", tend)
+        recorder.pend(a_pend())
+        recorder.done(a_done(), a_made_record, recorder.record)
+
+    monkeypatch.setattr(recorder, "tend", tend_and_more)
+    recorder.record(a_record())
+    assert arrived(ledger, 2)

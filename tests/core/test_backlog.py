@@ -101,6 +101,7 @@ def test_ends_whose_records_are_not_made_yet_are_not_in_the_ledger_either(tmp_pa
     for name in ("r1.1", "r1.2"):
         recorder.pend(a_pend(name))
         recorder.done(a_done(name), a_made_record, recorder.record)
-    assert waiting_in(recorder.folder, None, since=0).records == 2
+    waiting = waiting_in(recorder.folder, None, since=0)
+    assert (waiting.records, waiting.oldest) == (2, a_done().at)
     recorder.make_records()
     assert waiting_in(recorder.folder, None, since=0).records == 2

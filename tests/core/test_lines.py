@@ -67,6 +67,8 @@ def test_of_a_usage_object_only_counts_are_written() -> None:
     assert counts_in(told) == Counts(input_tokens=3, input_token_details=DetailCounts(text_tokens=3))
     assert counts_in({"input_tokens": "my card number"}) is None
     assert counts_in("my card number") is None
+    assert counts_in({"seconds": float("nan")}) is None
+    assert counts_in({"input_tokens": 3, "\ud800": 1}) is None
 
 
 def whole(line: Line) -> bytes:

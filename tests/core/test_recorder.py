@@ -123,18 +123,19 @@ def test_without_a_background_ends_do_not_pile_up(tmp_path: Path) -> None:
     assert len([line for line in lines_in(recorder.folder) if isinstance(line, Use)]) == 2 * _MOST_UNMADE
 
 
-def test_the_sums_have_an_end_before_its_record_is_made_and_once_after_it(tmp_path: Path) -> None:
-    """And nobody who asks for them waits for the recorder, who may be the one that asks: a log handler, a signal's."""
+def test_what_is_not_recorded_yet_is_known_to_who_asks_and_waits_for_nobody(tmp_path: Path) -> None:
+    """Who asks may be who holds the recorder: a log handler, a signal's."""
     recorder = a_recorder(tmp_path)
     recorder.put_part(a_part())
     recorder.pend(a_pend())
     recorder.done(a_done(), a_made_record, recorder.record)
     with recorder._lock, recorder._making:
-        ((_, before),) = recorder.tally(KEY).lines()
+        assert recorder.unmade(KEY) == [a_made_record(a_done())]
+        ((_, before),) = recorder.tally(KEY).lines(recorder.unmade(KEY))
     recorder.make_records()
+    assert recorder.unmade(KEY) == []
     ((_, after),) = recorder.tally(KEY).lines()
     assert before == after
-    assert (after.requests, after.units) == (1, a_made_record(a_done()).units)
 
 
 def test_one_record_that_cannot_be_made_keeps_no_other_from_being_made(tmp_path: Path) -> None:
