@@ -332,6 +332,7 @@ class Background:
                 piece=_PIECE_BYTES,
                 logs=self._logs,
                 write_on_behind=self._recorder.write_on_behind,
+                sync=self._recorder.sync,
             )
         return self._connection, self._drain
 

@@ -40,7 +40,7 @@ class SpoolDrain:
 
     A new connection means a new SpoolDrain: a failover, a restored backup or a deleted database has an older
     checkpoint, and the drain goes on from there as far as the replay window reaches. `write_on_behind` tells a living
-    owner that the ledger knows more of its source than its spool does.
+    owner that the ledger knows more of its source than its spool does, `sync` has it bring what it writes to the disk.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class SpoolDrain:
         piece: int = READ_BYTES,
         logs: DailyLogs | None = None,
         write_on_behind: Callable[[Checkpoint], None] = lambda _: None,
+        sync: Callable[[], object] = lambda: None,
     ) -> None:
         self._folder = folder
         self._piece = piece  # bytes a batch: smaller ones leave the interpreter to a call more often
@@ -59,6 +60,7 @@ class SpoolDrain:
         self.connection = connection
         self._followed = None if logs is None else logs.of(folder, source.id, connection)
         self._write_on_behind = write_on_behind
+        self._sync = sync
         self.acknowledged = replay.NOTHING
         self._known: Checkpoint | None = None  # as the ledger has it
         self._at: Checkpoint | None = None  # how far was read; lines that bring nothing move only this
@@ -165,6 +167,7 @@ class SpoolDrain:
         passed = [number for number in spool.segments_of(self._folder) if ended or number < known.segment]
         noted = replay.acknowledged(self._folder)
         if (ended and noted.checkpoint != known) or any(number not in noted.since for number in passed):
+            self._sync()  # ends that are not recorded yet stand in the segment after these, too, and there alone soon
             await self.connection.make_durable(self._source.id)
             noted = replay.acknowledge(self._folder, known, passed, time.time())
         self.acknowledged = noted  # also where a full disk did not take the note

@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING
 from livekit_tokens.core import faults, replay, spool
 from livekit_tokens.core.drain import Drained, SpoolDrain
 from livekit_tokens.core.ledger import Checkpoint, Ledger, LedgerConnection, Source
-from livekit_tokens.core.lines import FORMAT, Line, PartLine, Unpend, Use
+from livekit_tokens.core.lines import FORMAT, Done, Line, PartLine, Unpend, Use
 from livekit_tokens.core.remains import Remains, append, finish_line, missing_end, newest_format, read_remains
 from livekit_tokens.domain.errors import LedgerTooNew, LedgerUnavailable
 from livekit_tokens.domain.pricing import SessionCharges, no_charges
+from livekit_tokens.domain.times import Micros
 
 if TYPE_CHECKING:
     from livekit_tokens.core.daily_logs import DailyLogs
 
 _TAKER = ".takeover"
+_ENTRIES = 1_000
 _DRAIN_BYTES = 1 << 17
 
 
@@ -215,14 +217,15 @@ class _Taking:
             self.recovered.elsewhere += 1
             return
         nobodys = remains.nobodys
-        untold = remains.damaged + len(nobodys)
+        untold, last = remains.damaged + len(nobodys), remains.seq
         remains.seq += untold
         if self.known is not None:
             # The last records' lines may have been damaged since they were drained.
             remains.seq = max(remains.seq, self.known.seq)
             if self.known > remains.place:
-                nobodys += remains.pending  # their records may be in the ledger already
-                remains.pending.clear()
+                nobodys += await self._recorded(remains, last)
+                for pending in nobodys:
+                    remains.pending.pop(pending, None)
         # Said, so that whoever takes over again finds neither.
         end = [*map(Unpend, nobodys), *missing_end(remains, self.terms.session_charges)]
         ended = remains.place
@@ -235,6 +238,22 @@ class _Taking:
         self.recovered.records += done.records
         self.recovered.damaged += done.damaged
         self.recovered.lost += done.lost
+
+    async def _recorded(self, remains: Remains, last: int) -> list[str]:
+        """What is in flight in a spool that the ledger is ahead of, and may be in the ledger, behind the spool's last
+        number. Of an end that was told that is known, by its time; of an estimate it is not.
+        """
+        assert remains.source is not None
+        there: set[tuple[Micros, str | None]] = set()
+        async with self.turn() as connection:
+            while found := await connection.entries(remains.source.id, last, None, _ENTRIES):
+                there.update((entry.line.record.at, entry.line.record.request_id) for _, entry in found)
+                last = found[-1][0]
+        return [
+            name
+            for name in remains.pending
+            if not isinstance(done := remains.progress.get(name), Done) or (done.at, done.request_id) in there
+        ]
 
     async def _drain(self, source: Source, ended: Checkpoint) -> Drained:
         """Each batch in a turn of its own: a call in this process has its records in the ledger meanwhile."""

@@ -297,6 +297,26 @@ async def test_nothing_is_removed_before_its_commit_is_on_the_disk(
     assert spool.segments_of(recorder.folder) == written
 
 
+async def test_what_a_segment_carries_is_on_the_disk_before_the_one_before_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An end that has no record yet is in no ledger: a power cut could take its last line."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
+    recorder, ledger = a_recorder(tmp_path), MemoryLedger()
+    synced: list[list[int]] = []
+    drain = SpoolDrain(
+        recorder.folder,
+        recorder.source,
+        ledger,
+        sync=lambda: synced.append(spool.segments_of(recorder.folder)),
+    )
+    record(recorder, 30)
+    written = spool.segments_of(recorder.folder)
+    await drain.drain(replay_seconds=spool.NO_REPLAY)
+    assert synced == [written]
+    assert spool.segments_of(recorder.folder) == written[-1:]
+
+
 async def test_the_ledgers_disk_is_waited_for_once_a_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not once a drain: that is an fsync."""
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
