@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -14,6 +13,7 @@ import msgspec
 
 from livekit_tokens.core import faults
 from livekit_tokens.core.charges import charges_of
+from livekit_tokens.core.ends import MOST, End, Ends, Make, Write
 from livekit_tokens.core.ledger import Checkpoint, Source
 from livekit_tokens.core.lines import FORMAT, Done, Head, Late, Line, More, PartLine, Pend, StayLine, Unpend, Use
 from livekit_tokens.core.tally import NO_PRICES, Tally
@@ -26,30 +26,6 @@ from livekit_tokens.domain.usage import UsageRecord
 logger = logging.getLogger("livekit_tokens")
 
 _MOST_LATER = 64
-
-Make = Callable[[Done], UsageRecord]
-"""Answers the record that the end of a request comes to."""
-Write = Callable[[UsageRecord, str], object]
-"""Takes the record that a pending request has come to, and the request's id."""
-
-
-_MOST_UNMADE = 16
-"""Ends whose record is not made yet: the background makes it twice a second; where it does not, each end makes one."""
-
-
-class _Unmade(msgspec.Struct):
-    """The end of a request, and the record that it comes to, made once."""
-
-    done: Done
-    make: Make
-    write: Write
-    part: str = ""
-    made: UsageRecord | None = None
-
-    def record(self) -> UsageRecord:
-        if self.made is None:
-            self.made = self.make(self.done)
-        return self.made
 
 
 class Recording(Protocol):
@@ -154,8 +130,7 @@ class Recorder:
         self._tallies: dict[str, Tally] = {}
         self._pending: dict[str, Pend] = {}
         self._progress: dict[str, More | Done] = {}
-        self._unmade: deque[_Unmade] = deque()
-        self._making = threading.RLock()
+        self._ends = Ends()
         self._later: deque[Callable[[], None]] = deque(maxlen=_MOST_LATER)
         self.unkept = 0
         self._writer = SpoolWriter(root, source.id, self._carried)
@@ -231,47 +206,29 @@ class Recorder:
 
         At once where that cannot be written down, or a record that was told by hand has ended the request before.
         """
-        unmade = _Unmade(done, make, write)
+        end = End(done, make, write)
         with self._lock:
             pend = self._pending.get(done.id)
             is_aside = pend is not None and self._writer.append(done)
             if pend is not None and is_aside:
                 self._progress[done.id] = done
-                unmade.part = pend.record.part
-                self._unmade.append(unmade)
+                end.part = pend.record.part
+                self._ends.add(end)
         if not is_aside:
-            write(unmade.record(), done.id)
+            write(end.record(), done.id)
             return
-        if len(self._unmade) > _MOST_UNMADE:
-            self._make_one()
+        if len(self._ends) > MOST:
+            self._ends.record_one()
         self._on_written()
 
     def make_records(self) -> None:
         """Have the records of all that is done."""
-        while self._make_one():
+        while self._ends.record_one():
             pass
 
     def unmade(self, part: str) -> list[UsageRecord]:
-        """What a part's requests come to that are done and not recorded yet.
-
-        Who asks waits for no lock: a log handler may be what asks.
-        """
-        return [unmade.record() for unmade in list(self._unmade) if unmade.part == part]
-
-    def _make_one(self) -> bool:
-        """Made without the lock, as that may say something, and written with it: who asks for all waits for those that
-        another thread has begun to write."""
-        if waits := list(self._unmade)[:1]:
-            waits[0].record()
-        with self._making:
-            if not self._unmade:
-                return False
-            unmade = self._unmade.popleft()
-            try:
-                unmade.write(unmade.record(), unmade.done.id)
-            except Exception as error:  # noqa: BLE001 - it stays in flight: the taker makes it
-                faults.note("a record could not be made of its figures", error)
-            return True
+        """What a part's requests come to that are done and not recorded yet; waits for nobody."""
+        return self._ends.records_of(part)
 
     def unpend(self, pending: str) -> None:
         """A request that was expected never began."""
@@ -361,12 +318,12 @@ class Recorder:
     @property
     def records(self) -> int:
         """How many were recorded, those that are about to be and those that could not be kept included."""
-        return self._seq + len(self._unmade)
+        return self._seq + len(self._ends)
 
     @property
     def has_unmade(self) -> bool:
         """Whether anything is done whose record is not made yet."""
-        return bool(self._unmade)
+        return len(self._ends) > 0
 
     @property
     def waiting_bytes(self) -> int:
@@ -380,8 +337,7 @@ class Recorder:
 
     def disown(self) -> None:
         """Let go of the files as they are: in a forked child the parent's, whose lock is not touched."""
-        self._unmade.clear()
-        self._making = threading.RLock()
+        self._ends = Ends()
         self._writer.let_go()
 
     # -- with the lock held --------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from livekit_tokens.core import faults, spool, writer
+from livekit_tokens.core.ends import MOST
 from livekit_tokens.core.lines import Head, More, PartLine, Pend, StayLine, Use, to_bytes
-from livekit_tokens.core.recorder import _MOST_UNMADE, Recorder
+from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.domain.sessions import Stay, ended
 from tests.core.makers import KEY, a_done, a_made_record, a_part, a_pend, a_record, a_recorder, lines_in
 
@@ -117,10 +118,10 @@ def test_the_end_of_a_request_that_is_over_by_other_word_is_recorded_at_once(tmp
 def test_without_a_background_ends_do_not_pile_up(tmp_path: Path) -> None:
     """As in a child that may not open the ledger: each makes one then, so the call's end has few to make."""
     recorder = a_recorder(tmp_path)
-    for number in range(3 * _MOST_UNMADE):
+    for number in range(3 * MOST):
         recorder.pend(a_pend(f"r1.{number}"))
         recorder.done(a_done(f"r1.{number}"), a_made_record, recorder.record)
-    assert len([line for line in lines_in(recorder.folder) if isinstance(line, Use)]) == 2 * _MOST_UNMADE
+    assert len([line for line in lines_in(recorder.folder) if isinstance(line, Use)]) == 2 * MOST
 
 
 def test_what_is_not_recorded_yet_is_known_to_who_asks_and_waits_for_nobody(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_what_is_not_recorded_yet_is_known_to_who_asks_and_waits_for_nobody(tmp_
     recorder.put_part(a_part())
     recorder.pend(a_pend())
     recorder.done(a_done(), a_made_record, recorder.record)
-    with recorder._lock, recorder._making:
+    with recorder._lock, recorder._ends._making:
         assert recorder.unmade(KEY) == [a_made_record(a_done())]
         ((_, before),) = recorder.tally(KEY).lines(recorder.unmade(KEY))
     recorder.make_records()
