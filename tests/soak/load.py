@@ -34,6 +34,20 @@ def units_of(request: str) -> dict[str, int]:
     return {"input_text": 1 + number % 997, "output_audio": 1 + (number >> 10) % 97}
 
 
+def record_of(part: str, at: int, request: str) -> UsageRecord:
+    """The record with this request id."""
+    return UsageRecord(
+        part=part,
+        at=at,
+        service="agent",
+        provider="openai",
+        model=MODELS[crc32(request.encode()) % len(MODELS)],
+        operation="realtime_response",
+        units=units_of(request),
+        request_id=request,
+    )
+
+
 def usage_of(request: str) -> dict[str, object]:
     """The same as a provider tells it."""
     units = units_of(request)
@@ -196,13 +210,4 @@ class Load:
         return f"{self._source}-{next(self._numbers)}"
 
     def _record(self, request: str, part: str) -> UsageRecord:
-        return UsageRecord(
-            part=part,
-            at=self._now(),
-            service="agent",
-            provider="openai",
-            model=MODELS[crc32(request.encode()) % len(MODELS)],
-            operation="realtime_response",
-            units=units_of(request),
-            request_id=request,
-        )
+        return record_of(part, self._now(), request)

@@ -6,7 +6,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from zlib import crc32
 
 import asyncpg
 
@@ -16,11 +15,10 @@ from livekit_tokens.demo.traffic import Call
 from livekit_tokens.domain.periods import DAY
 from livekit_tokens.domain.sessions import Part, Stay, ended
 from livekit_tokens.domain.times import Micros
-from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.store.connection import StoreLedger
 from tests.soak.audit import QUARTER, audit, compare_days, ledgered
-from tests.soak.load import now, units_of
-from tests.soak.prices import MODELS, price
+from tests.soak.load import now, record_of
+from tests.soak.prices import price
 from tests.soak.processes import Victim
 from tests.soak.result import Result
 from tests.soak.roller import ROLLING, roll_up
@@ -92,22 +90,9 @@ def _calls(begin: Micros, rng: random.Random) -> Iterator[Call]:
     for number in range(CALLS):
         key = f"{rng.getrandbits(128):032x}"
         first = begin + rng.randrange(DAY // QUARTER - RECORDS) * QUARTER
-        records = [_record(key, first + nth * QUARTER, f"filled-{number}-{nth}") for nth in range(RECORDS)]
+        records = [record_of(key, first + nth * QUARTER, f"filled-{number}-{nth}") for nth in range(RECORDS)]
         part = Part(key, f"filled_{number}", first, user="ada")
         yield Call(ended(part, records[-1].at, "user_initiated"), Stay(key, "PA_1", "ada", None, first), records)
-
-
-def _record(part: str, at: Micros, request: str) -> UsageRecord:
-    return UsageRecord(
-        part=part,
-        at=at,
-        service="agent",
-        provider="openai",
-        model=MODELS[crc32(request.encode()) % len(MODELS)],
-        operation="realtime_response",
-        units=units_of(request),
-        request_id=request,
-    )
 
 
 def _writer(world: World, rng: random.Random, *, behind_s: int = 0) -> Victim:
