@@ -22,8 +22,9 @@ from livekit_tokens.core.clock import now
 from livekit_tokens.core.files import make_folder
 from livekit_tokens.core.health import Health
 from livekit_tokens.core.ledger import Ledger, LedgerConnection, Source
-from livekit_tokens.core.recorder import Recorder, Recording, Unrecorded
+from livekit_tokens.core.recorder import Recorder
 from livekit_tokens.core.syncing import Syncing
+from livekit_tokens.core.unrecorded import Recording, Unrecorded
 from livekit_tokens.domain import sessions
 from livekit_tokens.domain.pricing import Prices
 from livekit_tokens.settings import Settings, load_settings

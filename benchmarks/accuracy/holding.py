@@ -22,7 +22,8 @@ from benchmarks.accuracy.turns import PATIENCE, TURNS
 from livekit_tokens.capture import tracking
 from livekit_tokens.capture.part import Process
 from livekit_tokens.core.ledger import Source
-from livekit_tokens.core.recorder import Recorder, Recording, Unrecorded
+from livekit_tokens.core.recorder import Recorder
+from livekit_tokens.core.unrecorded import Recording, Unrecorded
 from livekit_tokens.core.vocabulary import count_tokens
 from livekit_tokens.demo.bill import Billed
 from livekit_tokens.demo.provider import Provider

@@ -17,7 +17,7 @@ from livekit_tokens.capture.labels import labelled
 from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.spending import Payer, Spender, Spending
 from livekit_tokens.core import faults
-from livekit_tokens.core.recorder import Unrecorded
+from livekit_tokens.core.unrecorded import Unrecorded
 from livekit_tokens.domain import described
 from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.given import Figures, figures_of, tier_in

@@ -19,7 +19,7 @@ from livekit_tokens.core import faults
 from livekit_tokens.core.aside import aside
 from livekit_tokens.core.health import Health
 from livekit_tokens.core.lines import Pend
-from livekit_tokens.core.recorder import Recording, Unrecorded
+from livekit_tokens.core.unrecorded import Recording, Unrecorded
 from livekit_tokens.core.witnessed import Witnessed
 from livekit_tokens.domain.sessions import AFTERWARDS, Part, Stay, ended
 from livekit_tokens.domain.summary import ServiceLine, SessionSummary, summarize

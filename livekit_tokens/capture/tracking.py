@@ -25,7 +25,7 @@ from livekit_tokens.capture.who import Who, part_of
 from livekit_tokens.capture.wire import counting, watch
 from livekit_tokens.core import faults
 from livekit_tokens.core.health import Health
-from livekit_tokens.core.recorder import Unrecorded
+from livekit_tokens.core.unrecorded import Unrecorded
 from livekit_tokens.core.watchdog import Watchdog
 from livekit_tokens.domain.errors import BadSetting
 from livekit_tokens.domain.sessions import Part

@@ -13,7 +13,7 @@ from livekit.agents.types import APIConnectOptions
 from livekit_tokens.capture import tracking
 from livekit_tokens.capture.part import Process
 from livekit_tokens.capture.tracking import Given, Tracking
-from livekit_tokens.core.recorder import Unrecorded
+from livekit_tokens.core.unrecorded import Unrecorded
 from livekit_tokens.domain.usage import UsageRecord
 from livekit_tokens.runtime import new_key, now
 from tests.capture.pipeline import Microphone, Script, Speaker
